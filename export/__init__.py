@@ -1,0 +1,1 @@
+"""Make the files that are measured: variants, weights, ONNX, quantisation."""

@@ -1,0 +1,172 @@
+"""Artifact: one model file (or folder) and how it came to be; and the store.
+
+The store is content-addressed: an artifact's key covers the whole chain that
+made it (weights, the source of each step, its options, the calibration set,
+library versions), so an existing folder of that name never needs rebuilding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+RECORD = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One model file, with what is known about it.
+
+    ``file`` is the name of the entry file inside ``folder``; ``size_bytes``
+    covers all files that have to be shipped (external data, .bin).
+    ``parameters`` counts weights and biases as stored in the file;
+    ``nonzero_parameters`` leaves out zeros of the fp32 parent (pruned ones),
+    ``rounded_to_zero`` counts further zeros that only quantisation made.
+    ``macs`` are multiply-accumulates for one image. ``fixes`` says what the
+    file cannot do without, for instance ``{"instruction_set": "avx512_vnni"}``;
+    it is empty for a plain .onnx. ``facts`` holds what a step has to say about
+    its result, ``provenance`` what the key is a hash of. ``build_s`` and
+    ``build_peak_bytes`` are about the last step.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    key: str
+    variant: str
+    weights: str
+    recipe: str
+    format: str
+    folder: str
+    file: str
+    size_bytes: int
+    sha256: str
+    parameters: int
+    nonzero_parameters: int
+    rounded_to_zero: int
+    macs: int
+    input_size: tuple[int, int]
+    class_names: tuple[str, ...]
+    placeholder_names: bool
+    reference: str
+    build_s: float = 0.0
+    build_peak_bytes: int = 0
+    fixes: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where the entry file stands."""
+        return Path(self.folder) / self.file
+
+
+ARTIFACT = TypeAdapter(Artifact)
+
+
+class Store:
+    """Artifacts in a folder, by key. Safe for two processes at once.
+
+    An artifact is written into ``<root>/tmp`` and its whole folder is renamed
+    to ``<root>/<key>``: a half-written one is never taken for a whole one, and
+    no file inside is renamed (an .onnx names its data file).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, key: str) -> Path:
+        """Where the artifact of ``key`` stands or will stand."""
+        return self.root / key
+
+    def find(self, key: str) -> Artifact | None:
+        """The artifact of ``key`` if it is there and whole."""
+        folder = self.folder(key)
+        try:
+            text = (folder / RECORD).read_bytes()
+            artifact = ARTIFACT.validate_json(text)
+        except (FileNotFoundError, ValidationError):
+            # Not there, or written by another version of this class: to be built again.
+            return None
+        located = replace(
+            artifact, folder=str(folder), reference=str(self.folder(artifact.reference))
+        )
+        return located if folder_bytes(folder) == located.size_bytes else None
+
+    @contextlib.contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """A scratch folder that becomes the folder of ``key`` if the block ends well."""
+        # Not tempfile's: its folders are private, and a store may be shared.
+        work = self.root / "tmp" / f"{key}.{os.getpid()}.{secrets.token_hex(4)}"
+        work.mkdir(parents=True)
+        try:
+            yield work
+            self._settle(work, self.folder(key))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _settle(self, work: Path, final: Path) -> None:
+        """Rename into place; what stands there and is no whole artifact gives way."""
+        if final.exists() and self.find(final.name) is None:
+            shutil.rmtree(final)
+        try:
+            work.rename(final)
+        except OSError:
+            # Another process put the same artifact there just now: take that one.
+            if self.find(final.name) is None:
+                raise
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Let one process at a time build what ``name`` stands for."""
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / name).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def write_record(folder: Path, artifact: Artifact) -> None:
+    """Put ``artifact`` beside its files. Paths are not stored: a store can be moved."""
+    stored = replace(artifact, folder="", reference=Path(artifact.reference).name)
+    (folder / RECORD).write_bytes(ARTIFACT.dump_json(stored, indent=1))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all model files in ``folder``, the record not counted."""
+    return sum(
+        file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != RECORD
+    )
+
+
+def folder_sha256(folder: Path) -> str:
+    """One hash over the names and contents of all model files in ``folder``."""
+    whole = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != RECORD:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            whole.update(f"{file.relative_to(folder)}\0{digest}\n".encode())
+    return whole.hexdigest()
+
+
+def key_of(facts: Mapping[str, object]) -> str:
+    """A short hash of ``facts``, which must be JSON."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def default_store() -> Path:
+    """The user's cache folder (``XDG_CACHE_HOME``), unless ``--store`` says otherwise."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "deploybench"

@@ -1,0 +1,238 @@
+"""Variant x Recipe -> Artifact: what has to be built, and under which keys.
+
+Pure: it names functions and hashes their source, and never imports them. The
+work itself is done by ``export.steps`` in child processes (``export.run``).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from export.artifact import key_of
+from export.recipes import RECIPES, STEPS
+from export.variants import VARIANTS, Variant
+
+REFERENCE = "reference"
+"""The pseudo-step that stores parity inputs and the fp32 torch module's outputs."""
+
+PARITY_IMAGES = 16
+PARITY_SEED = 2
+CALIBRATION_SEED = 1
+SEEDED_IMAGES = 8
+"""Crops from which the BatchNorms of a seeded network take their statistics."""
+CALIBRATION_METHODS = ("minmax", "entropy", "percentile")
+GRAPH_LEVELS = ("basic", "extended", "layout", "all")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose about building. Every field can enter a key.
+
+    ``weights`` is ``"seeded"``, ``"imagenet"`` or a file. ``data`` is an image
+    folder or zip for calibration and parity; empty: crops of the photographs
+    that scikit-learn ships. ``calibration_images`` counts images.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    weights: str = "seeded"
+    data: str = ""
+    calibration_method: str = "minmax"
+    calibration_images: int = 16
+    graph_level: str = "all"
+    ort_tools_level: int = 2
+
+
+@dataclass(frozen=True)
+class WeightsFacts:
+    """What is known of the weights before anything is built.
+
+    ``key`` is a hash of what determines the values; ``class_names`` is empty
+    with seeded weights (the variant's own count, placeholders then).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    key: str
+    class_names: tuple[str, ...] = ()
+    placeholder_names: bool = True
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+SEEDED = WeightsFacts("seeded", key="seeded-1")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file that somebody asks for."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    variant: str
+    recipe: str
+    format: str
+
+    def __str__(self) -> str:
+        return f"{self.variant}/{self.recipe} ({self.format})"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artifact of the store: a step applied to a variant's module or to another node."""
+
+    key: str
+    variant: str
+    recipe: str
+    format: str
+    step: str
+    source: Node | None = None
+    reference: str = ""
+    provenance: Mapping[str, object] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the keys of all nodes of one build depend on."""
+
+    options: Options
+    weights: WeightsFacts = SEEDED
+    data_key: str = ""
+    """Fingerprint of the calibration and parity images."""
+
+
+def class_names(variant: Variant, weights: WeightsFacts) -> tuple[str, ...]:
+    """The weights' own class names; placeholders by the variant's count otherwise."""
+    return weights.class_names or tuple(f"class_{i:04d}" for i in range(variant.classes))
+
+
+def chain(wanted: Wanted, context: Context) -> tuple[Node, ...]:
+    """The nodes that lead to ``wanted``, in order, its reference first."""
+    variant = VARIANTS[wanted.variant]
+    module = _module_facts(variant, context)
+    reference = _reference(variant, module, context)
+    nodes: list[Node] = [reference]
+    source: Node | None = None
+    steps = RECIPES[wanted.recipe].chains[wanted.format]
+    for index, step in enumerate(steps):
+        above = module if source is None else {"source": source.key}
+        provenance = {**above, **_step_facts(step, context)}
+        source = Node(
+            key=_key(variant, step, provenance),
+            variant=variant.name,
+            recipe=_recipe_of(steps[: index + 1], wanted.format),
+            format=wanted.format,
+            step=step,
+            source=source,
+            reference=reference.key,
+            provenance=provenance,
+        )
+        nodes.append(source)
+    return tuple(nodes)
+
+
+def _recipe_of(steps: tuple[str, ...], format: str) -> str:
+    """The recipe that ends after ``steps``; the last step's name where none does."""
+    named = (row.name for row in RECIPES.values() if row.chains.get(format) == steps)
+    return next(named, steps[-1])
+
+
+def _key(variant: Variant, step: str, provenance: Mapping[str, object]) -> str:
+    """A folder name that a person can read, made unique by the hash."""
+    return f"{variant.name}.{step}.{key_of(provenance)}"
+
+
+def _module_facts(variant: Variant, context: Context) -> dict[str, object]:
+    """What determines the torch module: structure, weights, and their code."""
+    surgery = (variant.surgery,) if variant.surgery else ()
+    code = (variant.builder, "export.weights:", "export.seeded:", "export.images:", *surgery)
+    libraries = ("torch", "pillow", "scikit-learn", *(("torch-pruning",) if surgery else ()))
+    return {
+        "builder": variant.builder,
+        "surgery": variant.surgery,
+        "input_size": list(variant.input_size),
+        "classes": list(class_names(variant, context.weights)),
+        "weights": context.weights.key,
+        "seeded_images": SEEDED_IMAGES if context.weights == SEEDED else 0,
+        "preprocess": [list(context.weights.mean), list(context.weights.std)],
+        "code": _code(code),
+        "libraries": _versions(libraries),
+    }
+
+
+def _reference(variant: Variant, module: Mapping[str, object], context: Context) -> Node:
+    """The node that holds parity inputs and the torch module's answers to them."""
+    provenance = {
+        **module,
+        "step": REFERENCE,
+        "images": [PARITY_IMAGES, PARITY_SEED],
+        "data": context.data_key,
+        "image_code": _code(["export.images:"]),
+    }
+    key = _key(variant, REFERENCE, provenance)
+    return Node(key, variant.name, REFERENCE, "npy", REFERENCE, None, key, provenance)
+
+
+def _step_facts(name: str, context: Context) -> dict[str, object]:
+    """What a step adds to a key: its code, its libraries, the options that it reads."""
+    step = STEPS[name]
+    chosen = {option: asdict(context.options)[option] for option in step.options}
+    facts: dict[str, object] = {
+        "step": name,
+        "step_code": _code([step.function, *step.code]),
+        "step_libraries": _versions(step.libraries),
+        "options": chosen,
+    }
+    if "data" in chosen:
+        facts["options"] = {**chosen, "data": context.data_key, "seed": CALIBRATION_SEED}
+        facts["image_code"] = _code(["export.images:"])
+    if step.host_bound:
+        facts["host"] = instruction_sets()
+    return facts
+
+
+def _code(paths: Iterable[str]) -> str:
+    """A hash of the source files behind dotted paths."""
+    digests = [_source_digest(path.partition(":")[0]) for path in paths]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _source_digest(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise LookupError(f"no module named {module}: a row of VARIANTS or STEPS is wrong")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _versions(distributions: Iterable[str]) -> dict[str, str]:
+    return {name: _version(name) for name in distributions}
+
+
+@functools.cache
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+@functools.cache
+def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's vector extensions, which a host-bound file is written for."""
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
+    try:
+        words = set(cpuinfo.read_text().split())
+    except OSError:
+        words = set()
+    return " ".join([platform.machine(), *(name for name in wanted if name in words)])

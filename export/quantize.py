@@ -1,0 +1,319 @@
+""".onnx -> INT8 with ONNX Runtime's quantiser, dynamic and static; the calibration.
+
+``prepare`` comes first for both: it writes its weights beside the .onnx file, so
+that the steps after it read the graph without them and take them one at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime import quantization
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
+from onnxruntime.quantization.calibrate import CalibraterBase, save_tensors_data
+
+from export.anatomy import initializer_array
+from export.optimize import (
+    LARGEST_SINGLE_FILE,
+    carry_metadata,
+    data_files,
+    optimize_graph,
+    stamp,
+    stored_bytes,
+)
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+
+QUANTIZED_OPS = (
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "MatMul",
+    "MaxPool",
+    "Relu",
+    "Reshape",
+    "Transpose",
+)
+"""What ``quantize_static`` puts into INT8, so that a network stays in it from end to end."""
+
+# The quantiser's sign that preparation was done; it warns without it.
+_PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
+_INLINE_BYTES = 1024
+_FLAT = 2  # the rank of what a fully connected layer takes
+
+
+class QuantizeError(ValueError):
+    """A file that can't be quantised, or in which nothing would be."""
+
+
+def prepare(source: Path, target: Path) -> None:
+    """Optimise the graph (basic level: fusions that every runtime knows) and infer shapes.
+
+    The weights go to ``<target>.data``. Without this step the quantiser would
+    meet unfused BatchNorms and tensors of unknown type, which it leaves alone.
+    """
+    optimize_graph(source, target, "basic", large=True)
+    model = onnx.load(target, load_external_data=False)
+    for i, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{i}"
+    # ONNX Runtime lists initialisers here too; the quantiser transposes some and trips over it.
+    del model.graph.value_info[:]
+    onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), target)
+    carry_metadata(source, target)
+    stamp(target, _PREPARED)
+    onnx.checker.check_model(target)
+
+
+def quantize_dynamic(source: Path, target: Path) -> None:
+    """INT8 weights, symmetric and per output, in fully connected layers only.
+
+    ``source`` comes from ``prepare``. What goes into these layers is quantised
+    as it comes; convolutions stay as they are. A network without a fully
+    connected layer is a ``QuantizeError``.
+    """
+    with _scratch(target) as folder:
+        split = folder / "model.onnx"
+        layers = _split_linear(source, split)
+        if not layers:
+            raise QuantizeError(f"{source} has no fully connected layer to quantise")
+        quantization.quantize_dynamic(
+            split,
+            target,
+            # Gemm would be ignored without a word.
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=layers,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=_is_large(source),
+        )
+    _finish(source, target, "MatMulInteger", len(layers))
+
+
+def quantize_static(
+    source: Path,
+    target: Path,
+    batches: Iterable[NDArray[np.float32]],
+    method: str = "minmax",
+    per_channel: bool = True,
+) -> None:
+    """INT8 weights and activations (QDQ), ranges taken from running ``batches``.
+
+    ``source`` comes from ``prepare``. ``batches`` are preprocessed images, float32
+    ``(n, 3, height, width)``; ``method`` is ``"minmax"``, ``"entropy"`` or
+    ``"percentile"`` (99.999). Activations are unsigned with a zero point, weights
+    signed and symmetric: what x86 CPUs multiply fastest (VNNI). An unknown method
+    or no image at all is a ``ValueError``.
+    """
+    if method not in METHODS:
+        raise ValueError(f"calibration {method!r} is unknown; known are {', '.join(METHODS)}")
+    with _scratch(target) as folder:
+        copy = _copied(source, folder)
+        ranges = folder / "ranges.json"
+        _calibrate(copy, batches, METHODS[method], ranges)
+        quantization.quantize_static(
+            copy,
+            target,
+            calibration_cache_path=ranges,
+            calibrate_method=METHODS[method],
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED_OPS),
+            nodes_to_exclude=_constant_poolings(source),
+            per_channel=per_channel,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=_is_large(source),
+        )
+    _finish(source, target, "QuantizeLinear", 1)
+
+
+class _OneBatch(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """Hands out one batch, then nothing."""
+
+    def __init__(self, feed: dict[str, NDArray[np.float32]]) -> None:
+        self.feed: dict[str, NDArray[np.float32]] | None = feed
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        feed, self.feed = self.feed, None
+        return feed
+
+
+def _calibrate(
+    file: Path, batches: Iterable[NDArray[np.float32]], method: CalibrationMethod, ranges: Path
+) -> None:
+    """Write the range of every activation over all images to ``ranges`` (JSON).
+
+    Apart from the quantisation, so that their memory peaks don't add up.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        calibrator = quantization.create_calibrator(
+            file,
+            list(QUANTIZED_OPS),
+            augmented_model_path=str(file.with_name("augmented.onnx")),
+            calibrate_method=method,
+            use_external_data_format=True,
+        )
+        if not _collect(calibrator, batches):
+            raise ValueError("calibration needs at least one image")
+        save_tensors_data(calibrator.compute_data(), ranges)
+
+
+def _collect(calibrator: CalibraterBase, batches: Iterable[NDArray[np.float32]]) -> int:
+    """Feed image by image: the histogram methods keep all activations of one call
+    (125 MB an image on VGG-19). Not by CalibMaxIntermediateOutputs, which drops
+    whole batches unmerged (ONNX Runtime 1.31). Returns the number of images.
+    """
+    name = calibrator.infer_session.get_inputs()[0].name
+    count = 0
+    for batch in batches:
+        for image in batch:
+            calibrator.collect_data(_OneBatch({name: image[None]}))
+            count += 1
+    return count
+
+
+def _finish(source: Path, target: Path, op_type: str, least: int) -> None:
+    """Carry the metadata over; make sure that the file is sound and really quantised."""
+    carry_metadata(source, target)
+    for file in data_files(target):
+        shutil.copymode(target, file)  # onnx makes it private to its owner
+    onnx.checker.check_model(target)
+    nodes = onnx.load(target, load_external_data=False).graph.node
+    if sum(node.op_type == op_type for node in nodes) < least:
+        raise QuantizeError(f"ONNX Runtime quantised too little of {source}: {op_type} is missing")
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder on the target's disk for intermediate files.
+
+    The quantiser also writes beside its source, which may be somebody else's folder.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="quantize-") as folder:
+        yield Path(folder)
+
+
+def _copied(source: Path, folder: Path) -> Path:
+    """Source and data files in ``folder``. Copies: onnx refuses links to data files."""
+    for file in data_files(source):
+        shutil.copyfile(file, folder / file.name)
+    return Path(shutil.copyfile(source, folder / source.name))
+
+
+def _is_large(source: Path) -> bool:
+    """Whether the result gets a data file too: where the fp32 network needs one."""
+    return stored_bytes(source) > LARGEST_SINGLE_FILE
+
+
+def _split_linear(source: Path, split: Path) -> list[str]:
+    """Write ``source`` with each fully connected layer as MatMul + Add; returns the MatMuls' names.
+
+    ONNX Runtime's quantiser does the same, but holds several copies of the
+    weights meanwhile and fails on one of more than 2 GB.
+    """
+    model = onnx.load(source, load_external_data=False)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    linear = _linear_layers(model.graph)
+    transposed = {
+        node.input[1] for node in linear if node.op_type == "Gemm" and _attribute(node, "transB")
+    }
+    with split.with_suffix(".data").open("wb") as data:
+        for name, tensor in weights.items():
+            array = initializer_array(tensor, source)
+            _move_outside(tensor, array.T if name in transposed else array, data)
+    names = {node.name for node in linear}
+    nodes = [new for node in model.graph.node for new in _as_matmul(node, node.name in names)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    del model.graph.value_info[:]
+    onnx.save(model, split)
+    return [node.name for node in nodes if node.op_type == "MatMul" and node.name in names]
+
+
+def _linear_layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that multiply flat features by a constant matrix of their own."""
+    weights = {tensor.name for tensor in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
+    ranks = _ranks(graph)
+    return [
+        node
+        for node in graph.node
+        if (node.op_type == "Gemm" and _is_plain(node))
+        or (node.op_type == "MatMul" and ranks.get(node.input[0]) == _FLAT)
+        if node.input[1] in weights and uses[node.input[1]] == 1
+    ]
+
+
+def _constant_poolings(source: Path) -> list[str]:
+    """The MatMuls that pool maps: their constants are no weights, and cost nothing in fp32."""
+    graph = onnx.load(source, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    ranks = _ranks(graph)
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul"
+        and not weights.isdisjoint(node.input)
+        and any(ranks.get(name, 0) > _FLAT for name in node.input)
+    ]
+
+
+def _ranks(graph: onnx.GraphProto) -> dict[str, int]:
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+
+
+def _is_plain(gemm: onnx.NodeProto) -> bool:
+    """Whether it is input @ weights (+ bias), without factors."""
+    factors = (_attribute(gemm, "alpha", 1.0), _attribute(gemm, "beta", 1.0))
+    return factors == (1.0, 1.0) and not _attribute(gemm, "transA")
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: float = 0) -> float:
+    found = [onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name]
+    return float(found[0]) if found else default
+
+
+def _as_matmul(node: onnx.NodeProto, linear: bool) -> list[onnx.NodeProto]:
+    """MatMul and, where there is a bias, Add in the place of a Gemm; others as they are."""
+    if not linear or node.op_type != "Gemm":
+        return [node]
+    product = f"{node.output[0]}_product" if len(node.input) > 2 else node.output[0]
+    matmul = onnx.helper.make_node("MatMul", node.input[:2], [product], name=node.name)
+    if len(node.input) == 2:
+        return [matmul]
+    add = onnx.helper.make_node(
+        "Add", [product, node.input[2]], node.output, name=f"{node.name}_bias"
+    )
+    return [matmul, add]
+
+
+def _move_outside(tensor: onnx.TensorProto, array: NDArray[np.generic], data: BinaryIO) -> None:
+    """Append the values to ``data`` and leave a reference to them in ``tensor``."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL and array.nbytes < _INLINE_BYTES:
+        return
+    place = {"location": Path(data.name).name, "offset": data.tell(), "length": array.nbytes}
+    data.write(np.ascontiguousarray(array).data)
+    moved = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=array.shape)
+    moved.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in place.items():
+        moved.external_data.add(key=key, value=str(value))
+    tensor.CopyFrom(moved)

@@ -1,0 +1,437 @@
+"""``python -m export.run``: build the files that are asked for, through the store.
+
+This process stays small: every step runs in a child of its own, so that a
+converter that crashes or needs too much memory costs one artifact and not the
+run. ``bench.run`` starts it with ``--request -``: one :class:`Request` as JSON
+on standard input, one :class:`Event` a line on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter
+
+from export.artifact import Artifact, Store, default_store
+from export.build import (
+    CALIBRATION_METHODS,
+    GRAPH_LEVELS,
+    SEEDED,
+    Context,
+    Node,
+    Options,
+    Wanted,
+    WeightsFacts,
+    chain,
+)
+from export.images import ImageFolder, ImagesError, sample_photographs_fingerprint
+from export.recipes import RECIPES, STEPS
+from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
+from export.variants import ALIASES, VARIANTS
+
+STEP_LIMIT_S = 3600.0
+_STALE_S = 24 * 3600.0
+_SMALL_PIXELS = 64
+_BYTES_PER_BUILD = 8 * 2**30
+"""So that the largest (xception-flatten-wide peaks at 11.5 GiB) has room beside an ordinary one."""
+
+
+class UsageError(ValueError):
+    """Something the user has to change before anything can be built."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``bench.run`` asks for. ``check_only``: describe the weights, build nothing."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    store: str
+    options: Options
+    wanted: tuple[Wanted, ...] = ()
+    check_variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened: ``weights``, ``building``, ``note``, ``built`` or ``failed``."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    kind: str
+    wanted: Wanted | None = None
+    text: str = ""
+    artifact: Artifact | None = None
+    found: bool = False
+    weights: WeightsFacts | None = None
+    misfits: dict[str, str] = field(default_factory=dict)
+
+
+REQUEST = TypeAdapter(Request)
+EVENT = TypeAdapter(Event)
+Emit = Callable[[Event], None]
+Plan = Mapping[Wanted, tuple[Node, ...]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, build; returns the exit code.
+
+    1: a file could not be built, 2: usage, 3: the store could not be used.
+    """
+    try:
+        request, emit = _parse(argv)
+        return 1 if serve(request, emit) else 0
+    except (UsageError, ImagesError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except OSError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+def serve(request: Request, emit: Emit) -> int:
+    """Answer a request; returns how many of its files could not be built."""
+    store = Store(Path(request.store))
+    _sweep(store)
+    options = request.options
+    checked = _checked(store, options, request.check_variants or _variants(request.wanted))
+    emit(Event("weights", weights=checked.weights, misfits=dict(checked.misfits)))
+    if request.check_variants:
+        return 0
+    context = Context(options, checked.weights, _data_key(options))
+    plan = {wanted: chain(wanted, context) for wanted in request.wanted}
+    return _Run(store, context, emit).build_all(plan, checked.misfits)
+
+
+def _variants(wanted: Iterable[Wanted]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.variant for item in wanted))
+
+
+def _checked(store: Store, options: Options, variants: tuple[str, ...]) -> Checked:
+    """Which weights these are and which variants they don't fit, from a child."""
+    if options.weights == "seeded":
+        return Checked(SEEDED)
+    check = Check(str(store.root), options.weights, variants)
+    lines: list[str] = []
+    log = store.root / "logs" / "weights.log"
+    end = _child(["check"], CHECK.dump_json(check), log, lines.append)
+    if not lines:
+        raise UsageError(f"--weights {options.weights}: reading them ended with {end}; see {log}")
+    answer = CHECKED.validate_json(lines[-1])
+    if answer.error:
+        raise UsageError(answer.error)
+    return answer
+
+
+def _data_key(options: Options) -> str:
+    """Fingerprint of the images that calibration and parity take from."""
+    if not options.data:
+        return sample_photographs_fingerprint()
+    folder = ImageFolder.open(Path(options.data))
+    split = "train" if "train" in folder.splits else folder.splits[0]
+    return folder.fingerprint(folder.entries(split))
+
+
+class _Run:
+    """One pass over a plan: each node is built at most once, its failure is remembered."""
+
+    def __init__(self, store: Store, context: Context, emit: Emit) -> None:
+        self.store = store
+        self.context = context
+        self.failures: dict[str, str] = {}
+        self.made: set[str] = set()
+        self.stopping = False
+        self._emit = emit
+        self._one_at_a_time = threading.Lock()
+
+    def emit(self, event: Event) -> None:
+        """Hand one event on; several threads have some."""
+        with self._one_at_a_time:
+            self._emit(event)
+
+    def build_all(self, plan: Plan, misfits: Mapping[str, str]) -> int:
+        """Build every chain, one event for each wanted file; returns the number of failures.
+
+        Groups share no file, so several are built side by side where cores and memory allow.
+        """
+        with ThreadPoolExecutor(workers()) as pool:
+            jobs = [pool.submit(self._build, group, plan, misfits) for group in _groups(plan)]
+            try:
+                return sum(job.result() for job in jobs)
+            except KeyboardInterrupt:
+                self.stopping = True
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _build(self, group: Sequence[Wanted], plan: Plan, misfits: Mapping[str, str]) -> int:
+        """Build the files of one group; returns the number of failures."""
+        fitting = [wanted for wanted in group if wanted.variant not in misfits]
+        self._start(self._missing(fitting, plan))
+        failed = 0
+        for wanted in group:
+            reason = misfits.get(wanted.variant) or self._reason(plan[wanted])
+            artifact = None if reason else self.store.find(plan[wanted][-1].key)
+            if artifact is None:
+                failed += 1
+                self.emit(Event("failed", wanted, reason or "it vanished from the store"))
+                continue
+            # The file may have been made beside other images; what is compared is of these.
+            reference = str(self.store.folder(plan[wanted][-1].reference))
+            named = replace(artifact, recipe=wanted.recipe, reference=reference)
+            found = artifact.key not in self.made
+            self.emit(Event("built", wanted, artifact=named, found=found))
+        return failed
+
+    def _missing(self, group: Sequence[Wanted], plan: Plan) -> list[tuple[Node, Wanted]]:
+        """The nodes that have to be built, each with the first file that asks for it.
+
+        In building order: of each variant first what needs its torch module, which
+        then need not be made twice.
+        """
+        first: dict[str, tuple[Node, Wanted]] = {}
+        for wanted in group:
+            for node in plan[wanted]:
+                first.setdefault(node.key, (node, wanted))
+        absent = [pair for key, pair in first.items() if self.store.find(key) is None]
+        variants = list(dict.fromkeys(wanted.variant for wanted in group))
+
+        def order(pair: tuple[Node, Wanted]) -> tuple[bool, int, bool]:
+            node = pair[0]
+            return _is_isolated(node), variants.index(node.variant), not _needs_module(node)
+
+        return sorted(absent, key=order)
+
+    def _reason(self, nodes: Sequence[Node]) -> str:
+        """Why the last of ``nodes`` could not be built; empty if it could."""
+        for node in nodes:
+            if node.key in self.failures:
+                return f"{node.step}: {self.failures[node.key]}"
+        return "interrupted" if self.stopping else ""
+
+    def _start(self, left: list[tuple[Node, Wanted]]) -> None:
+        """Build in a child, and in another one what is behind a node that failed or crashed it."""
+        while left and not self.stopping:
+            batch = [pair for pair in left if not _is_isolated(pair[0])] or left[:1]
+            end, log = self._run_child(batch)
+            silent = [node for node, _ in batch if node.key not in self.made | self.failures.keys()]
+            if silent and not any(node.key in self.failures for node, _ in batch):
+                # It died without a word: on the first node that it did not answer for.
+                self.failures[silent[0].key] = f"its process ended with {end}; see {log}"
+            left = [p for p in left if p[0].key not in self.made and not self._is_hopeless(p[0])]
+
+    def _is_hopeless(self, node: Node) -> bool:
+        """Whether a node or one before it failed."""
+        step: Node | None = node
+        while step is not None:
+            if step.key in self.failures:
+                return True
+            step = step.source
+        return node.reference in self.failures
+
+    def _run_child(self, left: Sequence[tuple[Node, Wanted]]) -> tuple[str, Path]:
+        """One process for these nodes; returns how it ended and where its log is."""
+        nodes = tuple(node for node, _ in left)
+        known = {node.key: (node, wanted) for node, wanted in left}
+        job = Job(str(self.store.root), nodes, self.context.options, self.context.weights)
+        log = self.store.root / "logs" / f"{nodes[0].key}.log"
+
+        def on_line(line: str) -> None:
+            message = json.loads(line)
+            if "building" in message:
+                node, wanted = known[message["building"]]
+                self.emit(Event("building", wanted, node.step))
+            elif "note" in message:
+                self.emit(Event("note", text=message["note"]))
+            elif "built" in message:
+                self.made.add(message["built"])
+            else:
+                self.failures[message["failed"]] = message["reason"]
+
+        return _child(["build"], JOB.dump_json(job), log, on_line), log
+
+
+def _groups(plan: Plan) -> list[list[Wanted]]:
+    """What one process builds: a variant, or all small ones of a family, to import torch once.
+
+    The largest group comes first, so that no core waits for it at the end.
+    """
+    groups: dict[str, list[Wanted]] = {}
+    for wanted in plan:
+        variant = VARIANTS[wanted.variant]
+        small = max(variant.input_size) <= _SMALL_PIXELS
+        groups.setdefault(variant.family if small else variant.name, []).append(wanted)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _is_isolated(node: Node) -> bool:
+    return node.step in STEPS and STEPS[node.step].isolated
+
+
+def _needs_module(node: Node) -> bool:
+    return node.step not in STEPS or STEPS[node.step].source == "module"
+
+
+def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], None]) -> str:
+    """Run ``python -m export.steps``; hands its answers on and returns how it ended."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "export.steps", str(writer), *words]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            pass_fds=(writer,),
+        )
+    os.close(writer)
+    assert process.stdin is not None
+    # A converter that hangs keeps its pipe open: only killing it ends the loop below.
+    watchdog = threading.Timer(STEP_LIMIT_S, process.kill)
+    watchdog.start()
+    try:
+        with contextlib.suppress(BrokenPipeError), process.stdin as sent:
+            sent.write(stdin)
+        with os.fdopen(reader) as answers:
+            for line in answers:
+                on_line(line)
+        return _ending(process.wait())
+    finally:
+        watchdog.cancel()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def workers() -> int:
+    """How many variants are built at once: by cores, and by memory for the largest of them."""
+    return max(1, min(len(os.sched_getaffinity(0)), _memory_bytes() // _BYTES_PER_BUILD))
+
+
+def _memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """The machine's memory, or what a container leaves of it."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        text = limit.read_text().strip()
+    except OSError:
+        return physical
+    return min(physical, int(text)) if text.isdigit() else physical
+
+
+def _environment() -> dict[str, str]:
+    """Cores are shared out; threads that spin at barriers would slow the other build down."""
+    threads = max(1, len(os.sched_getaffinity(0)) // workers())
+    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **os.environ}
+
+
+def _ending(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name
+
+
+def _sweep(store: Store) -> None:
+    """Remove what builds that were killed left half-written more than a day ago."""
+    for left in (store.root / "tmp").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another run has just finished it
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
+    """The request and how its events are shown."""
+    arguments = _parser().parse_args(argv)
+    if arguments.request:
+        return REQUEST.validate_json(sys.stdin.buffer.read()), _emit_json
+    options = Options(
+        weights=arguments.weights,
+        data=arguments.data,
+        calibration_method=arguments.calibration_method,
+        calibration_images=arguments.calibration_images,
+        graph_level=arguments.graph_level,
+    )
+    wanted = tuple(_wanted(arguments.variants, arguments.recipes, arguments.formats))
+    return Request(str(arguments.store), options, wanted), _emit_text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.run", description="Build model files: every variant by every recipe."
+    )
+    add = parser.add_argument
+    add("--variants", default="revisited-base", help="names or globs, separated by commas")
+    add("--recipes", default="fp32", help="names or globs, separated by commas")
+    add("--formats", default="onnx", help="onnx, pt2")
+    add("--weights", default="seeded", help="seeded, imagenet, or a checkpoint file")
+    add("--data", default="", metavar="DIR_OR_ZIP", help="images for calibration and parity")
+    add("--calibration-method", choices=CALIBRATION_METHODS, default="minmax")
+    add("--calibration-images", type=int, default=Options.calibration_images)
+    add("--graph-level", choices=GRAPH_LEVELS, default="all")
+    add("--store", type=Path, default=default_store(), help="where built files are kept")
+    add("--request", choices=["-"], help="read one request as JSON from standard input")
+    return parser
+
+
+def _wanted(variants: str, recipes: str, formats: str) -> Iterable[Wanted]:
+    """The files behind the command line's globs."""
+    pairs = [(v, r) for v in VARIANTS for r in RECIPES if _any(r, recipes) and _any(v, variants)]
+    pairs += [(a.variant, a.recipe) for a in ALIASES.values() if _any(a.name, variants)]
+    _check_names("--variants", variants, [*VARIANTS, *ALIASES])
+    _check_names("--recipes", recipes, RECIPES)
+    _check_names("--formats", formats, sorted({f for row in RECIPES.values() for f in row.chains}))
+    for variant, recipe in dict.fromkeys(pairs):
+        for format in formats.split(","):
+            if format in RECIPES[recipe].chains:
+                yield Wanted(variant, recipe, format)
+
+
+def _check_names(flag: str, patterns: str, known: Iterable[str]) -> None:
+    """Every pattern must match something."""
+    names = list(known)
+    for pattern in patterns.split(","):
+        if not any(_any(name, pattern) for name in names):
+            raise UsageError(f"{flag}: nothing is called {pattern!r}; known: {', '.join(names)}")
+
+
+def _any(name: str, patterns: str) -> bool:
+    return any(fnmatchcase(name, pattern.strip()) for pattern in patterns.split(","))
+
+
+def _emit_json(event: Event) -> None:
+    sys.stdout.write(EVENT.dump_json(event).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _emit_text(event: Event) -> None:
+    if event.kind == "note":
+        print(event.text, flush=True)
+    elif event.kind == "building":
+        print(f"building {event.wanted}: {event.text}", flush=True)
+    elif event.kind == "failed":
+        print(f"failed   {event.wanted}: {event.text}", flush=True)
+    elif event.artifact is not None:
+        size = f"{event.artifact.size_bytes / 1e6:.1f} MB"
+        print(f"built    {event.wanted}: {size}  {event.artifact.path}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

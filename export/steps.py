@@ -1,0 +1,410 @@
+"""The child side of a build: run steps, one artifact each (``python -m export.steps``).
+
+Reads one :class:`Job` as JSON from standard input and writes one line of JSON
+for each artifact to the file descriptor named on its command line. Standard
+output and standard error are the libraries' to fill; the parent keeps them in a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
+
+from export.artifact import Artifact, Store, folder_bytes, folder_sha256, write_record
+from export.build import (
+    CALIBRATION_SEED,
+    PARITY_IMAGES,
+    PARITY_SEED,
+    REFERENCE,
+    SEEDED_IMAGES,
+    Node,
+    Options,
+    WeightsFacts,
+    class_names,
+)
+from export.images import ImageFolder, Preprocess, crops, sample_photographs
+from export.recipes import STEPS
+from export.variants import VARIANTS
+
+if TYPE_CHECKING:
+    import torch
+
+_BATCH = 4
+_LEAST_SPREAD = 0.1
+_CHECKED = 4
+"""Images on which an export is compared at once; a run compares all of them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Nodes to build in this process, in order; their sources stand in the store."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    store: str
+    nodes: tuple[Node, ...]
+    options: Options
+    weights: WeightsFacts
+
+
+@dataclass(frozen=True)
+class Check:
+    """Describe ``weights`` and say which of ``variants`` they don't fit."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    store: str
+    weights: str
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The answer to a check. ``misfits``: variant -> which key or shape is wrong."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    weights: WeightsFacts
+    misfits: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+JOB = TypeAdapter(Job)
+CHECK = TypeAdapter(Check)
+CHECKED = TypeAdapter(Checked)
+
+
+def main() -> None:
+    """Answer a job or a check on the descriptor ``sys.argv[1]``."""
+    text = sys.stdin.buffer.read()
+    with os.fdopen(int(sys.argv[1]), "w", buffering=1) as replies:
+        if sys.argv[2] == "check":
+            answer = check_weights(CHECK.validate_json(text))
+            replies.write(CHECKED.dump_json(answer).decode() + "\n")
+        else:
+            build_all(JOB.validate_json(text), replies)
+
+
+def build_all(job: Job, replies: TextIO) -> None:
+    """Build each node of the job; a failed node is reported and ends the process."""
+    builder = Builder(job, lambda text: replies.write(json.dumps({"note": text}) + "\n"))
+    for node in job.nodes:
+        replies.write(json.dumps({"building": node.key}) + "\n")
+        try:
+            artifact = builder.build(node)
+        except Exception as exc:  # a child process begins here: every failure is a reason
+            traceback.print_exc()
+            replies.write(json.dumps({"failed": node.key, "reason": _one_sentence(exc)}) + "\n")
+            sys.exit(1)
+        replies.write(json.dumps({"built": artifact.key}) + "\n")
+
+
+def check_weights(check: Check) -> Checked:
+    """Read the weights and try them on each variant; nothing is written."""
+    weights = importlib.import_module("export.weights")
+    nothing = WeightsFacts(check.weights, key="")
+    try:
+        facts = weights.facts(check.weights, Path(check.store))
+    except weights.WeightsError as exc:
+        return Checked(nothing, error=str(exc))
+    job = Job(check.store, (), Options(weights=check.weights), facts)
+    misfits = {}
+    for variant in check.variants:
+        try:
+            Builder(job).module(variant)
+        except weights.WeightsError as exc:
+            misfits[variant] = str(exc)
+    return Checked(facts, misfits)
+
+
+def _one_sentence(exc: BaseException) -> str:
+    """The exception's first line, with its type unless it is one of ours."""
+    text = str(exc).strip().partition("\n")[0] or "no message"
+    ours = type(exc).__module__.startswith("export.")
+    return text if ours else f"{type(exc).__name__}: {text}"
+
+
+class Builder:
+    """Builds nodes; keeps the torch module of the last variant between them."""
+
+    def __init__(self, job: Job, note: Callable[[str], object] = print) -> None:
+        self.job = job
+        self._note = note
+        self.store = Store(Path(job.store))
+        self._module: tuple[str, Any] | None = None
+
+    def build(self, node: Node) -> Artifact:
+        """Run one step in a scratch folder, describe what it made, settle it in the store."""
+        started = time.perf_counter()
+        _forget_peak()
+        with self.store.locked(node.key):
+            found = self.store.find(node.key)
+            if found is not None:
+                return found
+            with self.store.writing(node.key) as folder:
+                draft = self._make(node, folder)
+                whole = replace(
+                    draft,
+                    size_bytes=folder_bytes(folder),
+                    sha256=folder_sha256(folder),
+                    build_s=time.perf_counter() - started,
+                    build_peak_bytes=_peak_bytes(),
+                )
+                write_record(folder, whole)
+        built = self.store.find(node.key)
+        if built is None:
+            raise OSError(f"{node.key} was written but can't be read back: is the disk full?")
+        return built
+
+    def _make(self, node: Node, folder: Path) -> Artifact:
+        if node.step == REFERENCE:
+            return self._make_reference(node, folder)
+        if STEPS[node.step].source == "module":
+            return self._from_module(node, folder)
+        return self._from_file(node, folder)
+
+    def _make_reference(self, node: Node, folder: Path) -> Artifact:
+        """Parity inputs and what the fp32 torch module answers to them."""
+        inputs = self._batch(node.variant, PARITY_IMAGES, PARITY_SEED)
+        logits = _answers(self.module(node.variant), inputs)
+        if self.job.options.weights == "seeded" and _spread(logits) < _LEAST_SPREAD:
+            raise ValueError(
+                f"seeded {node.variant} answers all images nearly alike: parity would prove nothing"
+            )
+        np.save(folder / "inputs.npy", inputs)
+        np.save(folder / "logits.npy", logits)
+        return self._count_module(self._draft(node, "logits.npy"))
+
+    def _from_module(self, node: Node, folder: Path) -> Artifact:
+        module = self.module(node.variant)
+        size = VARIANTS[node.variant].input_size
+        if node.step == "to-onnx":
+            to_onnx = importlib.import_module("export.to_onnx")
+            file = folder / "model.onnx"
+            to_onnx.write_onnx(module, file, size, self._metadata(node))
+            inputs, logits = self._reference(node)
+            error = to_onnx.check_against(file, inputs[:_CHECKED], logits[:_CHECKED])
+            return self._count_file(
+                replace(self._draft(node, file.name), facts={"error": error}), file
+            )
+        to_pt2 = importlib.import_module("export.to_pt2")
+        draft = self._count_module(self._draft(node, "model.pt2"))
+        if node.step == "quantize-linear-to-pt2":
+            module = to_pt2.quantize_linear(module)
+            pruned = draft.parameters - draft.nonzero_parameters
+            draft = replace(draft, rounded_to_zero=to_pt2.count_zeros(module) - pruned)
+        to_pt2.write_pt2(module, folder / "model.pt2", size)
+        return draft
+
+    def _from_file(self, node: Node, folder: Path) -> Artifact:
+        self._module = None
+        gc.collect()
+        if node.source is None:
+            raise ValueError(f"step {node.step} needs the file of a step before it")
+        source = self.store.find(node.source.key)
+        if source is None:
+            raise FileNotFoundError(f"{node.source.key} is not in the store {self.store.root}")
+        target = folder / "model.onnx"
+        draft = replace(self._draft(node, target.name), fixes=self._transform(node, source, target))
+        importlib.import_module("export.to_onnx").stamp(target, self._metadata(node))
+        return self._count_derived(draft, source, target)
+
+    def _transform(self, node: Node, source: Artifact, target: Path) -> dict[str, str]:
+        """Call the step's function; returns what the new file fixes."""
+        options = self.job.options
+        function = _resolve(STEPS[node.step].function)
+        if node.step == "optimize":
+            function(source.path, target, options.graph_level)
+            bound = options.graph_level in ("layout", "all")
+            isa = {"instruction_set": str(node.provenance["host"])} if bound else {}
+            return {"graph_level": options.graph_level, **isa}
+        if node.step == "ort-tools":
+            function(source.path, target, options.ort_tools_level)
+        elif node.step == "quantize-static":
+            images = self._batch(node.variant, options.calibration_images, CALIBRATION_SEED)
+            batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
+            function(source.path, target, batches, method=options.calibration_method)
+        else:
+            function(source.path, target)
+        return {}
+
+    def module(self, variant: str) -> torch.nn.Module:
+        """The variant's torch module with its weights, operated on, in eval mode."""
+        if self._module is None or self._module[0] != variant:
+            self._module = None
+            gc.collect()
+            self._module = (variant, self._build_module(variant))
+        module: torch.nn.Module = self._module[1]
+        return module
+
+    def _build_module(self, name: str) -> torch.nn.Module:
+        import torch
+
+        weights = importlib.import_module("export.weights")
+        variant = VARIANTS[name]
+        count = len(class_names(variant, self.job.weights))
+        module: torch.nn.Module = _resolve(variant.builder)(count, variant.input_size)
+        surgery = _resolve(variant.surgery) if variant.surgery else None
+        if self.job.options.weights == "seeded":
+            photographs = crops(sample_photographs(), SEEDED_IMAGES, seed=0)
+            images = self._preprocess(name).batch(photographs)
+            module = importlib.import_module("export.seeded").seeded(
+                module, torch.from_numpy(images)
+            )
+            module = surgery(module) if surgery else module
+        else:
+            chosen = weights.resolve(self.job.options.weights, variant.family, self.store.root)
+            module = weights.apply(module, surgery, chosen)
+        return module.eval()
+
+    def _batch(self, variant: str, count: int, seed: int) -> NDArray[np.float32]:
+        """``count`` preprocessed images, float32 (N, 3, H, W)."""
+        preprocess = self._preprocess(variant)
+        if not self.job.options.data:
+            return preprocess.batch(crops(sample_photographs(), count, seed))
+        folder = ImageFolder.open(Path(self.job.options.data))
+        split = "train" if "train" in folder.splits else folder.splits[0]
+        # More than are needed, so that a few bad files don't leave too few.
+        chosen = folder.sample(split, 2 * count, seed)
+        loaded = folder.load(chosen)
+        if loaded.skipped:
+            left_out = f"{len(loaded.skipped)} of {len(chosen)} images left out as unreadable"
+            self._note(f"{left_out}: {', '.join(loaded.skipped)}")
+        return preprocess.batch(loaded.images[:count])
+
+    def _preprocess(self, variant: str) -> Preprocess:
+        facts = self.job.weights
+        return Preprocess(VARIANTS[variant].input_size, mean=facts.mean, std=facts.std)
+
+    def _metadata(self, node: Node) -> dict[str, str]:
+        """What every ONNX file says about itself, so that nobody inherits a black box."""
+        facts = self.job.weights
+        return {
+            "deploybench.variant": node.variant,
+            "deploybench.recipe": node.recipe,
+            "deploybench.weights": facts.name,
+            "deploybench.key": node.key,
+            "deploybench.class_names": json.dumps(class_names(VARIANTS[node.variant], facts)),
+            "deploybench.class_names_are_placeholders": json.dumps(facts.placeholder_names),
+            "deploybench.preprocess": self._preprocess(node.variant).to_json(),
+        }
+
+    def _reference(self, node: Node) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        folder = self.store.folder(node.reference)
+        return np.load(folder / "inputs.npy"), np.load(folder / "logits.npy")
+
+    def _draft(self, node: Node, file: str) -> Artifact:
+        """The artifact's record before anything was counted."""
+        variant = VARIANTS[node.variant]
+        return Artifact(
+            key=node.key,
+            variant=node.variant,
+            weights=self.job.weights.name,
+            recipe=node.recipe,
+            format=node.format,
+            folder="",
+            file=file,
+            size_bytes=0,
+            sha256="",
+            parameters=0,
+            nonzero_parameters=0,
+            rounded_to_zero=0,
+            macs=0,
+            input_size=variant.input_size,
+            class_names=class_names(variant, self.job.weights),
+            placeholder_names=self.job.weights.placeholder_names,
+            reference=node.reference,
+            provenance=node.provenance,
+        )
+
+    def _count_module(self, draft: Artifact) -> Artifact:
+        to_pt2 = importlib.import_module("export.to_pt2")
+        size = VARIANTS[draft.variant].input_size
+        parameters, zeros, macs = to_pt2.count_module(self.module(draft.variant), size)
+        return replace(
+            draft, parameters=parameters, nonzero_parameters=parameters - zeros, macs=macs
+        )
+
+    def _count_file(self, draft: Artifact, file: Path) -> Artifact:
+        anatomy = importlib.import_module("export.anatomy")
+        counted = anatomy.count(file)
+        return replace(
+            draft,
+            parameters=counted.parameters,
+            nonzero_parameters=counted.parameters - counted.zeros,
+            macs=counted.macs,
+        )
+
+    def _count_derived(self, draft: Artifact, source: Artifact, file: Path) -> Artifact:
+        """Zeros of the source were pruned; further ones were made by rounding."""
+        try:
+            counted = self._count_file(draft, file)
+        except ValueError:
+            # Operators of a runtime's own layout can't be counted: it is the source's network.
+            return replace(
+                draft,
+                parameters=source.parameters,
+                nonzero_parameters=source.nonzero_parameters,
+                macs=source.macs,
+            )
+        zeros = counted.parameters - counted.nonzero_parameters
+        pruned = min(zeros, source.parameters - source.nonzero_parameters)
+        return replace(
+            counted,
+            nonzero_parameters=counted.parameters - pruned,
+            rounded_to_zero=zeros - pruned,
+        )
+
+
+def _resolve(path: str) -> Any:
+    """The function behind a dotted path."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _answers(module: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of the torch module, a few images at a time to bound its activations."""
+    import torch
+
+    with torch.inference_mode():
+        parts = [module(torch.from_numpy(inputs[i : i + 1])) for i in range(len(inputs))]
+        return torch.cat(parts).numpy()
+
+
+def _spread(logits: NDArray[np.float32]) -> float:
+    """The largest difference between two images' outputs over the largest output."""
+    widest = max(np.abs(logits - row).max() for row in logits)
+    return float(widest / np.abs(logits).max())
+
+
+def _forget_peak() -> None:
+    """Let the kernel begin the peak resident set anew: the next step has one of its own."""
+    with contextlib.suppress(OSError):  # not allowed everywhere; the peak is then that of all steps
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes() -> int:
+    """This process's peak resident set in this step (VmHWM), 0 where the system can't tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM")), 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from export.artifact import Artifact
+
+Built = Callable[[str, str, str], Artifact]
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for the whole session: what one test built, the next one finds."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def built(store_folder: Path) -> Built:
+    """``built(variant, recipe, format)``: that artifact, built by the real chain."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("building needs torch: pip install 'deploybench[build]'")
+    from export.build import Options, Wanted
+    from export.run import Event, Request, serve
+
+    def build(variant: str, recipe: str, format: str) -> Artifact:
+        events: list[Event] = []
+        wanted = (Wanted(variant, recipe, format),)
+        serve(Request(str(store_folder), Options(), wanted), events.append)
+        last = events[-1]
+        assert last.artifact is not None, f"{variant}/{recipe}: {last.text}"
+        return last.artifact
+
+    return build

@@ -1,0 +1,173 @@
+"""Building through children: what is found, what fails, what is said."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export import run
+from export.artifact import Artifact, folder_sha256
+from export.build import Options, Wanted
+from export.run import EVENT, REQUEST, Event, Request, UsageError, main, serve
+
+Built = Callable[[str, str, str], Artifact]
+SMALL = Wanted("revisited-v6", "fp32", "onnx")
+
+
+def served(store: Path, *wanted: Wanted, options: Options | None = None) -> list[Event]:
+    """All events of one request."""
+    events: list[Event] = []
+    serve(Request(str(store), options or Options(), wanted), events.append)
+    return events
+
+
+def test_a_second_request_builds_nothing(built: Built, store_folder: Path) -> None:
+    """What stands in the store is found, with the same hash, and no step is started."""
+    artifact = built(SMALL.variant, SMALL.recipe, SMALL.format)
+    events = served(store_folder, SMALL)
+    assert [event.kind for event in events] == ["weights", "built"]
+    assert events[-1].found
+    assert events[-1].artifact == artifact
+    assert folder_sha256(Path(artifact.folder)) == artifact.sha256
+
+
+def test_a_damaged_file_is_built_again(built: Built, store_folder: Path) -> None:
+    """A model file that was cut off is no artifact any more."""
+    artifact = built(SMALL.variant, SMALL.recipe, SMALL.format)
+    artifact.path.write_bytes(artifact.path.read_bytes()[:1000])
+    events = served(store_folder, SMALL)
+    assert "building" in [event.kind for event in events]
+    again = events[-1].artifact
+    assert again is not None
+    assert again.sha256 == artifact.sha256
+
+
+def test_every_file_says_what_it_is(built: Built) -> None:
+    """Variant, recipe, key, class names and preprocessing stand in each .onnx file."""
+    onnx = pytest.importorskip("onnx")
+    for recipe in ("fp32", "fp32-opt", "int8-dynamic", "int8-static"):
+        artifact = built(SMALL.variant, recipe, "onnx")
+        model = onnx.load(artifact.path)
+        said = {entry.key: entry.value for entry in model.metadata_props}
+        assert said["deploybench.variant"] == SMALL.variant
+        assert said["deploybench.recipe"] == recipe
+        assert said["deploybench.key"] == artifact.key
+        assert json.loads(said["deploybench.class_names"]) == list(artifact.class_names)
+        assert json.loads(said["deploybench.class_names_are_placeholders"]) is True
+        assert json.loads(said["deploybench.preprocess"])["size"] == [32, 32]
+        onnx.checker.check_model(artifact.path)
+
+
+def test_int8_shrinks_the_file_and_counts_the_same_weights(built: Built) -> None:
+    """A quantised file holds the same parameters in about a quarter of the bytes."""
+    whole, small = (built("revisited-base", r, "onnx") for r in ("fp32", "int8-static"))
+    assert small.parameters == whole.parameters
+    assert small.nonzero_parameters == whole.nonzero_parameters
+    assert small.rounded_to_zero > 0
+    assert small.size_bytes < 0.35 * whole.size_bytes
+
+
+def test_both_formats_count_the_same_multiply_accumulates(built: Built) -> None:
+    """torch's own counter and the ONNX graph agree."""
+    graph, program = (built(SMALL.variant, "fp32", f) for f in ("onnx", "pt2"))
+    assert graph.macs == program.macs
+
+
+def test_the_reference_is_the_torch_modules_answer_to_sixteen_images(built: Built) -> None:
+    """Inputs are real crops, not constants; the answers depend on them."""
+    folder = Path(built(SMALL.variant, "fp32", "onnx").reference)
+    inputs, logits = np.load(folder / "inputs.npy"), np.load(folder / "logits.npy")
+    assert inputs.shape == (16, 3, 32, 32)
+    assert logits.shape == (16, 10)
+    assert inputs.std() > 0.1
+    assert np.abs(logits - logits[0]).max() > 0.1 * np.abs(logits).max()
+
+
+def test_no_path_of_this_machine_stands_in_a_file(built: Built) -> None:
+    """Files that travel don't tell where they were made."""
+    home = str(Path(__file__).parents[2]).encode()
+    for recipe, format in (("fp32", "onnx"), ("int8-static", "onnx"), ("fp32", "pt2")):
+        content = built(SMALL.variant, recipe, format).path.read_bytes()
+        assert home not in content
+        assert b"site-packages" not in content
+
+
+def test_a_crashing_step_is_a_reason_and_the_rest_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that dies without a word fails its own node only."""
+
+    def child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], None]) -> str:
+        keys = [node["key"] for node in json.loads(stdin)["nodes"]]
+        for key in keys:
+            on_line(json.dumps({"building": key}))
+            if "to-onnx" in key:
+                return "SIGSEGV"
+            on_line(json.dumps({"built": key}))
+        return "exit code 0"
+
+    monkeypatch.setattr(run, "_child", child)
+    events = served(tmp_path, SMALL, Wanted("revisited-v6", "fp32", "pt2"))
+    failures = {str(e.wanted): e.text for e in events if e.kind == "failed"}
+    assert failures["revisited-v6/fp32 (onnx)"].startswith(
+        "to-onnx: its process ended with SIGSEGV"
+    )
+    # The made-up child wrote nothing, so the other one is missing for that reason alone.
+    assert failures["revisited-v6/fp32 (pt2)"] == "it vanished from the store"
+
+
+def test_a_failing_step_gives_its_sentence(tmp_path: Path) -> None:
+    """An exception in a step becomes the reason of every file behind it."""
+    pytest.importorskip("torch")
+    options = Options(calibration_images=0)
+    events = served(tmp_path, Wanted("revisited-v6", "int8-static", "onnx"), options=options)
+    assert events[-1].kind == "failed"
+    assert events[-1].text == "quantize-static: ValueError: calibration needs at least one image"
+
+
+def test_the_parent_speaks_json_to_its_caller(tmp_path: Path) -> None:
+    """``--request -`` answers a request with one event a line, and exit code 1 for a failure."""
+    request = REQUEST.dump_json(Request(str(tmp_path), Options(data=str(tmp_path)), (SMALL,)))
+    command = [sys.executable, "-m", "export.run", "--request", "-"]
+    done = subprocess.run(command, input=request, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"error: " in done.stderr
+    for line in done.stdout.splitlines():
+        EVENT.validate_json(line)
+
+
+def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
+    """A file that is no checkpoint is a usage error that names it; nothing is built."""
+    pytest.importorskip("torch")
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"no checkpoint")
+    with pytest.raises(UsageError, match="bad.safetensors"):
+        served(tmp_path / "store", SMALL, options=Options(weights=str(bad)))
+
+
+def test_unknown_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line names what there is."""
+    assert main(["--variants", "vg19"]) == 2
+    assert "vgg19-pruned" in capsys.readouterr().err
+
+
+def test_an_alias_builds_the_file_of_its_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``vgg19-quantized`` asks for vgg19 under int8-dynamic."""
+    asked: list[Wanted] = []
+
+    def serve(request: Request, emit: run.Emit) -> int:
+        asked.extend(request.wanted)
+        return 0
+
+    monkeypatch.setattr(run, "serve", serve)
+    words = ["--variants", "vgg19-quantized", "--recipes", "int8-dynamic"]
+    assert main([*words, "--store", str(tmp_path)]) == 0
+    assert asked == [Wanted("vgg19", "int8-dynamic", "onnx")]
