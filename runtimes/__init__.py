@@ -1,0 +1,108 @@
+"""The runtimes: one small file each, and the table that names them.
+
+A runtime is a module with two functions (see :class:`Runtime`). It is imported
+only in the child process that measures it, so its heavy import stands at the
+top of its file. This package itself is pure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, cast
+
+from export.artifact import Artifact
+
+Array = Any
+"""A numpy array; this package does not import numpy itself."""
+
+
+class Unsupported(Exception):
+    """The runtime cannot do what was asked: a result with a reason, not a failure."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to answer.
+
+    ``run`` maps a float32 array (N, 3, H, W) to logits, float32 (N, classes),
+    and leaves its argument as it was. ``precision`` and ``notes`` say what the
+    runtime really does: "fp32", "int8"; threads, instruction set, providers.
+    """
+
+    run: Callable[[Array], Array]
+    precision: str
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Runtime(Protocol):
+    """What an adapter module offers."""
+
+    def version(self) -> str:
+        """The version of the library underneath."""
+
+    def load(self, artifact: Artifact, *, threads: int, precision: str) -> Loaded:
+        """Read, parse and optimise ``artifact``; raise :class:`Unsupported` with a reason."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the registry.
+
+    ``formats`` stands here and not in the adapter, because a plan is made
+    without importing any runtime. ``distribution`` is what pip installs
+    (``None``: nothing), ``extra`` the extra of this project that brings it.
+    """
+
+    module: str
+    formats: tuple[str, ...]
+    distribution: str | None
+    extra: str
+    summary: str
+
+
+REGISTRY: Mapping[str, Entry] = MappingProxyType(
+    {
+        "torch-eager": Entry(
+            "runtimes.torch_eager", ("pt2",), "torch", "torch", "PyTorch, operator by operator"
+        ),
+        "ort": Entry(
+            "runtimes.ort", ("onnx",), "onnxruntime", "ort", "ONNX Runtime, CPU execution provider"
+        ),
+        "null": Entry(
+            "runtimes.null", ("onnx", "pt2"), None, "", "answers a constant: the harness's overhead"
+        ),
+    }
+)
+
+
+def missing(name: str) -> str | None:
+    """Why runtime ``name`` can't be used here and how to get it; ``None`` if it can."""
+    entry = REGISTRY[name]
+    if entry.distribution is None:
+        return None
+    try:
+        importlib.metadata.version(entry.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return f"not installed: pip install 'deploybench[{entry.extra}]'"
+    return None
+
+
+def available() -> tuple[str, ...]:
+    """The names of the runtimes whose library is installed, in REGISTRY order."""
+    return tuple(name for name in REGISTRY if missing(name) is None)
+
+
+def adapter(name: str) -> Runtime:
+    """Import the adapter of runtime ``name``, and with it the runtime's library.
+
+    Raises :class:`Unsupported` if the library is not installed.
+    """
+    try:
+        return cast(Runtime, importlib.import_module(REGISTRY[name].module))
+    except ModuleNotFoundError as exc:
+        reason = missing(name) or f"{exc}: pip install 'deploybench[{REGISTRY[name].extra}]'"
+        raise Unsupported(reason) from exc
