@@ -1,0 +1,1 @@
+"""Measure, judge and show: the main job is ``python -m bench.run``."""

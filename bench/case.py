@@ -1,0 +1,190 @@
+"""Case: one row of a table, planned before anything is built."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import ConfigDict
+
+from bench.options import SUITES, Options, Selector, UsageError, matching
+from export.recipes import RECIPES, STEPS
+from export.variants import ALIASES, VARIANTS, shown_name, weights_name
+from runtimes import REGISTRY, missing
+
+SEEDED = "seeded"
+NULL = "null"
+_EXTRAS = {"onnxruntime-tools": "ort-tools", "torchao": "torch"}
+"""Library -> the extra that brings it, where that is not ``build``."""
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """What is measured in one row. ``str(case)`` is the row's key.
+
+    ``weights`` is the short name of the weights; ``precision`` is what the
+    runtime computes in where the file leaves that open.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    variant: str
+    recipe: str
+    runtime: str
+    threads: int
+    batch_size: int = 1
+    weights: str = SEEDED
+    precision: str = "fp32"
+    scenario: str = "single"
+
+    def __str__(self) -> str:
+        weights = "" if self.weights == SEEDED else f"@{self.weights}"
+        precision = "" if self.precision == "fp32" else f"+{self.precision}"
+        scenario = "" if self.scenario == "single" else f"/{self.scenario}"
+        return (
+            f"{self.variant}{weights}/{self.recipe}/{self.runtime}{precision}"
+            f"/t{self.threads}/b{self.batch_size}{scenario}"
+        )
+
+    @property
+    def family(self) -> str:
+        """The family whose table this row stands in."""
+        return VARIANTS[self.variant].family
+
+    @property
+    def shown_variant(self) -> str:
+        """The variant's name in a table: the seeds' name where there is one."""
+        return shown_name(self.variant, self.recipe)
+
+
+def plan(options: Options) -> tuple[Case, ...]:
+    """Every case that ``options`` ask for, in the order of the tables.
+
+    A combination that cannot be built (a recipe with no chain for a runtime's
+    format) is a case only where both were named: its row gives the reason.
+    Raises :class:`UsageError` if nothing is left.
+    """
+    pairs = [pair for selector in _selectors(options) for pair in _pairs(selector, options)]
+    weights = weights_name(options.weights)
+    cases = [
+        Case(variant, recipe, runtime, threads, batch_size, weights)
+        for variant, recipe, runtime in dict.fromkeys(_one_null_per_family(pairs))
+        for threads in dict.fromkeys(options.threads)
+        for batch_size in dict.fromkeys(options.batch_sizes)
+    ]
+    if not cases:
+        fixed = [f"{name} fixes the recipe {ALIASES[name].recipe}" for name in ALIASES]
+        raise UsageError(
+            "nothing to measure: no recipe of --recipes runs on a runtime of --runtimes for "
+            f"these --variants (of suite {options.suite}); note that {'; '.join(fixed)}"
+        )
+    return tuple(sorted(cases, key=_table_order))
+
+
+def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[int, Case]]:
+    """Blocks in measuring order: every round holds each case once, in its own random order.
+
+    A slow drift of the machine then hits every case alike, and ratios can be
+    paired by round.
+    """
+    chance = random.Random(seed)
+    for number in range(rounds):
+        for case in chance.sample(cases, len(cases)):
+            yield number, case
+
+
+def unsupported(case: Case) -> str | None:
+    """Why a case cannot be built at all; ``None`` if it can."""
+    recipe, runtime = RECIPES[case.recipe], REGISTRY[case.runtime]
+    if recipe.runtimes is not None and case.runtime not in (*recipe.runtimes, NULL):
+        return f"{case.recipe} makes files for {', '.join(recipe.runtimes)} only"
+    if file_format(case) is None:
+        opens = " or ".join(runtime.formats)
+        return f"{case.recipe} can't be made as {opens}, which is what {case.runtime} opens"
+    return missing(case.runtime) or _missing_tools(case)
+
+
+def _missing_tools(case: Case) -> str | None:
+    """What building the case's file needs and is not installed, with how to get it."""
+    for step in RECIPES[case.recipe].chains[file_format(case) or ""]:
+        for library in STEPS[step].libraries:
+            try:
+                importlib.metadata.version(library)
+            except importlib.metadata.PackageNotFoundError:
+                extra = _EXTRAS.get(library, "build")
+                return f"building needs {library}: pip install 'deploybench[{extra}]'"
+    return None
+
+
+def file_format(case: Case) -> str | None:
+    """The format in which the case's file is built: the runtime's first that the recipe makes."""
+    chains = RECIPES[case.recipe].chains
+    return next((name for name in REGISTRY[case.runtime].formats if name in chains), None)
+
+
+def _selectors(options: Options) -> tuple[Selector, ...]:
+    """The suite's own selectors, or one from the flags that name recipes or runtimes."""
+    suite = SUITES[options.suite].selectors
+    if not options.recipes and not options.runtimes:
+        return suite
+    recipes = options.recipes or tuple(name for row in suite for name in row.recipes)
+    named = options.runtimes or tuple(name for row in suite for name in row.runtimes)
+    chosen = tuple(REGISTRY) if "all" in named else matching(named, REGISTRY)
+    variants = tuple(name for row in suite for name in row.variants)
+    return (Selector(variants, matching(recipes, RECIPES), chosen),)
+
+
+def _pairs(selector: Selector, options: Options) -> Iterator[tuple[str, str, str]]:
+    """Variant, recipe, runtime of one selector, narrowed by ``--variants``."""
+    wanted = options.variants or ("*",)
+    explicit = bool(options.recipes and options.runtimes and "all" not in options.runtimes)
+    for variant in _known(selector, options):
+        for recipe in selector.recipes:
+            if matching(wanted, (variant, shown_name(variant, recipe))):
+                for runtime in selector.runtimes:
+                    if explicit or _makes_sense(recipe, runtime):
+                        yield variant, recipe, runtime
+
+
+def _known(selector: Selector, options: Options) -> tuple[str, ...]:
+    """The selector's variants, and those outside it that the user named to the letter.
+
+    So ``xception*`` doesn't draw in the 2.3 GB variant, but its full name does.
+    """
+    if selector.fixed:
+        return selector.variants
+    named = {ALIASES[name].variant if name in ALIASES else name for name in options.variants}
+    return tuple(name for name in VARIANTS if name in selector.variants or name in named)
+
+
+def _makes_sense(recipe: str, runtime: str) -> bool:
+    """Whether a combination is worth a row though nobody named it."""
+    if runtime == NULL:
+        return recipe == "fp32"
+    only = RECIPES[recipe].runtimes
+    makes = set(RECIPES[recipe].chains) & set(REGISTRY[runtime].formats)
+    return bool(makes) and (only is None or runtime in only)
+
+
+def _one_null_per_family(pairs: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    """The harness's overhead does not depend on the model: one such row a family will do."""
+    families = set()
+    for variant, recipe, runtime in pairs:
+        family = VARIANTS[variant].family
+        if runtime == NULL and family in families:
+            continue
+        if runtime == NULL:
+            families.add(family)
+        yield variant, recipe, runtime
+
+
+def _table_order(case: Case) -> tuple[int, ...]:
+    return (
+        list(VARIANTS).index(case.variant),
+        list(RECIPES).index(case.recipe),
+        list(REGISTRY).index(case.runtime),
+        case.threads,
+        case.batch_size,
+    )

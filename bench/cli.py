@@ -1,0 +1,46 @@
+"""The ``deploybench`` script: the modules as subcommands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "run": ("bench.run", "build, measure, write tables: the main job"),
+        "report": ("bench.report", "write the tables anew from the records, or check them"),
+        "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
+        "export": ("export.run", "only build model files"),
+    }
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the rest of the command line to a module's ``main``; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"error: there is no {words[0]!r}\n{_help()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[words[0]][0])
+    code: int = module.main(words[1:])
+    return code
+
+
+def _help() -> str:
+    lines = [
+        f"  {name:<10} {text} (python -m {_module(name)})" for name, (_, text) in COMMANDS.items()
+    ]
+    return "usage: deploybench COMMAND [OPTIONS]\n\n" + "\n".join(lines)
+
+
+def _module(command: str) -> str:
+    return COMMANDS[command][0].removesuffix(".__main__")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Ask ``export`` for the files of a plan: a child builds, this process only reads its answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from pydantic import ConfigDict, TypeAdapter
+
+from bench.case import NULL, SEEDED, Case, file_format, unsupported
+from bench.options import Options, UsageError
+from export.artifact import Artifact
+from export.variants import ALIASES, VARIANTS
+
+FileKey = tuple[str, str, str]
+"""Variant, recipe, format."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file: as ``export.build`` spells it."""
+
+    variant: str
+    recipe: str
+    format: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of ``python -m export.run --request -``. Facts that are not needed are ignored."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore", ser_json_inf_nan="constants")
+
+    kind: str
+    wanted: Wanted | None = None
+    text: str = ""
+    artifact: Artifact | None = None
+    found: bool = False
+    misfits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Files:
+    """What could be built, and why the rest could not."""
+
+    artifacts: dict[FileKey, Artifact] = field(default_factory=dict)
+    reasons: dict[FileKey, str] = field(default_factory=dict)
+    built: int = 0
+
+
+COMMAND = (sys.executable, "-m", "export.run", "--request", "-")
+"""Who builds: a process of its own, which may import what this one must not."""
+
+_EVENT = TypeAdapter(Event)
+
+
+class BuildError(Exception):
+    """The exporting process itself ended badly; the text says how."""
+
+
+def file_key(case: Case) -> FileKey:
+    """Which file a case needs."""
+    return case.variant, case.recipe, file_format(case) or ""
+
+
+def build(cases: Sequence[Case], options: Options, show: Callable[[Event], None]) -> Files:
+    """Build (or find) every file that ``cases`` need. A failure is a reason, not an exception.
+
+    Raises :class:`UsageError` if the data or the weights can't be used at all.
+    """
+    keys = dict.fromkeys(file_key(case) for case in cases if unsupported(case) is None)
+    wanted = [dict(zip(("variant", "recipe", "format"), key, strict=True)) for key in keys]
+    files = Files()
+    ending = "the build ended before this file was made"
+    try:
+        for event in _events(options, {"wanted": wanted}):
+            show(event)
+            _take(event, files)
+    except BuildError as exc:
+        # What was built until then can be measured all the same.
+        ending = str(exc)
+    for key in keys:
+        if key not in files.artifacts:
+            files.reasons.setdefault(key, ending)
+    return files
+
+
+def _take(event: Event, files: Files) -> None:
+    """Keep what an event says about a file."""
+    if event.wanted is None:
+        return
+    key = (event.wanted.variant, event.wanted.recipe, event.wanted.format)
+    if event.artifact is not None:
+        files.artifacts[key] = event.artifact
+        files.built += not event.found
+    elif event.kind == "failed":
+        files.reasons[key] = event.text
+
+
+def fitting(cases: Sequence[Case], options: Options) -> tuple[Case, ...]:
+    """The cases whose variant the weights fit.
+
+    Raises :class:`UsageError` if they fit none, or not one that the user named.
+    """
+    if options.weights == SEEDED:
+        return tuple(cases)
+    variants = tuple(dict.fromkeys(case.variant for case in cases))
+    misfits: dict[str, str] = {}
+    for event in _events(options, {"check_variants": variants}):
+        misfits |= event.misfits
+    named = [ALIASES[n].variant if n in ALIASES else n for n in options.variants]
+    wrong = [name for name in variants if name in misfits and name in named]
+    if wrong or len(misfits) == len(variants):
+        name = (wrong or list(misfits))[0]
+        fits = [n for n in variants if n not in misfits]
+        hint = f"they fit {', '.join(fits)}" if fits else f"variants are {', '.join(VARIANTS)}"
+        raise UsageError(f"--weights {options.weights} don't fit {name}: {misfits[name]}; {hint}")
+    found = (_fitting(case, misfits, variants) for case in cases)
+    return tuple(dict.fromkeys(case for case in found if case is not None))
+
+
+def _fitting(case: Case, misfits: Mapping[str, str], variants: Sequence[str]) -> Case | None:
+    """The case itself; the harness's own row moves to a variant of the family that fits."""
+    if case.variant not in misfits:
+        return case
+    family = [n for n in variants if n not in misfits and VARIANTS[n].family == case.family]
+    return replace(case, variant=family[0]) if case.runtime == NULL and family else None
+
+
+def _events(options: Options, request: Mapping[str, object]) -> Iterator[Event]:
+    """Start ``export.run``, send the request, yield its events as they come."""
+    whole = {
+        "store": str(options.store.absolute()),
+        "options": {
+            "weights": options.weights,
+            "data": options.data,
+            "calibration_method": options.calibration_method,
+            "calibration_images": options.calibration_images,
+            "graph_level": options.graph_level,
+        },
+        **request,
+    }
+    with _exporter(TypeAdapter(dict[str, object]).dump_json(whole)) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield _EVENT.validate_json(line)
+
+
+@contextmanager
+def _exporter(request: bytes) -> Iterator[subprocess.Popen[bytes]]:
+    """The exporting child; usage errors come back as ours, and it never outlives us."""
+    with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as sent:
+        sent.write(request)
+        sent.seek(0)
+        process = subprocess.Popen(
+            COMMAND, stdin=sent, stdout=subprocess.PIPE, stderr=complaints, start_new_session=True
+        )
+        try:
+            yield process
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        complaints.seek(0)
+        text = complaints.read().decode(errors="replace").strip()
+    if code == 2:
+        raise UsageError(text.removeprefix("error: "))
+    # Python ends with 1 after a traceback, too: then there is something on standard error.
+    if code not in (0, 1) or (code == 1 and "Traceback" in text):
+        last = text.splitlines()[-1] if text else "no message"
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        raise BuildError(f"python -m export.run ended with {how}: {last.removeprefix('error: ')}")

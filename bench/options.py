@@ -1,0 +1,286 @@
+"""Command line and TOML -> typed, checked Options: what is wrong is said before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+import runtimes
+from bench import host
+from export.artifact import default_store
+from export.recipes import RECIPES
+from export.variants import ALIASES, VARIANTS
+
+DEFAULT_OUT = Path("results")
+
+
+class UsageError(ValueError):
+    """A bad argument: names the flag and the remedy."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Some cases of a suite: variants by recipes by runtimes.
+
+    A ``fixed`` one takes no further variants, even those that a user names.
+    """
+
+    variants: tuple[str, ...]
+    recipes: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named plan. ``samples`` is the least number of inferences in a block."""
+
+    summary: str
+    selectors: tuple[Selector, ...]
+    blocks: int
+    seconds: float
+    samples: int
+
+
+_ONES = tuple(name for name, row in VARIANTS.items() if not row.full_suite_only)
+_REVISITED = tuple(name for name in _ONES if name.startswith("revisited"))
+_QUICK = ("vgg19-gap", "xception", "xception-gap", *_REVISITED)
+_QUICK_BASELINES = ("vgg19-gap", "xception", "revisited-base")
+_SEEDS = tuple(alias.variant for alias in ALIASES.values())
+_RECIPES = tuple(name for name in RECIPES if name != "fp32-ort-tools")
+_HEADS = tuple({row.family: name for name, row in reversed(VARIANTS.items())}.values())
+
+SUITES: Mapping[str, Suite] = MappingProxyType(
+    {
+        "quick": Suite(
+            "one block, none of the files over 100 MB, torch-eager for one variant of each family",
+            (
+                Selector(_QUICK_BASELINES, ("fp32",), ("torch-eager", "null")),
+                Selector(_QUICK, ("fp32-opt", "int8-static"), ("ort",)),
+            ),
+            blocks=1,
+            seconds=0.3,
+            samples=6,
+        ),
+        "default": Suite(
+            "torch-eager in fp32, ort in fp32-opt and int8-static, the two -quantized rows",
+            (
+                Selector(_ONES, ("fp32",), ("torch-eager", "null")),
+                Selector(_ONES, ("fp32-opt", "int8-static"), ("ort",)),
+                Selector(_SEEDS, ("int8-dynamic",), ("ort",), fixed=True),
+            ),
+            blocks=3,
+            seconds=0.6,
+            samples=6,
+        ),
+        "full": Suite(
+            "every recipe on every variant (fp32-ort-tools on one of each family), p99",
+            (
+                Selector(tuple(VARIANTS), _RECIPES, ("torch-eager", "ort", "null")),
+                Selector(_HEADS, ("fp32-ort-tools",), ("ort",), fixed=True),
+            ),
+            blocks=3,
+            seconds=2.0,
+            samples=123,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``bench.run`` was told, checked. Names are those of the flags and of the TOML file.
+
+    Empty ``variants``, ``recipes`` and ``runtimes`` mean the suite's own.
+    ``seconds`` is the time of one timed loop, ``samples`` the least number of
+    inferences in it, ``memory_limit`` bytes of data a child may allocate
+    (0: what the machine has free).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    suite: Literal["quick", "default", "full"] = "default"
+    variants: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = (1,)
+    weights: str = "seeded"
+    data: str = ""
+    calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    calibration_images: int = 16
+    graph_level: Literal["basic", "extended", "layout", "all"] = "all"
+    blocks: int = 0
+    seconds: float = 0.0
+    samples: int = 0
+    seed: int = 0
+    out: Path = DEFAULT_OUT
+    store: Path = field(default_factory=default_store)
+    memory_limit: int = 0
+    fresh: bool = False
+
+
+_CHECK = TypeAdapter(Options)
+_LISTS = ("variants", "recipes", "runtimes", "threads", "batch_sizes")
+
+
+def parse(argv: Sequence[str] | None = None) -> Options:
+    """Options from the command line over those of ``--config`` over the suite's own.
+
+    Raises :class:`UsageError`; ``--help`` and unknown flags end the process as argparse does.
+    """
+    given = vars(parser().parse_args(argv))
+    config = given.pop("config")
+    if given.pop("quick"):
+        given["suite"] = "quick"
+    merged = {**(_from_toml(config) if config else {}), **given}
+    return _checked(merged)
+
+
+def _checked(values: dict[str, Any]) -> Options:
+    """Types, ranges and names."""
+    for name in _LISTS:
+        if isinstance(values.get(name), str):
+            values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
+    try:
+        options = _CHECK.validate_python(values)
+    except ValidationError as exc:
+        raise UsageError(_validation_sentence(exc)) from exc
+    for name in ("blocks", "seconds", "samples"):
+        # 0 means "not given" inside, so that a user's own 0 has to be refused here.
+        if name in values and not getattr(options, name) > 0:
+            raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
+    options = _completed(options)
+    _check_ranges(options)
+    check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
+    check_names("--recipes", options.recipes, RECIPES)
+    check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, "all"])
+    return options
+
+
+def _completed(options: Options) -> Options:
+    """Fill in what the suite and the host decide."""
+    suite = SUITES[options.suite]
+    return replace(
+        options,
+        threads=options.threads or (host.usable_cores(),),
+        blocks=options.blocks or suite.blocks,
+        seconds=options.seconds or suite.seconds,
+        samples=options.samples or suite.samples,
+    )
+
+
+def _check_ranges(options: Options) -> None:
+    cores = host.usable_cores()
+    limits: dict[str, tuple[Iterable[float], float, float]] = {
+        "--threads": (options.threads, 1, cores),
+        "--batch-sizes": (options.batch_sizes, 1, 1024),
+        "--blocks": ([options.blocks], 1, 1000),
+        "--seconds": ([options.seconds], 0.01, 3600),
+        "--samples": ([options.samples], 1, 1000),
+        "--calibration-images": ([options.calibration_images], 1, 10_000),
+        "--memory-limit": ([options.memory_limit], 0, 1 << 50),
+    }
+    for flag, (values, low, high) in limits.items():
+        for value in values:
+            if not low <= value <= high:
+                cause = f" (this process may use {cores} cores)" if flag == "--threads" else ""
+                raise UsageError(f"{flag} {value:g} is not between {low:g} and {high:g}{cause}")
+
+
+def check_names(flag: str, patterns: Iterable[str], known: Iterable[str]) -> None:
+    """Every pattern must match something; otherwise the nearest names are suggested."""
+    names = list(known)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+            raise UsageError(f"{flag}: nothing is called {pattern!r}; {hint}")
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """The names that match any of the patterns, in the order of ``names``."""
+    wanted = tuple(patterns)
+    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in wanted))
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    """A TOML file with the flags' names; hyphens and underscores are the same."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise UsageError(f"--config {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise UsageError(f"--config {path} is not TOML: {exc}") from exc
+    values = {key.replace("-", "_"): value for key, value in table.items()}
+    if values.pop("quick", False):
+        values["suite"] = "quick"
+    known = [row.name for row in fields(Options)]
+    for key in values:
+        if key not in known:
+            check_names(f"--config {path}", [key], known)
+    return values
+
+
+def _validation_sentence(exc: ValidationError) -> str:
+    """pydantic's first complaint as one sentence that names the flag."""
+    error = exc.errors()[0]
+    flag = "--" + str(error["loc"][0]).replace("_", "-")
+    return f"{flag} {error['input']!r}: {error['msg'].lower()}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Absent flags stay absent, so that a TOML file can supply them."""
+    result = argparse.ArgumentParser(
+        prog="python -m bench.run",
+        description="Build every variant, run it on every chosen runtime, and write tables of "
+        "load time, latency percentiles, file size, memory and parity.",
+        epilog="Suites: " + "; ".join(f"{name}: {row.summary}" for name, row in SUITES.items()),
+        argument_default=argparse.SUPPRESS,
+    )
+    _what(result.add_argument_group("what to measure"))
+    _how(result.add_argument_group("how to build and measure"))
+    _where(result.add_argument_group("where things go"))
+    return result
+
+
+def _what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--suite", choices=SUITES, help="a named plan (default: default)")
+    add("--quick", action="store_true", default=False, help="short for --suite quick")
+    add("-m", "--variants", metavar="GLOBS", help="for instance 'vgg19*,xception'")
+    add("--recipes", metavar="GLOBS", help=", ".join(RECIPES))
+    add("--runtimes", metavar="GLOBS", help=f"{', '.join(runtimes.REGISTRY)}; or all")
+    add("-t", "--threads", metavar="N[,N]", help="threads for every runtime (default: all cores)")
+    add("-b", "--batch-sizes", metavar="N[,N]", help="images in one inference (default: 1)")
+
+
+def _how(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--weights", metavar="NAME_OR_FILE", help="seeded (default), imagenet, or a checkpoint")
+    add("--data", metavar="DIR_OR_ZIP", help="class folders of images for calibration and parity")
+    add("--calibration-method", choices=["minmax", "entropy", "percentile"])
+    add("--calibration-images", type=int, metavar="N", help="default: 16")
+    add("--graph-level", choices=["basic", "extended", "layout", "all"], help="for fp32-opt")
+    add("--blocks", type=int, metavar="N", help="fresh processes for each case")
+    add("--seconds", type=float, metavar="S", help="time of one timed loop")
+    add("--samples", type=int, metavar="N", help="least inferences in one timed loop")
+    add("--seed", type=int, help="of the order in which cases are measured")
+    add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--out", type=Path, metavar="DIR", help=f"tables and records (default: {DEFAULT_OUT})")
+    add("--store", type=Path, metavar="DIR", help="built files (default: the user's cache)")
+    add("--fresh", action="store_true", help="measure again instead of resuming")
+    add("--config", type=Path, default=None, metavar="FILE", help="TOML with these flags' names")

@@ -1,0 +1,446 @@
+"""Measurement, the schema number and its history; read and write.
+
+A run is one file of JSON lines, ``OUT/records/RUN.jsonl``: the header, then a
+measurement a line, in the order in which they were made. A run that is
+finished is compressed to ``RUN.jsonl.gz``. A line counts once its newline is
+written, so a run that was cut off anywhere is still readable.
+
+Schema history
+--------------
+1  first one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bench.case import Case
+
+SCHEMA = 1
+MAX_BYTES = 1 << 30
+"""A record file that unpacks to more than this is refused: nothing of ours does."""
+
+Status = Literal["ok", "unsupported", "failed"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident bytes of the measuring child, as the kernel reports them."""
+
+    imported_bytes: int
+    steady_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Outputs on the parity images against those of the fp32 torch module."""
+
+    max_error: float
+    """Largest absolute difference over the largest absolute reference output."""
+    cosine: float
+    """Cosine after the mean reference output over the images was subtracted."""
+    top1_agreement: float
+    images: int
+    passed: bool
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a row says about its file, copied from the artifact."""
+
+    key: str
+    sha256: str
+    format: str
+    size_bytes: int
+    parameters: int
+    nonzero_parameters: int
+    rounded_to_zero: int
+    macs: int
+    build_s: float
+    build_peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the rest of the machine did during the timed loop, in seconds of
+    CPU time and counts; raw, judged later. ``None``: the host cannot tell."""
+
+    wall_s: float
+    foreign_cpu_s: float | None
+    steal_s: float | None
+    involuntary_switches: int
+    voluntary_switches: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One block: one fresh child process for one case. Raw: percentiles are
+    derived, never stored. Times in seconds, latencies in nanoseconds."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    case: Case
+    round: int
+    status: Status
+    reason: str = ""
+    started: str = ""
+    file: FileFacts | None = None
+    runtime_version: str = ""
+    precision: str = ""
+    """What the adapter says it computed in."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Further facts from the adapter: threads, instruction set, providers."""
+    import_s: float = 0.0
+    load_s: float = 0.0
+    first_s: float = 0.0
+    warmup_s: float = 0.0
+    warmup_inferences: int = 0
+    warmup_settled: bool = False
+    latencies_ns: tuple[int, ...] = ()
+    cpu_s: float = 0.0
+    """User + system time of the child over the timed loop."""
+    memory: Memory | None = None
+    surroundings: Surroundings | None = None
+    parity: Parity | None = None
+    """Taken in the first block of a case, over the same adapter as is timed."""
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What all blocks of one run share; the first line of a record file."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    schema: int
+    run: str
+    """Identity of the run: the same command on the same host and code resumes."""
+    started: str
+    command: str
+    commit: str
+    suite: str
+    weights: str
+    data: str
+    blocks: int
+    seconds: float
+    host: Mapping[str, str]
+    """Facts in the order in which they are shown: CPU, cores, memory, ..."""
+    host_id: str
+    versions: Mapping[str, str]
+    """Distribution name -> version, of whatever was installed and is used."""
+    cases: tuple[Case, ...] = ()
+    """The plan, so that a report of an interrupted run names what is missing."""
+
+
+_HEADER = TypeAdapter(RunHeader)
+_MEASUREMENT = TypeAdapter(Measurement)
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+class RecordError(Exception):
+    """A record file cannot be read or written; the message is a whole sentence."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record file: its header and its measurements, oldest first."""
+
+    header: RunHeader
+    measurements: tuple[Measurement, ...]
+
+
+def current_blocks(measurements: Iterable[Measurement]) -> dict[Case, tuple[Measurement, ...]]:
+    """The blocks that count, by case in order of first appearance, each by round.
+
+    Of one (case, round, artifact key) the last counts. A rebuilt artifact
+    supersedes: only blocks with the newest key of a case count. A block that
+    never got as far as a file belongs to the artifact that was current then.
+    """
+    newest: dict[Case, str] = {}
+    blocks: dict[tuple[Case, str], dict[int, Measurement]] = {}
+    for block in measurements:
+        key = block.file.key if block.file else newest.get(block.case, "")
+        newest[block.case] = key
+        blocks.setdefault((block.case, key), {})[block.round] = block
+    return {
+        case: tuple(by_round[number] for number in sorted(by_round))
+        for case, by_round in ((case, blocks[case, key]) for case, key in newest.items())
+    }
+
+
+def find_runs(out: Path) -> list[Path]:
+    """The record files below ``out``, by name; of a run that is both live and
+    compressed, the live one, because it is never behind."""
+    folder = out / "records"
+    live = {path.name.removesuffix(".jsonl"): path for path in folder.glob("[!.]*.jsonl")}
+    packed = {path.name.removesuffix(".jsonl.gz"): path for path in folder.glob("[!.]*.jsonl.gz")}
+    return [path for _, path in sorted({**packed, **live}.items())]
+
+
+def check_runs(out: Path) -> None:
+    """Make sure that a page can be written from what stands below ``out``.
+
+    Raises ``RecordError`` for a file that is not ours, before hours are spent.
+    """
+    for path in find_runs(out):
+        read_header(path)
+
+
+def read_header(path: Path) -> RunHeader:
+    """The first line of a record file; raises ``RecordError`` as ``read_run`` does."""
+    with contextlib.closing(_whole_lines(path)) as lines:
+        return _header(next(lines, None), path)
+
+
+def read_run(path: Path) -> Run:
+    """Read ``RUN.jsonl`` or ``RUN.jsonl.gz``; a torn last line is left out.
+
+    Raises ``RecordError``, naming file and line, for another schema number, a
+    foreign or damaged file, and a field that we do not know.
+    """
+    with contextlib.closing(_whole_lines(path)) as lines:
+        header = _header(next(lines, None), path)
+        return Run(header, tuple(_measurement(line, path, i) for i, line in enumerate(lines, 2)))
+
+
+def _whole_lines(path: Path) -> Generator[bytes, None, None]:
+    """The lines of a file that end in a newline; not more than ``MAX_BYTES`` of them."""
+    left = MAX_BYTES
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+            while line := stream.readline(left + 1):
+                left -= len(line)
+                if left < 0:
+                    raise RecordError(f"{path}: more than {MAX_BYTES} bytes: not a record of ours")
+                if line.endswith(b"\n"):
+                    yield line
+    except (OSError, EOFError, zlib.error) as exc:
+        raise RecordError(f"{path}: cannot be read: {exc}") from exc
+
+
+def _header(line: bytes | None, path: Path) -> RunHeader:
+    """Check whose file this is before looking at its fields."""
+    try:
+        schema = json.loads(line or b"")["schema"]
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        raise RecordError(f"{path} line 1: not the header of a deploybench run") from exc
+    if schema != SCHEMA:
+        raise RecordError(
+            f"{path} line 1: schema {schema!r}, but this version reads schema {SCHEMA}: "
+            "read it with the version that wrote it"
+        )
+    try:
+        return _HEADER.validate_json(line or b"")
+    except ValidationError as exc:
+        raise RecordError(f"{path} line 1: {_first_error(exc)}") from exc
+
+
+def _measurement(line: bytes, path: Path, number: int) -> Measurement:
+    try:
+        return _MEASUREMENT.validate_json(line)
+    except ValidationError as exc:
+        raise RecordError(f"{path} line {number}: {_first_error(exc)}") from exc
+
+
+def _first_error(exc: ValidationError) -> str:
+    """Where and what, in a line."""
+    error = exc.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else error["msg"]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace ``path`` as a whole: a reader sees the old file or the new one.
+
+    Raises ``RecordError`` where it cannot be written; the old file then stands.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise RecordError(f"{_trouble(exc)}: {path} could not be written") from exc
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _trouble(exc: OSError) -> str:
+    """What stopped a write; a quota and a file-size limit are full disks to a user."""
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"disk full ({exc.strerror})" if full else str(exc.strerror or exc)
+
+
+class Recorder:
+    """Appends the measurements of one run to its file, each as soon as it exists.
+
+    ``header`` and ``measurements`` hold what stands in the file, blocks of an
+    earlier, interrupted start included. Use it as a context manager; leaving
+    it early keeps the live file, ``finish`` compresses it.
+    """
+
+    def __init__(self, path: Path, run: Run, descriptor: int, lock: int) -> None:
+        self.path = path
+        self.header = run.header
+        self.measurements = list(run.measurements)
+        self._descriptor = descriptor
+        self._lock = lock
+        self._size = os.fstat(descriptor).st_size
+
+    @classmethod
+    def open(cls, out: Path, header: RunHeader) -> Recorder:
+        """Begin the run ``header.run`` below ``out``, or go on with it.
+
+        Going on keeps all earlier blocks and the first start's date, and adds
+        the cases of ``header`` to the plan. Raises ``RecordError`` where the
+        file cannot be written, belongs to another host or other weights, or
+        where another process is recording below ``out``.
+        """
+        if not _RUN_NAME.fullmatch(header.run):
+            raise ValueError(f"{header.run!r} cannot be the name of a run: it names a file")
+        path = out / "records" / f"{header.run}.jsonl"
+        lock = _locked(path.parent)
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, lock)
+            run = _continued(path, header)
+            # Written anew as a whole: that drops a torn tail, unpacks a
+            # finished run and updates the plan, all in one way.
+            write_atomically(path, _lines(run))
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            undo.pop_all()
+        return cls(path, run, descriptor, lock)
+
+    def append(self, measurement: Measurement) -> None:
+        """Write one line and wait until it is on the disk.
+
+        Raises ``RecordError`` where it cannot be; earlier lines stay as they are.
+        """
+        line = _MEASUREMENT.dump_json(measurement) + b"\n"
+        try:
+            _write_all(self._descriptor, line)
+            os.fsync(self._descriptor)
+        except OSError as exc:
+            # Should even this fail, the torn line is dropped when next opened.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+            raise RecordError(
+                f"{_trouble(exc)}: the {len(self.measurements)} blocks measured so far are "
+                f"intact in {self.path}; make room and start the same command again to go on"
+            ) from exc
+        self._size += len(line)
+        self.measurements.append(measurement)
+
+    def finish(self) -> Path:
+        """Compress the file, remove the live one, and close; returns the new path.
+
+        The same records give the same bytes. Raises ``RecordError`` where the
+        compressed file cannot be written; the live one then stays.
+        """
+        packed = self.path.with_name(f"{self.path.name}.gz")
+        plain = self.path.read_bytes()
+        if not _unpacks_to(packed, plain):
+            write_atomically(packed, gzip.compress(plain, mtime=0))
+        self.path.unlink()
+        self.close()
+        return packed
+
+    def close(self) -> None:
+        """Let go of the file and the lock; a second call does nothing."""
+        for descriptor in (self._descriptor, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _locked(folder: Path) -> int:
+    """A lock on the records folder, as a descriptor; the system drops it with the process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise RecordError(f"{_trouble(exc)}: no records can be kept in {folder}") from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(descriptor)
+        raise RecordError(
+            f"another run is recording in {folder}: two at once would also disturb "
+            "each other's times; wait for it, or give --out another folder"
+        ) from exc
+    return descriptor
+
+
+def _continued(path: Path, header: RunHeader) -> Run:
+    """What the file of this run holds by now, with the plan of ``header`` added."""
+    known = {found.name.removesuffix(".gz"): found for found in find_runs(path.parents[1])}
+    if path.name not in known:
+        return Run(header, ())
+    earlier = read_run(known[path.name])
+    for name in ("host_id", "weights"):
+        ours, theirs = getattr(header, name), getattr(earlier.header, name)
+        if ours != theirs:
+            raise RecordError(
+                f"{known[path.name]} was measured with {name} {theirs}, this run has {ours}: "
+                "they are never mixed; give --out another folder"
+            )
+    cases = dict.fromkeys((*earlier.header.cases, *header.cases))
+    merged = replace(header, started=earlier.header.started, cases=tuple(cases))
+    return Run(merged, earlier.measurements)
+
+
+def _lines(run: Run) -> bytes:
+    """The whole file of a run."""
+    lines = [_HEADER.dump_json(run.header), *map(_MEASUREMENT.dump_json, run.measurements)]
+    return b"\n".join(lines) + b"\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write until nothing is left: a disk that is nearly full takes a part first."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _unpacks_to(packed: Path, plain: bytes) -> bool:
+    """Whether a finished file already says the same; another zlib would write other bytes."""
+    try:
+        return packed.exists() and b"".join(_whole_lines(packed)) == plain
+    except RecordError:
+        return False

@@ -1,0 +1,562 @@
+"""Records -> Markdown: pure functions, and ``python -m bench.report``.
+
+The same records always give the same text. Seconds and bytes become
+milliseconds and megabytes here and in ``bench.text`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench import stats
+from bench.accuracy import LIMITS, judged_precision
+from bench.case import NULL, Case
+from bench.options import DEFAULT_OUT
+from bench.record import (
+    FileFacts,
+    Measurement,
+    RecordError,
+    Run,
+    RunHeader,
+    find_runs,
+    read_run,
+    write_atomically,
+)
+from bench.rows import (
+    Row,
+    Table,
+    best_fp32,
+    doubts,
+    speedup,
+    table_order,
+    tables_of,
+    whereabouts,
+)
+from bench.text import (
+    NOTHING,
+    code,
+    megabytes,
+    millions,
+    number,
+    plain,
+    rounded,
+    speedup_text,
+    top1,
+)
+from export.recipes import RECIPES
+from export.variants import ALIASES, VARIANTS
+
+_PERCENTILES = (0.5, 0.9, 0.95, 0.99)
+_PAGE = "README.md"
+_DIFF_LINES = 20
+
+
+# --- columns: each is listed here and nowhere else
+
+
+@dataclass(frozen=True)
+class Column:
+    """A title, what stands in a row, and whether a table needs the column at all."""
+
+    title: str
+    cell: Callable[[Row, Table], str]
+    needed: Callable[[Table], bool] = lambda table: True
+    align: str = "right"
+
+
+def _runtime(row: Row) -> str:
+    case = row.case
+    precision = "" if case.precision == "fp32" else f"+{case.precision}"
+    return f"{case.runtime}{precision}{'' if case.scenario == 'single' else f' ({case.scenario})'}"
+
+
+def _size(row: Row, table: Table) -> str:
+    if row.file is None or row.is_null:
+        return NOTHING
+    text = megabytes(row.file.size_bytes)
+    least = row.candidate and row.file.size_bytes == table.least_bytes
+    return f"**{text}**" if least else text
+
+
+def _parameters(row: Row, table: Table) -> str:
+    del table
+    if row.file is None or row.is_null:
+        return NOTHING
+    return f"{millions(row.file.parameters)} ({millions(row.file.nonzero_parameters)})"
+
+
+def _rounded_to_zero(row: Row, table: Table) -> str:
+    del table
+    return NOTHING if row.file is None or row.is_null else millions(row.file.rounded_to_zero)
+
+
+def _any_rounded(table: Table) -> bool:
+    return any(row.file and row.file.rounded_to_zero for row in table.rows if not row.is_null)
+
+
+def _time(measure: Callable[[Measurement], float]) -> Callable[[Row, Table], str]:
+    """A column of milliseconds from one figure a block, in seconds."""
+
+    def cell(row: Row, table: Table) -> str:
+        del table
+        estimate = row.over_blocks(measure)
+        return NOTHING if estimate is None else number(estimate, 1e3)
+
+    return cell
+
+
+def _latency(p: float) -> Callable[[Row, Table], str]:
+    """A column of milliseconds for one percentile."""
+
+    def cell(row: Row, table: Table) -> str:
+        if not row.timed:
+            return row.blocks[-1].status if p == 0.5 else NOTHING
+        estimate = row.latency_s(p)
+        if estimate is None:
+            return NOTHING
+        text = number(estimate, 1e3)
+        return f"**{text}**" if p == 0.5 and row is table.fastest else text
+
+    return cell
+
+
+def _memory(row: Row, table: Table) -> str:
+    del table
+    peak = row.memory_bytes(lambda memory: memory.peak_bytes)
+    imported = row.memory_bytes(lambda memory: memory.imported_bytes)
+    if peak is None or imported is None:
+        return NOTHING
+    return f"{number(peak, 1e-6)} ({number(imported, 1e-6)})"
+
+
+def _speedup(row: Row, table: Table) -> str:
+    if row is table.reference:
+        return "reference"
+    if row.is_null or table.reference is None:
+        return NOTHING
+    return speedup_text(speedup(table.reference, row))
+
+
+def _parity(row: Row, table: Table) -> str:
+    del table
+    parity = row.parity
+    if parity is None:
+        return NOTHING
+    if row.is_null:
+        return "ok?" if parity.passed else "FAIL, as it must"
+    limit = LIMITS.get(judged_precision(row.case))
+    by_cosine = limit is not None and limit.min_cosine > -1
+    short = f"cos {parity.cosine:.4f}" if by_cosine else f"err {parity.max_error:.1e}"
+    agree = "" if parity.top1_agreement == 1 else f", {top1(parity)}"
+    return f"{'ok' if parity.passed else 'FAIL'}, {short}{agree}"
+
+
+def _note_numbers(row: Row, table: Table) -> str:
+    return ", ".join(str(table.notes[text]) for text in doubts(row, table))
+
+
+def _named(text: Callable[[Row], str]) -> Callable[[Row, Table], str]:
+    """A column that the harness's own row leaves empty: it measures no file."""
+    return lambda row, table: NOTHING if row.is_null else text(row)
+
+
+COLUMNS = (
+    Column("variant", _named(lambda row: row.case.shown_variant), align="left"),
+    Column("recipe", _named(lambda row: row.case.recipe), align="left"),
+    Column("runtime", lambda row, table: _runtime(row), align="left"),
+    Column(
+        "threads",
+        lambda row, table: str(row.case.threads),
+        lambda table: "threads" in table.varying,
+    ),
+    Column(
+        "batch",
+        lambda row, table: str(row.case.batch_size),
+        lambda table: "batch_size" in table.varying,
+    ),
+    Column("file MB", _size),
+    Column("parameters M (non-zero)", _parameters),
+    Column("rounded to 0, M", _rounded_to_zero, _any_rounded),
+    Column("load ms", _time(lambda block: block.load_s)),
+    Column("first ms", _time(lambda block: block.first_s)),
+    *(Column(f"p{100 * p:g} ms", _latency(p)) for p in _PERCENTILES),
+    Column("CPU ms", _time(lambda block: block.cpu_s / len(block.latencies_ns))),
+    Column("peak MB (import)", _memory),
+    Column("speed-up (95 %)", _speedup),
+    Column("parity", _parity, align="left"),
+    Column("notes", _note_numbers, lambda table: bool(table.notes), align="left"),
+)
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]) -> str:
+    return tabulate(rows, titles, tablefmt="github", disable_numparse=True, colalign=align)
+
+
+COMPACT = frozenset(column.title for column in COLUMNS) - {
+    "parameters M (non-zero)",
+    "rounded to 0, M",
+    "first ms",
+    "p90 ms",
+    "p99 ms",
+    "CPU ms",
+    "peak MB (import)",
+}
+"""The columns that a terminal has room for."""
+
+
+def _table_text(table: Table, compact: bool = False) -> str:
+    """The table with what it is compared with above, and its notes below."""
+    columns = [column for column in COLUMNS if column.needed(table)]
+    columns = [column for column in columns if not compact or column.title in COMPACT]
+    cells = [[column.cell(row, table) for column in columns] for row in table.rows]
+    grid = _grid([c.title for c in columns], cells, [c.align for c in columns])
+    notes = "\n".join(f"{place}. {text}" for text, place in table.notes.items())
+    reference = "Speed-ups: none, no row can be a reference."
+    if table.reference is not None:
+        reference = f"Speed-ups are against {_row_name(table.reference, table)}."
+    return "\n\n".join(part for part in (reference, grid, notes) if part)
+
+
+def _row_name(row: Row, table: Table) -> str:
+    """A row in a sentence."""
+    return f"`{_label(row, table.varying)}`"
+
+
+def _label(row: Row, varying: Collection[str]) -> str:
+    names = ["" if row.is_null else f"{row.case.shown_variant} {row.case.recipe}", _runtime(row)]
+    names += [f"t{row.case.threads}"] if "threads" in varying else []
+    names += [f"b{row.case.batch_size}"] if "batch_size" in varying else []
+    return " ".join(name for name in names if name)
+
+
+def family_table(run: Run, family: str) -> str:
+    """The Markdown of one family: a heading and a table for each set of weights.
+
+    Raises ``KeyError`` for a family of which nothing was measured.
+    """
+    found = {key: table for key, table in tables_of(run).items() if key[0] == family}
+    if not found:
+        raise KeyError(family)
+    return "\n\n".join(_family_text(*key, table) for key, table in found.items())
+
+
+def tables(header: RunHeader, measurements: Sequence[Measurement], compact: bool = False) -> str:
+    """The Markdown of all tables of one run, finished or not; ``compact``: for a terminal."""
+    found = tables_of(Run(header, tuple(measurements)))
+    return "\n\n".join(_family_text(*key, table, compact) for key, table in found.items())
+
+
+def _family_text(family: str, weights: str, table: Table, compact: bool = False) -> str:
+    return f"### {family} (weights: {weights})\n\n{_table_text(table, compact)}"
+
+
+def row_line(case: Case, measurements: Iterable[Measurement]) -> str:
+    """One row in a line: name, p50, and its speed-up as far as it is known by now.
+
+    ``measurements`` are all of the run so far; ``case`` must be among them.
+    """
+    table, row = whereabouts(case, measurements)
+    name = f"{_label(row, table.varying):<42}"
+    if not row.timed:
+        last = row.blocks[-1]
+        return f"{name} {last.status}: {' '.join(last.reason.split())}"
+    p50 = row.latency_s(0.5)
+    line = f"{name} p50 {NOTHING if p50 is None else number(p50, 1e3):>7} ms"
+    if table.reference is None or row is table.reference or row.is_null:
+        return line
+    ratio = speedup(table.reference, row)
+    return line if ratio is None else f"{line}  {number(ratio)}x"
+
+
+# --- at a glance
+
+
+def at_a_glance(table: Table) -> str:
+    """The smallest file and the fastest row of a table, against its reference."""
+    small, fast, reference = table.smallest, table.fastest, table.reference
+    found = []
+    if small is not None and small.file is not None:
+        found.append(
+            f"Smallest file: {_row_name(small, table)}, {megabytes(small.file.size_bytes)} MB"
+            f"{_times_smaller(small, reference)}."
+        )
+    if fast is not None and (p50 := fast.latency_s(0.5)):
+        found.append(
+            f"Fastest: {_row_name(fast, table)}, p50 {number(p50, 1e3)} ms"
+            f"{_times_faster(fast, reference)}{_rivals(fast, table)}."
+        )
+    if reference is not None and found:
+        found.append(f"(Reference: {_row_name(reference, table)}{_reference_facts(reference)}.)")
+    return " ".join(found) or "No row is both measured and right."
+
+
+def _times_smaller(row: Row, reference: Row | None) -> str:
+    if reference is None or row.file is None or reference.file is None or row is reference:
+        return ""
+    ratio = reference.file.size_bytes / row.file.size_bytes
+    return f", {rounded(ratio)} times smaller than the reference" if ratio > 1 else ""
+
+
+def _times_faster(row: Row, reference: Row | None) -> str:
+    if reference is None:
+        return ""
+    if row is reference:
+        return ", the reference itself"
+    estimate = speedup(reference, row)
+    if estimate is None:
+        return ""
+    if estimate.half_width is None:
+        return f", {speedup_text(estimate)} the speed of the reference, without an interval"
+    if not estimate.excludes(1):
+        return f", against the reference {speedup_text(estimate)}"
+    return f", {speedup_text(estimate)} the speed of the reference"
+
+
+def _rivals(fast: Row, table: Table) -> str:
+    """Those that may be just as fast: their ratio's interval contains 1."""
+    names = []
+    known = (fast, table.reference)  # the sentence already says how fast it is against that
+    for row in table.rows:
+        ratio = speedup(row, fast) if row.candidate and row not in known else None
+        if ratio and ratio.half_width is not None and not ratio.excludes(1):
+            names.append(_row_name(row, table))
+    return f"; not distinguishable from {', '.join(names)}" if names else ""
+
+
+def _reference_facts(row: Row) -> str:
+    p50 = row.latency_s(0.5)
+    size = f", {megabytes(row.file.size_bytes)} MB" if row.file else ""
+    return size + (f", p50 {number(p50, 1e3)} ms" if p50 else "")
+
+
+# --- the page
+
+
+def page(runs: Iterable[Run]) -> str:
+    """The whole page: a section a run, newest first; runs are never mixed.
+
+    ``runs`` is gone through once, so that a generator keeps one in memory.
+    """
+    sections: list[tuple[tuple[str, str], str]] = []
+    cases: set[Case] = set()
+    for run in runs:
+        cases.update(run.header.cases, (block.case for block in run.measurements))
+        sections.append(((run.header.started, run.header.run), _section(run)))
+    sections.sort(reverse=True)
+    body = [text for _, text in sections] or ["Nothing has been measured yet: `make bench`."]
+    parts = [_INTRODUCTION, *body, _stories(cases), _HOW_TO_READ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_INTRODUCTION = """\
+# Results
+
+Made from the files in `records/` by `python -m bench.report`: not to be edited.
+What the columns mean stands [at the end](#how-to-read-the-tables)."""
+
+_LEAST_SAMPLES = ", ".join(f"p{100 * p:g} needs {stats.least_samples(p)}" for p in _PERCENTILES)
+
+_HOW_TO_READ = f"""\
+## How to read the tables
+
+- MB is 10^6 bytes. File MB is all that must be shipped. Peak MB is the measuring process's
+  peak resident set; in brackets, what importing the runtime alone took.
+- Parameters are those stored in the file: an exporter that folds a BatchNorm into its convolution
+  leaves fewer than the torch module has. Of untrained networks the biases are zero.
+- Load is the runtime's own reading, parsing and optimising of the file, without importing its
+  library; first is the first inference. CPU ms is processor time over all threads for an inference.
+- p50 to p99 are nearest-rank percentiles over all inferences of all blocks; a block is a fresh
+  process. `{NOTHING}` stands where there are too few samples for a 95 % interval:
+  {_LEAST_SAMPLES}.
+- Printed digits are what the spread over the blocks supports.
+- Speed-up is the reference's time for an image over the row's, block medians paired by round:
+  geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
+  the interval contains 1.
+- Parity compares the outputs for real images with those of the fp32 torch module: err is the
+  largest error over the largest output, cos the cosine after the mean output was subtracted.
+- The best p50 and the smallest file of a table are in bold. `{NULL}` answers a constant: its row
+  is the harness's own overhead."""
+
+
+def _section(run: Run) -> str:
+    """One run: where and how, at a glance, its tables, what building cost."""
+    found = tables_of(run)
+    glance = [
+        f"- **{family}** ({weights}): {at_a_glance(table)}"
+        for (family, weights), table in found.items()
+    ]
+    parts = [
+        f"## Run of {plain(run.header.started)}, suite {plain(run.header.suite)}",
+        _facts(run),
+        _interruption(run),
+        *(["### At a glance\n\n" + "\n".join(glance)] if glance else []),
+        *(_family_text(*key, table) for key, table in found.items()),
+        _quantisation(found.values()),
+        _building(found.values()),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _facts(run: Run) -> str:
+    """Host, versions, date, commit, command: what the numbers hold for."""
+    header = run.header
+    cases = header.cases or tuple({block.case for block in run.measurements})
+    threads = ", ".join(str(n) for n in sorted({case.threads for case in cases}))
+    batches = ", ".join(str(n) for n in sorted({case.batch_size for case in cases}))
+    lines = {
+        "Command": code(header.command),
+        "Code": f"commit {plain(header.commit)}",
+        "Measured": f"{header.blocks} blocks of {header.seconds:g} s a row, threads {threads}, "
+        f"batch {batches}",
+        "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
+        "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
+        "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
+    }
+    return "\n".join(f"- {name}: {text}" for name, text in lines.items())
+
+
+def _interruption(run: Run) -> str:
+    """Which cases of the plan have no block yet."""
+    measured = {block.case for block in run.measurements}
+    missing = [f"`{case}`" for case in run.header.cases if case not in measured]
+    if not missing:
+        return ""
+    return (
+        f"**Interrupted**: {len(missing)} of {len(run.header.cases)} cases have no block yet "
+        f"(the same command goes on with them): {', '.join(missing)}."
+    )
+
+
+def _quantisation(found: Iterable[Table]) -> str:
+    """Each INT8 row against the fastest fp32 row of the same variant in the same runtime."""
+    cells = []
+    for table in found:
+        for row in table.rows:
+            best = best_fp32(row, table)
+            if best is not None and row.file and best.file:
+                shrunk = rounded(best.file.size_bytes / row.file.size_bytes)
+                ratio = speedup_text(speedup(best, row))
+                cells.append([_label(row, table.varying), best.case.recipe, ratio, f"{shrunk}x"])
+    if not cells:
+        return ""
+    text = (
+        "Each INT8 row against the best fp32 row of the same variant, runtime, threads and batch "
+        "size, paired by round like every speed-up."
+    )
+    titles = ("row", "best fp32", "speed-up (95 %)", "smaller file")
+    grid = _grid(titles, cells, ("left", "left", "right", "right"))
+    return f"### INT8 against the best fp32\n\n{text}\n\n{grid}"
+
+
+def _building(found: Iterable[Table]) -> str:
+    """What making each file took; one that several runtimes opened stands once."""
+    files: dict[str, tuple[Row, FileFacts]] = {}
+    for table in found:
+        for row in sorted(table.rows, key=lambda row: table_order(row.case)):
+            if row.file is not None and not row.is_null:
+                files.setdefault(row.file.key, (row, row.file))
+    cells = [
+        [
+            row.case.shown_variant,
+            row.case.recipe,
+            file.format,
+            rounded(file.build_s),
+            rounded(file.build_peak_bytes / 1e6) if file.build_peak_bytes else NOTHING,
+        ]
+        for row, file in files.values()
+    ]
+    if not cells:
+        return ""
+    titles = ("variant", "recipe", "format", "build s", "peak MB")
+    grid = _grid(titles, cells, ("left", "left", "left", "right", "right"))
+    text = (
+        "The last step of each file's recipe, when it was made; the peak is the building "
+        "process's resident set during that step."
+    )
+    return f"### What building cost\n\n{text}\n\n{grid}"
+
+
+def _stories(cases: Collection[Case]) -> str:
+    """What the variants and recipes that occur are, a line each."""
+    shown = {case.shown_variant for case in cases} | {case.variant for case in cases}
+    variants = {name: row.story for name, row in VARIANTS.items() if name in shown}
+    variants |= {name: row.story for name, row in ALIASES.items() if name in shown}
+    used = {case.recipe for case in cases}
+    recipes = {name: row.summary for name, row in RECIPES.items() if name in used}
+    parts = [
+        f"## {title}\n\n" + "\n".join(f"- `{name}`: {story}" for name, story in lines.items())
+        for title, lines in (("Variants", variants), ("Recipes", recipes))
+        if lines
+    ]
+    return "\n\n".join(parts)
+
+
+# --- the command
+
+
+def render(out: Path) -> str:
+    """The page that follows from the records below ``out``; raises ``RecordError``."""
+    return page(read_run(path) for path in find_runs(out))
+
+
+def write(out: Path) -> Path:
+    """Write the page below ``out``, as a whole; raises ``RecordError``."""
+    path = out / _PAGE
+    write_atomically(path, render(out).encode())
+    return path
+
+
+def difference(out: Path) -> str:
+    """How the page below ``out`` differs from what its records say; empty: it does not."""
+    path = out / _PAGE
+    stands = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    lines = list(
+        difflib.unified_diff(
+            stands.splitlines(), render(out).splitlines(), str(path), "its records", lineterm=""
+        )
+    )
+    more = len(lines) - _DIFF_LINES
+    return "\n".join([*lines[:_DIFF_LINES], *([f"... {more} more lines"] if more > 0 else [])])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the page. 0: done, 1: the page does not follow, 2: unreadable records."""
+    options = _parser().parse_args(arguments)
+    try:
+        if not options.check:
+            print(write(options.out))
+            return 0
+        found = difference(options.out)
+    except RecordError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    if found:
+        print(f"{options.out / _PAGE} does not follow from its records; make it again with")
+        print(f"  python -m bench.report --out {options.out}\n{found}")
+        return 1
+    print(f"{options.out / _PAGE} follows from its records")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m bench.report", description="Tables from records.")
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="where records/ stands"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; exit 1 if the page does not follow from the records",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,333 @@
+"""Records -> rows and tables: what follows from the blocks of a case, and what is doubtful.
+
+Pure functions; nothing here knows how a table is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench import stats
+from bench.accuracy import judged_precision
+from bench.case import NULL, Case
+from bench.record import FileFacts, Measurement, Memory, Parity, Run, current_blocks
+from bench.stats import Estimate
+from bench.text import plain, top1
+from export.recipes import RECIPES
+from export.variants import VARIANTS
+from runtimes import REGISTRY
+
+MOST_CORES = 1.1
+LEAST_CORES = 0.75
+"""Cores that may be busy for a thread that was set; beyond them a row is marked."""
+LEAST_WALL_S = 0.05
+"""With less measured time than this, CPU time says nothing about cores."""
+_REFERENCES = (("fp32", "torch-eager"), ("fp32", "ort"), ("fp32-opt", "ort"))
+_VARYING = ("threads", "batch_size")
+
+
+@dataclass(frozen=True)
+class Row:
+    """All blocks of one case that count, by round, and what follows from them."""
+
+    case: Case
+    blocks: tuple[Measurement, ...]
+
+    @cached_property
+    def timed(self) -> tuple[Measurement, ...]:
+        """The blocks that have latencies."""
+        return tuple(block for block in self.blocks if block.status == "ok" and block.latencies_ns)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether this row shows the harness rather than a model."""
+        return self.case.runtime == NULL
+
+    @property
+    def candidate(self) -> bool:
+        """Whether this row could be shipped: it ran, and its answers were seen to be right."""
+        right = self.parity is not None and self.parity.passed
+        return bool(self.timed) and not self.is_null and right
+
+    @property
+    def file(self) -> FileFacts | None:
+        """The file that was measured last."""
+        return next((block.file for block in reversed(self.blocks) if block.file), None)
+
+    @property
+    def parity(self) -> Parity | None:
+        """The first one taken; a failed one, if there is any."""
+        taken = [block.parity for block in self.blocks if block.parity]
+        return min(taken, key=lambda parity: parity.passed, default=None)
+
+    def over_blocks(self, measure: Callable[[Measurement], float]) -> Estimate | None:
+        """The median over the timed blocks with its interval; ``None``: no timed block."""
+        values = [measure(block) for block in self.timed]
+        return _with_spread(stats.percentile(values, 0.5), values) if values else None
+
+    def latency_s(self, p: float) -> Estimate | None:
+        """The percentile over all inferences, with the blocks' interval; ``None``: unsupported."""
+        pooled = [latency for block in self.timed for latency in block.latencies_ns]
+        if not stats.supported(p, len(pooled)):
+            return None
+        own = [stats.percentile(block.latencies_ns, p) / 1e9 for block in self.timed]
+        return _with_spread(stats.percentile(pooled, p) / 1e9, own)
+
+    @cached_property
+    def image_medians_s(self) -> Mapping[int, float]:
+        """Round -> median latency for one image of the batch."""
+        return {
+            block.round: stats.percentile(block.latencies_ns, 0.5) / 1e9 / self.case.batch_size
+            for block in self.timed
+        }
+
+    def memory_bytes(self, part: Callable[[Memory], int]) -> Estimate | None:
+        """One of the memory figures over the blocks."""
+        if not all(block.memory for block in self.timed):
+            return None
+        return self.over_blocks(lambda block: part(block.memory) if block.memory else 0)
+
+
+def _with_spread(value: float, values: Sequence[float]) -> Estimate:
+    """``value`` with the interval that the blocks' own values give."""
+    if min(values) <= 0:
+        return Estimate(value)
+    spread = stats.geometric_estimate(values)
+    return Estimate(value, spread.low, spread.high)
+
+
+def speedup(reference: Row, row: Row) -> Estimate | None:
+    """How many times faster ``row`` is for an image, paired by round; ``None``: no shared round."""
+    return stats.ratio_interval(reference.image_medians_s, row.image_medians_s)
+
+
+# --- a table
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one family with one set of weights, as they are shown.
+
+    ``varying`` names the fields of ``Case`` that get a column of their own;
+    ``blocks`` is how many were planned for a row.
+    """
+
+    rows: tuple[Row, ...]
+    varying: frozenset[str]
+    blocks: int
+
+    @cached_property
+    def reference(self) -> Row | None:
+        """The row that speed-ups are against; ``None`` where none can be."""
+        candidates = {row.case: row for row in self.rows if row.candidate}
+        chosen = reference_case(candidates)
+        return None if chosen is None else candidates[chosen]
+
+    @cached_property
+    def fastest(self) -> Row | None:
+        """The candidate with the lowest p50 for an image, of those that have one."""
+        shown = [
+            (p50.value / row.case.batch_size, place, row)
+            for place, row in enumerate(self.rows)
+            if row.candidate and (p50 := row.latency_s(0.5))
+        ]
+        return min(shown, default=(0, 0, None))[2]
+
+    @cached_property
+    def smallest(self) -> Row | None:
+        """The first candidate with the smallest file."""
+        shown = [row for row in self.rows if row.candidate and row.file]
+        return min(shown, key=lambda row: row.file.size_bytes if row.file else 0, default=None)
+
+    @property
+    def least_bytes(self) -> int | None:
+        """The size of the smallest file."""
+        return self.smallest.file.size_bytes if self.smallest and self.smallest.file else None
+
+    @cached_property
+    def notes(self) -> Mapping[str, int]:
+        """Note -> its number, in the order in which the rows need them."""
+        texts = dict.fromkeys(text for row in self.rows for text in doubts(row, self))
+        return {text: place for place, text in enumerate(texts, 1)}
+
+
+def reference_case(cases: Iterable[Case]) -> Case | None:
+    """Which of ``cases`` (of one family) the others are compared with.
+
+    Of the family's first variant: torch-eager fp32, else ort's fp32 or
+    fp32-opt, else its first row. Never ``null``.
+    """
+    ordered = sorted((case for case in cases if case.runtime != NULL), key=table_order)
+    if not ordered:
+        return None
+    own = [case for case in ordered if case.variant == ordered[0].variant]
+    for wanted in _REFERENCES:
+        for case in own:
+            if (case.recipe, case.runtime) == wanted and case.precision == "fp32":
+                return case
+    return own[0]
+
+
+def table_order(case: Case) -> tuple[object, ...]:
+    """Sorting key: the harness last, then as VARIANTS, RECIPES and REGISTRY have it."""
+    return (
+        case.runtime == NULL,
+        _place(case.variant, VARIANTS),
+        _place(case.recipe, RECIPES),
+        _place(case.runtime, REGISTRY),
+        case,
+    )
+
+
+def _place(name: str, names: Collection[str]) -> int:
+    """Where a name stands; at the end for one that we no longer know."""
+    return list(names).index(name) if name in names else len(names)
+
+
+def _family(case: Case) -> str:
+    """A model that is not in VARIANTS is a family of its own."""
+    return case.family if case.variant in VARIANTS else case.variant
+
+
+def tables_of(run: Run) -> dict[tuple[str, str], Table]:
+    """(family, weights) -> its table, in the order in which they are shown."""
+    return _grouped(run.measurements, run.header.cases, run.header.blocks)
+
+
+def _grouped(
+    measurements: Iterable[Measurement], cases: Sequence[Case], blocks: int
+) -> dict[tuple[str, str], Table]:
+    rows = [Row(case, own) for case, own in current_blocks(measurements).items()]
+    rows.sort(key=lambda row: table_order(row.case))
+    known = {*cases, *(row.case for row in rows)}
+    varying = frozenset(
+        field for field in _VARYING if len({getattr(case, field) for case in known}) > 1
+    )
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((_family(row.case), row.case.weights), []).append(row)
+    # The harness's own row sorts last, which must not decide the order of the tables.
+    order = sorted(groups, key=lambda key: table_order(groups[key][0].case)[1:])
+    return {key: _reference_first(Table(tuple(groups[key]), varying, blocks)) for key in order}
+
+
+def _reference_first(table: Table) -> Table:
+    first = [row for row in table.rows if row is table.reference]
+    others = [row for row in table.rows if row is not table.reference]
+    return Table((*first, *others), table.varying, table.blocks)
+
+
+def whereabouts(case: Case, measurements: Iterable[Measurement]) -> tuple[Table, Row]:
+    """The table that a case stands in, and its row there."""
+    found = _grouped(measurements, cases=(), blocks=0)
+    table = found[_family(case), case.weights]
+    return table, next(row for row in table.rows if row.case == case)
+
+
+def best_fp32(row: Row, table: Table) -> Row | None:
+    """What an INT8 row has to beat: the fastest fp32 row of its variant, runtime and settings.
+
+    ``None`` for a row that is not INT8, not a candidate, or has nobody to beat.
+    """
+    if not row.candidate or judged_precision(row.case) != "int8":
+        return None
+    rivals = [
+        (p50.value, place, other)
+        for place, other in enumerate(table.rows)
+        if other.candidate
+        and judged_precision(other.case) == "fp32"
+        and _setting(other.case) == _setting(row.case)
+        and (p50 := other.latency_s(0.5))
+    ]
+    return min(rivals, default=(0, 0, None))[2]
+
+
+def _setting(case: Case) -> tuple[object, ...]:
+    """What two rows share if only their files differ."""
+    return case.variant, case.runtime, case.threads, case.batch_size, case.scenario
+
+
+# --- what is doubtful about a row
+
+
+def doubts(row: Row, table: Table) -> list[str]:
+    """Notes under the table, each a reason code and a sentence; empty: nothing to say."""
+    if not row.timed:
+        last = row.blocks[-1]
+        return [f"`{last.status}`: {plain(last.reason) or 'no reason was given'}"]
+    found = (_missing_blocks, _no_interval, _unsettled, _other_cores, _other_precision, _wrong)
+    return [text for doubt in found if (text := doubt(row, table))]
+
+
+def _missing_blocks(row: Row, table: Table) -> str:
+    failed = [block for block in row.blocks if block not in row.timed]
+    if failed:
+        reason = plain(failed[-1].reason)
+        return f"`blocks`: {len(failed)} of {len(row.blocks)} blocks {failed[-1].status}: {reason}"
+    if len(row.blocks) < table.blocks:
+        return f"`blocks`: {len(row.blocks)} of {table.blocks} blocks measured so far"
+    return ""
+
+
+def _no_interval(row: Row, table: Table) -> str:
+    if table.reference is None or row is table.reference or row.is_null:
+        return ""
+    estimate = speedup(table.reference, row)
+    if estimate is None or estimate.half_width is not None:
+        return ""
+    return (
+        f"`no-interval`: fewer than {stats.LEAST_BLOCKS} blocks can be paired with the "
+        "reference: the speed-up has no interval and may be chance"
+    )
+
+
+def _unsettled(row: Row, table: Table) -> str:
+    del table
+    count = sum(not block.warmup_settled for block in row.timed)
+    if not count:
+        return ""
+    return f"`warm-up`: the latency had not settled in {count} of {len(row.timed)} blocks"
+
+
+def _other_cores(row: Row, table: Table) -> str:
+    """Threads that were set are threads that work: neither more cores nor fewer."""
+    del table
+    around = [(b.cpu_s, b.surroundings.wall_s) for b in row.timed if b.surroundings]
+    wall_s = sum(wall for _, wall in around)
+    if row.is_null or wall_s < LEAST_WALL_S:
+        return ""
+    threads = row.case.threads
+    used = sum(cpu for cpu, _ in around) / wall_s
+    if threads * LEAST_CORES <= used <= threads * MOST_CORES:
+        return ""
+    only = "only " if used < threads else ""
+    return f"`cores`: {only}{used:.1f} cores were busy where {threads} threads were set"
+
+
+def _other_precision(row: Row, table: Table) -> str:
+    """An fp32 file is computed in what the case says, or the row says otherwise."""
+    del table
+    ran = row.timed[-1].precision
+    if row.is_null or not ran or judged_precision(row.case) not in ("fp32", "bf16", "fp16"):
+        return ""
+    if ran == row.case.precision:
+        return ""
+    return f"`precision`: computed in {plain(ran)}, not in {row.case.precision}"
+
+
+def _wrong(row: Row, table: Table) -> str:
+    del table
+    parity = row.parity
+    if row.is_null and parity and parity.passed:
+        return "`parity`: a constant passed for right: parity proves nothing in this run"
+    if not row.is_null and parity is None:
+        return "`parity`: not taken, because the first block failed: never best, never recommended"
+    if row.is_null or parity is None or parity.passed:
+        return ""
+    return (
+        "`parity`: the outputs are not those of the fp32 torch module (largest error "
+        f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
+        f"{top1(parity)}): never best, never recommended"
+    )

@@ -1,0 +1,86 @@
+"""Numbers and foreign text as Markdown shows them: pure functions.
+
+A number gets the digits that its spread supports.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bench.record import Parity
+from bench.stats import Estimate
+
+MOST_DIGITS = 4
+DIGITS_UNKNOWN = 3
+"""Significant digits printed at most, with a known and an unknown spread."""
+NEARLY_ONE = 1.1
+"""An interval around 1 that stays within this factor reads "≈1"."""
+NOTHING = "–"
+
+
+def number(estimate: Estimate, scale: float = 1.0) -> str:
+    """The value times ``scale`` with the digits that its interval supports.
+
+    Rounded as the Particle Data Group does (Review of Particle Physics,
+    introduction, 5.3): so that the half-width would show as 3.6 to 9.4 units of
+    the last digit, or 10 to 35. Three significant digits where there is no
+    interval, never more than four.
+    """
+    half = estimate.half_width
+    return rounded(estimate.value * scale, None if half is None else half * scale)
+
+
+def rounded(value: float, half_width: float | None = None, digits: int | None = None) -> str:
+    """A number with ``digits``, or what its half-width supports; see ``number``."""
+    if value == 0:
+        return "0"
+    first = _exponent(abs(value))
+    unknown = half_width is None
+    place = first - (digits or (DIGITS_UNKNOWN if unknown else MOST_DIGITS)) + 1
+    if half_width:
+        place = min(max(place, _exponent(half_width / 3.55)), first)
+    return f"{round(value, -place):.{max(0, -place)}f}"
+
+
+def _exponent(value: float) -> int:
+    """The decimal place of the first digit, after rounding to two."""
+    return int(f"{value:.1e}".partition("e")[2])
+
+
+def speedup_text(estimate: Estimate | None) -> str:
+    """A speed-up with its interval, or that there is none to be told."""
+    if estimate is None:
+        return NOTHING
+    if estimate.low is None or estimate.high is None:
+        return f"{number(estimate)}x"
+    low, high = (rounded(end, estimate.half_width) for end in (estimate.low, estimate.high))
+    if estimate.excludes(1):
+        return f"{number(estimate)}x ({low}–{high})"
+    close = estimate.low > 1 / NEARLY_ONE and estimate.high < NEARLY_ONE
+    return f"{'≈1' if close else 'not distinguishable'} ({low}–{high})"
+
+
+def millions(count: int) -> str:
+    """Exact for a small network, three decimals for a large one."""
+    return "0" if count == 0 else f"{count / 1e6:.{6 if count < 1e6 else 3}f}"
+
+
+def megabytes(size: float) -> str:
+    """Bytes as MB of 10^6, four digits."""
+    return rounded(size / 1e6, digits=MOST_DIGITS)
+
+
+def plain(text: str) -> str:
+    """Text that comes from outside, on one line and without Markdown in it."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return re.sub(r"([\\`*<\[])", r"\\\1", line if len(line) <= 300 else line[:299] + "…")
+
+
+def code(text: str) -> str:
+    """Text that comes from outside as code on one line."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+
+
+def top1(parity: Parity) -> str:
+    """For how many images the first answer is the same."""
+    return f"top-1 {round(parity.top1_agreement * parity.images)} of {parity.images}"

@@ -1,0 +1,192 @@
+"""The child side: numpy and the one adapter. Speaks a few messages over its own pipe.
+
+``load``, ``warm``, ``measure``, ``infer``, ``close``: each is a JSON object
+``{"do": ..., ...}`` and gets one JSON object back. Standard output and standard
+error are the libraries' to fill; the parent keeps them in a log.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+import json
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import runtimes
+from bench import host, measure
+from export.artifact import ARTIFACT
+
+Message = Mapping[str, Any]
+
+
+def main() -> None:
+    """Serve the connection whose descriptor is ``sys.argv[1]`` until ``close`` or its end."""
+    _limit_memory(int(sys.argv[2]))
+    connection = Connection(int(sys.argv[1]))
+    session = Session()
+    while True:
+        try:
+            message = json.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        if message["do"] == "close":
+            return
+        connection.send_bytes(json.dumps(answer(session, message)).encode())
+
+
+def _limit_memory(most_bytes: int) -> None:
+    """Let an allocation fail here rather than the kernel kill somebody else."""
+    if most_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
+
+
+def answer(session: Session, message: Message) -> dict[str, Any]:
+    """Carry out one message; a failure is an answer too."""
+    steps: dict[str, Callable[[Message], dict[str, Any]]] = {
+        "load": session.load,
+        "warm": session.warm,
+        "measure": session.measure,
+        "infer": session.infer,
+    }
+    try:
+        return steps[message["do"]](message)
+    except runtimes.Unsupported as exc:
+        return {"status": "unsupported", "reason": _first_line(exc)}
+    except MemoryError:
+        traceback.print_exc()
+        return {"status": "failed", "reason": "out of memory (see --memory-limit)"}
+    except Exception as exc:  # a child process begins here: whatever fails is a result
+        traceback.print_exc()
+        return {"status": "failed", "reason": f"{type(exc).__name__}: {_first_line(exc)}"}
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().partition("\n")[0]
+
+
+class Session:
+    """One loaded model and its inputs. Filled by ``load``."""
+
+    def __init__(self) -> None:
+        self.loaded: runtimes.Loaded | None = None
+        self.batches: list[NDArray[np.float32]] = []
+
+    def load(self, message: Message) -> dict[str, Any]:
+        """Import the runtime, note the memory, then load the file: two times, kept apart."""
+        artifact = ARTIFACT.validate_python(message["artifact"])
+        started = time.perf_counter_ns()
+        adapter = runtimes.adapter(message["runtime"])
+        imported = time.perf_counter_ns()
+        imported_bytes = memory_bytes("VmRSS")
+        before = time.perf_counter_ns()
+        self.loaded = adapter.load(
+            artifact, threads=message["threads"], precision=message["precision"]
+        )
+        loaded = time.perf_counter_ns()
+        self.batches = batches(np.load(message["inputs"]), message["batch_size"])
+        return {
+            "status": "ok",
+            "import_s": (imported - started) / 1e9,
+            "load_s": (loaded - before) / 1e9,
+            "runtime_version": adapter.version(),
+            "precision": self.loaded.precision,
+            "notes": dict(self.loaded.notes),
+            "imported_bytes": imported_bytes,
+        }
+
+    def warm(self, message: Message) -> dict[str, Any]:
+        """First inference, then warm-up."""
+        del message
+        done = measure.warm_up(self._run, self.batches, time.perf_counter_ns)
+        return {
+            "status": "ok",
+            "first_s": done.first_ns / 1e9,
+            "warmup_s": done.total_ns / 1e9,
+            "warmup_inferences": done.inferences,
+            "warmup_settled": done.settled,
+        }
+
+    def measure(self, message: Message) -> dict[str, Any]:
+        """The timed loop, with what the process and the machine spent during it."""
+        run, inputs = self._run, self.batches
+        gc.collect()
+        gc.disable()
+        machine = host.cpu_times()
+        switches = resource.getrusage(resource.RUSAGE_SELF)
+        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        latencies = measure.timed_loop(
+            run, inputs, time.perf_counter_ns, message["seconds"], message["least"]
+        )
+        wall_ns, cpu_ns = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+        switched = resource.getrusage(resource.RUSAGE_SELF)
+        machine_after = host.cpu_times()
+        gc.enable()
+        return {
+            "status": "ok",
+            "latencies_ns": latencies,
+            "cpu_s": cpu_ns / 1e9,
+            "steady_bytes": memory_bytes("VmRSS"),
+            "peak_bytes": memory_bytes("VmHWM"),
+            "surroundings": {
+                "wall_s": wall_ns / 1e9,
+                **_elsewhere(machine, machine_after, cpu_ns / 1e9),
+                "involuntary_switches": switched.ru_nivcsw - switches.ru_nivcsw,
+                "voluntary_switches": switched.ru_nvcsw - switches.ru_nvcsw,
+            },
+        }
+
+    def infer(self, message: Message) -> dict[str, Any]:
+        """Logits for the images in the file ``inputs``, as base64 of a .npy."""
+        images = np.load(message["inputs"])
+        size = len(self.batches[0])
+        parts = [np.array(self._run(batch)) for batch in batches(images, size)]
+        outputs = np.concatenate(parts)[: len(images)]
+        buffer = io.BytesIO()
+        np.save(buffer, outputs)
+        return {"status": "ok", "outputs": base64.b64encode(buffer.getvalue()).decode()}
+
+    @property
+    def _run(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        if self.loaded is None:
+            raise RuntimeError("nothing is loaded: the first message must be load")
+        return self.loaded.run
+
+
+def batches(images: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
+    """``images`` (N, 3, H, W) as contiguous batches of ``size``; the last wraps around."""
+    starts = range(0, len(images), size)
+    picks = [[(start + i) % len(images) for i in range(size)] for start in starts]
+    return [np.ascontiguousarray(images[pick]) for pick in picks]
+
+
+def memory_bytes(field: str) -> int:
+    """A line of /proc/self/status in bytes: VmRSS, VmHWM."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def _elsewhere(before: Any, after: Any, own_s: float) -> dict[str, float | None]:
+    """CPU seconds that other processes used, and that the hypervisor kept."""
+    if before is None or after is None:
+        return {"foreign_cpu_s": None, "steal_s": None}
+    return {
+        "foreign_cpu_s": max(0.0, after.busy_s - before.busy_s - own_s),
+        "steal_s": after.steal_s - before.steal_s,
+    }
+
+
+if __name__ == "__main__":
+    main()

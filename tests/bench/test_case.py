@@ -1,0 +1,106 @@
+"""Case and plan: what is measured, in which order, under which name."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench.case import Case, crossover, plan, unsupported
+from bench.options import UsageError, parse
+from export.variants import ALIASES, VARIANTS
+
+
+def planned(*words: str) -> list[str]:
+    """The row keys of a command line, without threads and batch."""
+    return [str(case).removesuffix("/t1/b1") for case in plan(parse([*words, "-t", "1"]))]
+
+
+def test_row_key_spells_out_only_what_is_not_the_default() -> None:
+    """The key of a plain row is short; weights, precision and scenario appear where set."""
+    assert str(Case("vgg19", "int8-static", "ort", 2)) == "vgg19/int8-static/ort/t2/b1"
+    full = Case("vgg19", "fp32", "openvino", 2, 1, "plants40", "bf16", "server")
+    assert str(full) == "vgg19@plants40/fp32/openvino+bf16/t2/b1/server"
+
+
+def test_default_suite_is_what_the_readme_says() -> None:
+    """torch-eager fp32, ort fp32-opt and int8-static for all but -wide, -quantized rows, null."""
+    counts = Counter(key.split("/", 1)[1] for key in planned())
+    ones = sum(not row.full_suite_only for row in VARIANTS.values())
+    assert counts == {
+        "fp32/torch-eager": ones,
+        "fp32-opt/ort": ones,
+        "int8-static/ort": ones,
+        "int8-dynamic/ort": len(ALIASES),
+        "fp32/null": 3,
+    }
+
+
+def test_full_suite_has_every_variant_and_recipe() -> None:
+    """Nothing of the two tables is left out of the full suite, -wide included."""
+    keys = planned("--suite", "full")
+    assert "xception-flatten-wide/int8-static/ort" in keys
+    assert "vgg19/fp32-ort-tools/ort" in keys
+    assert "vgg19/int8-dynamic/torch-eager" in keys
+    assert len(keys) == len(set(keys))
+
+
+def test_quick_has_no_vgg_but_the_small_one() -> None:
+    """The quick suite leaves out the large files; a variant that is named is measured whole."""
+    large = {key.split("/")[0] for key in planned("--quick") if not key.startswith("revisited")}
+    assert large == {"vgg19-gap", "xception", "xception-gap"}
+    assert "revisited-v6/int8-static/ort" in planned("--quick")
+    assert "xception-flatten/fp32/torch-eager" in planned("--quick", "-m", "xception-flatten")
+
+
+def test_an_alias_fixes_its_recipe_and_is_shown_under_its_name() -> None:
+    """``vgg19-quantized`` is vgg19 under int8-dynamic: one row, the seeds' name."""
+    (case,) = plan(parse(["--variants", "vgg19-quantized", "--runtimes", "ort"]))
+    assert (case.variant, case.recipe, case.shown_variant) == (
+        "vgg19",
+        "int8-dynamic",
+        "vgg19-quantized",
+    )
+
+
+def test_both_names_of_a_row_are_one_row() -> None:
+    """Asking for variant and alias measures the row once."""
+    keys = planned("--variants", "vgg19,vgg19-quantized", "--recipes", "int8-dynamic")
+    assert sorted(keys) == ["vgg19/int8-dynamic/ort", "vgg19/int8-dynamic/torch-eager"]
+
+
+def test_a_glob_does_not_draw_in_the_huge_variant() -> None:
+    """``xception*`` leaves -wide to the full suite; its full name brings it."""
+    assert not any("wide" in key for key in planned("--variants", "xception*"))
+    assert any("wide" in key for key in planned("--variants", "xception-flatten-wide"))
+
+
+def test_a_combination_that_was_named_but_cannot_be_is_a_row_with_a_reason() -> None:
+    """A named recipe and runtime that don't meet give an unsupported row."""
+    words = ["--variants", "vgg19", "--recipes", "int8-static", "--runtimes", "torch-eager"]
+    (case,) = plan(parse(words))
+    assert unsupported(case) == "int8-static can't be made as pt2, which is what torch-eager opens"
+
+
+def test_nothing_to_measure_is_a_usage_error() -> None:
+    """An empty plan is refused, naming what the aliases fix."""
+    with pytest.raises(UsageError, match="vgg19-quantized fixes the recipe int8-dynamic"):
+        plan(parse(["--variants", "vgg19-quantized", "--recipes", "fp32"]))
+
+
+def test_null_is_measured_once_per_family() -> None:
+    """The harness's overhead is one row a family."""
+    nulls = [key for key in planned() if key.endswith("/null")]
+    assert nulls == ["vgg19/fp32/null", "xception/fp32/null", "revisited-base/fp32/null"]
+
+
+def test_crossover_holds_each_case_once_a_round_in_an_order_of_its_own() -> None:
+    """Every round is a permutation of all cases; the seed decides which."""
+    cases = [Case("vgg19", "fp32", "ort", n) for n in range(1, 9)]
+    order = list(crossover(cases, 3, seed=7))
+    rounds = [[case for number, case in order if number == i] for i in range(3)]
+    assert [number for number, _ in order] == [0] * 8 + [1] * 8 + [2] * 8
+    assert all(sorted(r) == cases for r in rounds)
+    assert rounds[0] != rounds[1] != rounds[2]
+    assert order == list(crossover(cases, 3, seed=7))
+    assert order != list(crossover(cases, 3, seed=8))

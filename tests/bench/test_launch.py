@@ -1,0 +1,158 @@
+"""Children: fresh processes that are measured, and every way in which they can end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import launch, worker
+from bench.block import Effort, run_block
+from bench.case import Case
+from export.artifact import Artifact
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    """A made-up file with a reference of four images and three classes."""
+    chance = np.random.default_rng(0)
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    np.save(reference / "inputs.npy", chance.normal(size=(4, 3, 8, 8)).astype(np.float32))
+    np.save(reference / "logits.npy", chance.normal(size=(4, 3)).astype(np.float32))
+    (tmp_path / "model.onnx").write_bytes(b"nothing opens this")
+    return Artifact(
+        key="k",
+        variant="revisited-base",
+        weights="seeded",
+        recipe="fp32",
+        format="onnx",
+        folder=str(tmp_path),
+        file="model.onnx",
+        size_bytes=18,
+        sha256="0",
+        parameters=1,
+        nonzero_parameters=1,
+        rounded_to_zero=0,
+        macs=1,
+        input_size=(8, 8),
+        class_names=("a", "b", "c"),
+        placeholder_names=True,
+        reference=str(reference),
+    )
+
+
+def case(runtime: str, **more: object) -> Case:
+    """A case of the smallest variant."""
+    return Case("revisited-base", "fp32", runtime, threads=1, **more)  # type: ignore[arg-type]
+
+
+def effort(tmp_path: Path, memory_bytes: int = 0) -> Effort:
+    """As little measuring as possible."""
+    return Effort(seconds=0.01, samples=1, memory_bytes=memory_bytes, logs=tmp_path / "logs")
+
+
+def test_a_block_of_the_null_runtime_has_every_number(artifact: Artifact, tmp_path: Path) -> None:
+    """One block fills all fields; the constant answer fails parity."""
+    block = run_block(case("null"), 0, artifact, effort(tmp_path))
+    assert block.status == "ok", block.reason
+    assert 1 <= len(block.latencies_ns) <= 1000
+    assert block.memory is not None and block.memory.peak_bytes >= block.memory.imported_bytes
+    assert block.surroundings is not None and block.surroundings.wall_s > 0
+    assert block.warmup_s >= 0.5
+    assert block.parity is not None and not block.parity.passed
+
+
+def test_parity_is_taken_in_the_first_round_only(artifact: Artifact, tmp_path: Path) -> None:
+    """Later blocks don't spend time on what the first has shown."""
+    assert run_block(case("null"), 1, artifact, effort(tmp_path)).parity is None
+
+
+def test_a_foreign_file_is_unsupported_and_the_parent_unharmed(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    """What is no .onnx file gives a reason, not a crash."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    block = run_block(case("ort"), 0, artifact, effort(tmp_path))
+    assert block.status == "unsupported"
+    assert "not a whole .onnx file" in block.reason
+
+
+def test_a_child_that_is_killed_is_a_failed_row(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal becomes the reason; the kernel's out-of-memory killer is named as a guess."""
+    ask = launch.Child.ask
+
+    def ask_and_kill(self: launch.Child, message: dict[str, object], limit_s: float) -> object:
+        if message["do"] == "measure":
+            os.kill(self._process.pid, signal.SIGKILL)
+        return ask(self, message, limit_s)
+
+    monkeypatch.setattr(launch.Child, "ask", ask_and_kill)
+    block = run_block(case("null"), 0, artifact, effort(tmp_path))
+    assert block.status == "failed"
+    assert block.reason == "killed by SIGKILL (out of memory?) during measure"
+
+
+def test_a_memory_limit_is_a_reason(artifact: Artifact, tmp_path: Path) -> None:
+    """A child over its limit fails; it takes nobody with it."""
+    inputs = np.ones((4, 3, 8, 8), np.float32)
+    np.save(Path(artifact.reference) / "inputs.npy", np.tile(inputs, (1, 1, 400, 400)))
+    block = run_block(case("null"), 0, artifact, effort(tmp_path, memory_bytes=500_000_000))
+    assert block.status == "failed"
+    assert "out of memory" in block.reason
+
+
+def test_a_silent_child_is_given_up(tmp_path: Path) -> None:
+    """No answer within the limit ends the child and says so."""
+    with launch.Child(launch.Setting(1), tmp_path / "log") as child:
+        os.kill(child._process.pid, signal.SIGSTOP)
+        with pytest.raises(launch.ChildDied, match="no answer to warm within 0 s"):
+            child.ask({"do": "warm"}, 0.05)
+        os.kill(child._process.pid, signal.SIGCONT)
+
+
+def test_nothing_that_a_child_prints_reaches_us(
+    artifact: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The libraries' chatter goes to the child's log."""
+    run_block(case("torch-eager"), 0, artifact, effort(tmp_path))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_thread_variables_are_set_for_the_child(tmp_path: Path) -> None:
+    """Thread pools that read the environment see the case's number."""
+    assert "OMP_NUM_THREADS" in launch.THREAD_VARIABLES
+    with launch.Child(launch.Setting(2), tmp_path / "log") as child:
+        # Its answer shows that it has started: before, /proc still shows our own environment.
+        assert child.ask({"do": "warm"}, 60)["status"] == "failed"
+        environment = Path(f"/proc/{child._process.pid}/environ").read_bytes().split(b"\0")
+        assert b"OMP_NUM_THREADS=2" in environment
+
+
+def test_batches_are_contiguous_and_the_last_wraps() -> None:
+    """Every image is used and each batch is full."""
+    images = np.arange(5 * 3, dtype=np.float32).reshape(5, 3, 1, 1)
+    made = worker.batches(images, 2)
+    assert [batch[:, 0, 0, 0].tolist() for batch in made] == [[0, 3], [6, 9], [12, 0]]
+    assert all(batch.flags.c_contiguous for batch in made)
+
+
+def test_the_parent_imports_no_runtime() -> None:
+    """bench.run stays small: none of the heavy libraries, not even indirectly."""
+    heavy = "torch onnx onnxruntime openvino sklearn matplotlib".split()
+    code = (
+        "import sys, bench.run, bench.worker\n"
+        f"print([m for m in {heavy} if m in sys.modules])\n"
+        "print(bench.worker.memory_bytes('VmHWM'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules, peak_bytes = done.stdout.splitlines()
+    assert modules == "[]"
+    assert int(peak_bytes) < 250e6

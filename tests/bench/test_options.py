@@ -1,0 +1,96 @@
+"""Command line and TOML: what is wrong is said before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.options import SUITES, UsageError, matching, parse
+
+
+def test_defaults_come_from_the_suite() -> None:
+    """Without flags the default suite decides blocks, seconds and samples."""
+    options = parse([])
+    suite = SUITES["default"]
+    assert (options.blocks, options.seconds, options.samples) == (
+        suite.blocks,
+        suite.seconds,
+        suite.samples,
+    )
+
+
+def test_quick_is_a_suite() -> None:
+    """``--quick`` is short for ``--suite quick``."""
+    assert parse(["--quick"]) == parse(["--suite", "quick"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "hint"),
+    [
+        ("--variants", "vg19", "did you mean vgg19"),
+        ("--recipes", "int8-statc", "did you mean int8-static"),
+        ("--runtimes", "zzz", "known: torch-eager, ort, null, all"),
+    ],
+)
+def test_unknown_names_get_the_nearest(flag: str, value: str, hint: str) -> None:
+    """A name that nothing bears is refused with the nearest ones."""
+    with pytest.raises(UsageError, match=flag) as caught:
+        parse([flag, value])
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--threads", "0"], "--threads 0 is not between 1 and"),
+        (["--batch-sizes", "0"], "--batch-sizes 0"),
+        (["--blocks", "-1"], "--blocks -1"),
+        (["--blocks", "0"], "--blocks 0"),
+        (["--memory-limit", "-5"], "--memory-limit -5"),
+        (["--seconds", "1e9"], "--seconds 1e+09"),
+        (["--threads", "two"], "--threads"),
+    ],
+)
+def test_ranges_are_checked_and_the_flag_is_named(words: list[str], part: str) -> None:
+    """A number out of range is refused by flag and value."""
+    with pytest.raises(UsageError) as caught:
+        parse(words)
+    assert part in str(caught.value)
+
+
+def test_toml_has_the_flags_names_and_the_command_line_wins(tmp_path: Path) -> None:
+    """A TOML file fills in what the command line leaves open."""
+    file = tmp_path / "run.toml"
+    file.write_text('variants = ["vgg19*"]\nbatch-sizes = [1, 4]\nblocks = 5\n')
+    options = parse(["--config", str(file), "--blocks", "4"])
+    assert (options.variants, options.batch_sizes, options.blocks) == (("vgg19*",), (1, 4), 4)
+
+
+def test_quick_is_a_name_in_toml_too(tmp_path: Path) -> None:
+    """Every flag can stand in the file, the short one included."""
+    file = tmp_path / "run.toml"
+    file.write_text("quick = true\n")
+    assert parse(["--config", str(file)]).suite == "quick"
+
+
+def test_a_typo_in_toml_is_an_error(tmp_path: Path) -> None:
+    """An unknown key never passes silently."""
+    file = tmp_path / "run.toml"
+    file.write_text("blokcs = 5\n")
+    with pytest.raises(UsageError, match="did you mean blocks"):
+        parse(["--config", str(file)])
+
+
+def test_toml_that_is_none_is_named(tmp_path: Path) -> None:
+    """A file that can't be read or parsed is refused with its name."""
+    with pytest.raises(UsageError, match="absent.toml"):
+        parse(["--config", str(tmp_path / "absent.toml")])
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(UsageError, match="is not TOML"):
+        parse(["--config", str(tmp_path / "bad.toml")])
+
+
+def test_globs_keep_the_order_of_the_table() -> None:
+    """Names come in the order of what is matched, not of the patterns."""
+    assert matching(["c", "a*"], ["ab", "b", "c"]) == ("ab", "c")

@@ -1,0 +1,142 @@
+"""What follows from the blocks of a row, and what is doubtful about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench import rows
+from bench.case import Case
+from bench.record import Measurement, Parity, Surroundings
+
+EAGER = Case("vgg19", "fp32", "torch-eager", 2)
+OPT = Case("vgg19", "fp32-opt", "ort", 2)
+DYNAMIC = Case("vgg19", "int8-dynamic", "ort", 2)
+STATIC = Case("vgg19", "int8-static", "ort", 2)
+PRUNED = Case("vgg19-pruned", "fp32", "torch-eager", 2)
+GAP = Case("vgg19-gap", "int8-static", "ort", 2)
+NULL = Case("vgg19", "fp32", "null", 2)
+
+
+def block(case: Case, number: int = 0, **changes) -> Measurement:
+    """An undisturbed block: 40 inferences of 50 ms on both cores."""
+    plain = Measurement(
+        case,
+        number,
+        "ok",
+        warmup_settled=True,
+        latencies_ns=(50_000_000,) * 40,
+        cpu_s=4.0,
+        surroundings=around(2.0),
+        precision=case.precision,
+        parity=None if case == NULL else Parity(0.0, 1.0, 1.0, 16, passed=True),
+    )
+    return replace(plain, **changes)
+
+
+def around(wall_s: float) -> Surroundings:
+    """A quiet machine for that long."""
+    return Surroundings(wall_s, 0.0, 0.0, 0, 0)
+
+
+def doubts(*blocks: Measurement) -> list[str]:
+    """What is doubtful about the row of these blocks, all that were planned."""
+    row = rows.Row(blocks[0].case, blocks)
+    return rows.doubts(row, rows.Table((row,), frozenset(), len(blocks)))
+
+
+def test_reference_is_the_first_variants_eager_row() -> None:
+    """torch-eager fp32, else ort fp32, else ort fp32-opt, else the first row; never null."""
+    plain = replace(OPT, recipe="fp32")
+    more_threads = replace(EAGER, threads=4)
+    assert rows.reference_case([STATIC, PRUNED, OPT, plain, more_threads, EAGER, NULL]) == EAGER
+    assert rows.reference_case([PRUNED, STATIC, OPT, plain, NULL]) == plain
+    assert rows.reference_case([PRUNED, STATIC, OPT, NULL]) == OPT
+    assert rows.reference_case([PRUNED, STATIC, DYNAMIC, NULL]) == DYNAMIC
+    assert rows.reference_case([PRUNED, GAP]) == PRUNED
+    assert rows.reference_case([NULL]) is None
+
+
+def test_null_that_passes_parity_is_an_alarm() -> None:
+    """If a constant passes, no parity of the run means anything."""
+    right = Parity(0.0, 1.0, 1.0, 16, passed=True)
+    (told,) = doubts(block(NULL, parity=right))
+    assert "a constant passed for right" in told
+    assert doubts(block(NULL, parity=replace(right, passed=False))) == []
+
+
+def test_a_row_whose_answers_were_never_seen_is_no_candidate() -> None:
+    """Without parity a row is marked, and is never the reference or the fastest."""
+    (told,) = doubts(block(OPT, parity=None))
+    assert told.startswith("`parity`: not taken")
+    assert not rows.Row(OPT, (block(OPT, parity=None),)).candidate
+
+
+def test_int8_is_held_against_the_best_fp32_of_its_runtime() -> None:
+    """Same variant, runtime and settings; the faster of the fp32 files; nobody else."""
+    slow = rows.Row(replace(OPT, recipe="fp32"), (block(replace(OPT, recipe="fp32")),))
+    fast = rows.Row(OPT, (block(OPT, latencies_ns=(40_000_000,) * 40),))
+    other = rows.Row(EAGER, (block(EAGER, latencies_ns=(1_000_000,) * 40),))
+    static = rows.Row(STATIC, (block(STATIC),))
+    table = rows.Table((other, slow, fast, static), frozenset(), 1)
+    assert rows.best_fp32(static, table) is fast
+    assert rows.best_fp32(fast, table) is None
+
+
+def test_failed_blocks_of_a_measured_row_are_told() -> None:
+    """A row with two good blocks of three says what became of the third."""
+    lost = Measurement(EAGER, 2, "failed", "killed by SIGSEGV")
+    assert doubts(block(EAGER, 0), block(EAGER, 1), lost) == [
+        "`blocks`: 1 of 3 blocks failed: killed by SIGSEGV"
+    ]
+
+
+def test_a_silent_other_precision_is_marked() -> None:
+    """A runtime that computes in bf16 in an fp32 row is found out; in a bf16 row it is right."""
+    assert doubts(block(OPT, precision="bf16")) == ["`precision`: computed in bf16, not in fp32"]
+    assert doubts(block(replace(OPT, precision="bf16"))) == []
+
+
+@pytest.mark.parametrize(
+    ("cores", "told"),
+    [
+        (2.4, ["`cores`: 2.4 cores were busy where 2 threads were set"]),
+        (2.19, []),
+        (1.51, []),
+        (1.2, ["`cores`: only 1.2 cores were busy where 2 threads were set"]),
+    ],
+)
+def test_more_or_fewer_cores_than_threads_are_told(cores: float, told: list[str]) -> None:
+    """A comparison at equal threads is none where they were not used, or others were."""
+    found = [block(EAGER, number, cpu_s=2.0 * cores) for number in range(3)]
+    assert doubts(*found) == told
+
+
+def test_cores_are_those_of_all_blocks_together() -> None:
+    """One block on one core is not a row on one core."""
+    assert doubts(block(EAGER, 0, cpu_s=2.0), block(EAGER, 1), block(EAGER, 2)) == []
+
+
+@pytest.mark.parametrize("cpu_s", [0.0, 99.0])
+@pytest.mark.parametrize(
+    ("case", "surroundings"),
+    [(NULL, around(2.0)), (EAGER, around(0.024)), (EAGER, around(0.0)), (EAGER, None)],
+)
+def test_cores_are_not_judged_where_they_cannot_be(case, surroundings, cpu_s) -> None:
+    """The harness's own row, and less than 0.05 s of wall time over both blocks."""
+    found = [block(case, n, cpu_s=cpu_s, surroundings=surroundings) for n in range(2)]
+    assert doubts(*found) == []
+
+
+def test_enough_wall_time_over_all_blocks_is_judged() -> None:
+    """0.05 s in all are enough, however short a block is."""
+    found = [block(EAGER, n, cpu_s=0.02, surroundings=around(0.02)) for n in range(3)]
+    assert doubts(*found) == ["`cores`: only 1.0 cores were busy where 2 threads were set"]
+
+
+def test_a_case_is_found_in_its_table() -> None:
+    """Among the blocks of several families and sets of weights."""
+    other = replace(STATIC, weights="plants40")
+    table, row = rows.whereabouts(other, [block(EAGER), block(OPT), block(other)])
+    assert (row.case, table.rows) == (other, (row,))

@@ -1,0 +1,246 @@
+"""The main job, end to end: plan, build, measure, append, resume, show."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import block, files, host, run
+from bench.case import Case
+from bench.files import Event, Files, file_key
+from bench.options import Options
+from bench.record import Measurement, Parity, Recorder, RecordError, find_runs, read_run
+from export.artifact import Artifact
+
+Start = Callable[..., int]
+
+
+def fake_artifact(tmp_path: Path, key: str = "k") -> Artifact:
+    """A file that no test opens."""
+    return Artifact(
+        key=key,
+        variant="revisited-base",
+        weights="seeded",
+        recipe="fp32",
+        format="onnx",
+        folder=str(tmp_path),
+        file="model.onnx",
+        size_bytes=1_000_000,
+        sha256="0",
+        parameters=136_380,
+        nonzero_parameters=136_380,
+        rounded_to_zero=0,
+        macs=1,
+        input_size=(32, 32),
+        class_names=("a", "b"),
+        placeholder_names=True,
+        reference=str(tmp_path),
+    )
+
+
+class Lab:
+    """A bench whose files and children are made up: which blocks ran is in ``ran``."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out = tmp_path / "out"
+        self.ran: list[tuple[int, str]] = []
+        self.key = "k"
+        self.interrupt_after: int | None = None
+        self.failing: str | None = None
+        self.tmp_path = tmp_path
+        monkeypatch.setattr(files, "build", self.build)
+        monkeypatch.setattr(run, "run_block", self.run_block)
+        monkeypatch.setattr(host, "commit", lambda folder: "abc1234")
+
+    def build(self, cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
+        """Every file exists."""
+        keys = {file_key(case) for case in cases}
+        return Files({key: fake_artifact(self.tmp_path, self.key) for key in keys})
+
+    def run_block(
+        self, case: Case, number: int, artifact: Artifact, effort: block.Effort
+    ) -> Measurement:
+        """A block that takes no time."""
+        if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
+            raise KeyboardInterrupt
+        self.ran.append((number, str(case)))
+        if case.runtime == self.failing:
+            return Measurement(case, number, "failed", "killed by SIGKILL (out of memory?)")
+        return Measurement(
+            case,
+            number,
+            "ok",
+            file=block.file_facts(artifact),
+            latencies_ns=tuple(1_000_000 + 1000 * i for i in range(20)),
+            load_s=0.01,
+            first_s=0.002,
+            warmup_settled=True,
+            cpu_s=0.04,
+            parity=Parity(0.0, 1.0, 1.0, 16, passed=case.runtime != "null"),
+        )
+
+    def start(self, *words: str) -> int:
+        """``python -m bench.run`` on the small variant."""
+        small = ["--variants", "revisited-base", "-t", "1", "--out", str(self.out)]
+        return run.main([*small, *words])
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A fresh one for each test."""
+    return Lab(tmp_path, monkeypatch)
+
+
+def test_a_run_writes_records_and_tables(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every case gets its blocks; the page and the compressed records stand; exit code 0."""
+    assert lab.start() == 0
+    assert len(lab.ran) == 4 * 3
+    (path,) = find_runs(lab.out)
+    assert path.name.endswith(".jsonl.gz")
+    assert len(read_run(path).measurements) == 12
+    page = (lab.out / "README.md").read_text()
+    assert "revisited-base" in page
+    assert str(lab.out / "README.md") in capsys.readouterr().out
+
+
+def test_a_second_start_measures_nothing(lab: Lab) -> None:
+    """The same command finds its blocks and leaves the records as they are."""
+    lab.start()
+    (path,) = find_runs(lab.out)
+    before = gzip.decompress(path.read_bytes())
+    lab.ran.clear()
+    assert lab.start() == 0
+    assert lab.ran == []
+    assert gzip.decompress(path.read_bytes()) == before
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(lab: Lab) -> None:
+    """Ctrl-C keeps what was measured (exit code 130); the same command does the rest."""
+    lab.interrupt_after = 2
+    assert lab.start() == 130
+    first = list(lab.ran)
+    assert len(read_run(find_runs(lab.out)[0]).measurements) == 2
+    assert "Interrupted" in (lab.out / "README.md").read_text()
+    lab.interrupt_after = None
+    lab.ran.clear()
+    assert lab.start() == 0
+    assert len(lab.ran) == 10
+    assert not set(first) & set(lab.ran)
+
+
+def test_a_rebuilt_file_is_measured_again(lab: Lab) -> None:
+    """Blocks of another artifact don't count as done."""
+    lab.start()
+    lab.ran.clear()
+    lab.key = "rebuilt"
+    lab.start()
+    assert len(lab.ran) == 12
+
+
+def test_fresh_measures_again_and_loses_nothing(lab: Lab) -> None:
+    """``--fresh`` starts a run of its own beside the old one."""
+    lab.start()
+    lab.ran.clear()
+    assert lab.start("--fresh") == 0
+    assert len(lab.ran) == 12
+    assert len(find_runs(lab.out)) == 2
+
+
+def test_a_fresh_run_that_was_interrupted_is_gone_on_with(lab: Lab) -> None:
+    """``--fresh`` starts one new run, not another at each start."""
+    lab.start()
+    lab.interrupt_after = len(lab.ran) + 2
+    assert lab.start("--fresh") == 130
+    lab.interrupt_after = None
+    assert lab.start("--fresh") == 0
+    assert len(lab.ran) == 24
+    assert len(find_runs(lab.out)) == 2
+
+
+def test_records_that_are_not_ours_stop_the_run_at_once(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A foreign file below --out is named before anything is built or measured."""
+    (lab.out / "records").mkdir(parents=True)
+    (lab.out / "records" / "foreign.jsonl").write_text("{}\n")
+    assert lab.start() == 1
+    assert "foreign.jsonl line 1" in capsys.readouterr().err
+    assert lab.ran == []
+
+
+def test_no_folder_of_this_machine_stands_in_the_records(lab: Lab) -> None:
+    """Store and home are named, not spelt out."""
+    store = lab.tmp_path / "somewhere" / "store"
+    lab.start("--store", str(store))
+    content = read_run(find_runs(lab.out)[0])
+    assert "--store STORE" in content.header.command
+    assert str(store) not in content.header.command
+
+
+def test_a_failed_row_is_exit_code_1_and_the_run_goes_on(lab: Lab) -> None:
+    """A child that is killed costs its row; the other rows are measured."""
+    lab.failing = "torch-eager"
+    assert lab.start() == 1
+    statuses = {m.case.runtime: m.status for m in read_run(find_runs(lab.out)[0]).measurements}
+    assert statuses == {"torch-eager": "failed", "ort": "ok", "null": "ok"}
+    assert "killed by SIGKILL" in (lab.out / "README.md").read_text()
+
+
+def test_a_file_that_could_not_be_built_is_a_row_with_its_reason(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converter that fails is a result, once and not in every round."""
+
+    def nothing(cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
+        return Files({}, {file_key(case): "to-onnx: the converter crashed" for case in cases})
+
+    monkeypatch.setattr(files, "build", nothing)
+    assert lab.start() == 1
+    blocks = read_run(find_runs(lab.out)[0]).measurements
+    assert {(m.status, m.reason) for m in blocks} == {("failed", "to-onnx: the converter crashed")}
+    assert len(blocks) == 4
+
+
+def test_unsupported_is_no_failure(lab: Lab) -> None:
+    """A row that can't be is shown with its reason; the exit code stays 0."""
+    assert lab.start("--recipes", "int8-static", "--runtimes", "torch-eager,ort") == 0
+    blocks = read_run(find_runs(lab.out)[0]).measurements
+    assert [m.status for m in blocks if m.case.runtime == "torch-eager"] == ["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--variants", "vg19"], "did you mean vgg19"),
+        (["--recipes", "int9"], "did you mean int8"),
+        (["--runtimes", "orrt"], "did you mean ort"),
+        (["--threads", "0"], "--threads 0"),
+    ],
+)
+def test_a_bad_argument_is_exit_code_2_and_writes_nothing(
+    lab: Lab, words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flag and the remedy, before anything is built or measured."""
+    assert lab.start(*words) == 2
+    assert part in capsys.readouterr().err
+    assert not lab.out.exists()
+
+
+def test_a_full_disk_is_a_sentence_and_earlier_records_stand(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was measured before the disk was full can still be read."""
+    append = Recorder.append
+
+    def full(self: Recorder, measurement: Measurement) -> None:
+        if len(self.measurements) == 3:
+            raise RecordError("disk full: the 3 blocks measured so far are intact")
+        append(self, measurement)
+
+    monkeypatch.setattr(Recorder, "append", full)
+    assert lab.start() == 1
+    assert "disk full" in capsys.readouterr().err
+    assert len(read_run(find_runs(lab.out)[0]).measurements) == 3
