@@ -1,0 +1,294 @@
+"""What the documentation names exists: commands, flags, targets, extras, links, and the tables."""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import importlib.util
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from bench.cli import COMMANDS
+from export.recipes import RECIPES
+from export.variants import ALIASES, VARIANTS
+from runtimes import REGISTRY
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+OURS = ("bench", "runtimes", "export")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL = ("sh", "bash", "shell", "console")
+TABLE = re.compile(
+    r"(?P<begin><!-- table: (?P<name>\S+) -->)\n.*?(?P<end><!-- end of table -->)", re.DOTALL
+)
+MEASURED = (
+    "variant",
+    "recipe",
+    "runtime",
+    "file MB",
+    "load ms",
+    "p50 ms",
+    "p99 ms",
+    "peak MB (import)",
+    "speed-up (95 %)",
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def documents() -> list[Path]:
+    """Every page that a reader is sent to."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/**/*.md")]
+    return sorted(pages)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each command in shell fences, and in `code` that starts like one."""
+    for language, body in FENCE.findall(text):
+        if language in SHELL:
+            yield from _lines(body, prompt=language == "console")
+    for code in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
+        if code.split()[0] in ("python", "make", "deploybench", "tox", "pip", "pytest"):
+            yield from _lines(code)
+
+
+def _lines(body: str, prompt: bool = False) -> Iterator[list[str]]:
+    """Commands of a script, its continuation lines joined; of a session, only what was typed."""
+    for line in body.replace("\\\n", " ").splitlines():
+        if not prompt or line.startswith("$ "):
+            for part in re.split(r"&&|\|\||;", line.removeprefix("$ ")):
+                words = shlex.split(part, comments=True)
+                while words and re.fullmatch(r"\w+=.*", words[0]):
+                    words.pop(0)
+                if words:
+                    yield words
+
+
+def complaint(words: list[str]) -> str | None:
+    """What of a command does not exist; ``None`` where all of it does, or it is not ours."""
+    program, *rest = words
+    program = program.rpartition("/")[2]
+    if program.startswith("python") and rest[:1] == ["-m"]:
+        return _module(rest[1], rest[2:]) if rest[1].partition(".")[0] in OURS else _known(rest[1:])
+    return _known([program, *rest])
+
+
+def _known(words: list[str]) -> str | None:
+    """The tools of the project, called directly or as ``python -m TOOL``."""
+    check = {"make": _make, "deploybench": _script, "tox": _tox, "pip": _pip, "pytest": _pytest}
+    return check.get(words[0], lambda _: None)(words[1:])
+
+
+def _module(name: str, arguments: list[str]) -> str | None:
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{name}.__main__")
+    if spec is None:
+        return f"there is no module {name} to run"
+    flags = {word.partition("=")[0] for word in arguments if re.match(r"--?[a-z]", word)}
+    absent = sorted(flags - _flags(name)) if flags else []
+    return f"{name} has no {', '.join(absent)}" if absent else None
+
+
+@functools.cache
+def _flags(module: str) -> frozenset[str]:
+    """Every flag that ``--help`` names."""
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    return frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))
+
+
+def _script(words: list[str]) -> str | None:
+    if not words or words[0] in ("COMMAND", "--help"):
+        return None
+    if words[0] not in COMMANDS:
+        return f"deploybench has no subcommand {words[0]}"
+    return _module(COMMANDS[words[0]][0].removesuffix(".__main__"), words[1:])
+
+
+def _make(words: list[str]) -> str | None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", makefile, re.MULTILINE))
+    absent = [word for word in words if "=" not in word and word not in targets]
+    return f"the Makefile has no target {', '.join(absent)}" if absent else None
+
+
+def _tox(words: list[str]) -> str | None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "tox.ini", encoding="utf-8")
+    known = {name.removeprefix("testenv:") for name in config.sections()}
+    chosen = words[words.index("-e") + 1].split(",") if "-e" in words else []
+    absent = [name for name in chosen if name not in known]
+    return f"tox.ini has no environment {', '.join(absent)}" if absent else None
+
+
+def _pip(words: list[str]) -> str | None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pattern = r"(?:^|/)(?:\.|deploybench)\[([\w,-]+)\]"
+    extras = [e for word in words for found in re.findall(pattern, word) for e in found.split(",")]
+    absent = [name for name in extras if name not in project["optional-dependencies"]]
+    return f"pyproject.toml has no extra {', '.join(absent)}" if absent else None
+
+
+def _pytest(words: list[str]) -> str | None:
+    absent = [word for word in words if word.startswith("tests") and not (ROOT / word).exists()]
+    return f"there is no {', '.join(absent)}" if absent else None
+
+
+def broken_links(text: str, folder: Path) -> list[str]:
+    """Relative links, and anchors in Markdown, that lead nowhere."""
+    links = LINK.findall(FENCE.sub("", text))
+    return [link for link in links if "://" not in link and not _leads(link, text, folder)]
+
+
+def _leads(link: str, text: str, folder: Path) -> bool:
+    path, _, anchor = link.partition("#")
+    target = folder / path
+    if link.startswith("mailto:"):
+        return True
+    if path and not target.exists():
+        return False
+    if not anchor or (path and target.suffix != ".md"):
+        return True
+    return anchor in _anchors(target.read_text(encoding="utf-8") if path else text)
+
+
+def _anchors(text: str) -> set[str]:
+    """Headings as the links that code hosts make of them."""
+    headings = re.findall(r"^#+ +(.+?) *$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def variants_table() -> str:
+    """The variants as the README shows them, the second names under the first."""
+    lines = ["| name | input | what |", "|---|---|---|"]
+    for row in VARIANTS.values():
+        height, width = row.input_size
+        lines.append(f"| `{row.name}` | {height}×{width} | {row.story} |")
+        for alias in ALIASES.values():
+            if alias.variant == row.name:
+                lines.append(f"| `{alias.name}` | {height}×{width} | {alias.story} |")
+    return "\n".join(lines)
+
+
+def recipes_table() -> str:
+    """The recipes as the README shows them."""
+    rows = [f"| `{row.name}` | {row.summary} |" for row in RECIPES.values()]
+    return "\n".join(["| name | what |", "|---|---|", *rows])
+
+
+def runtimes_table() -> str:
+    """The runtimes as the README shows them."""
+    rows = [
+        f"| `{name}` | {row.summary} | {f'`{row.extra}`' if row.extra else '–'} |"
+        for name, row in REGISTRY.items()
+    ]
+    return "\n".join(["| name | what | extra |", "|---|---|---|", *rows])
+
+
+def measured_table() -> str:
+    """The VGG-19 rows of the committed results, with the columns that answer the question."""
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    section = page.split("### vgg19", 1)[1].splitlines()
+    rows = itertools.takewhile(
+        lambda line: line.startswith("|"),
+        itertools.dropwhile(lambda line: not line.startswith("|"), section),
+    )
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    places = [cells[0].index(title) for title in MEASURED]
+    return "\n".join("| " + " | ".join(row[i] for i in places) + " |" for row in cells)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "vgg19": measured_table,
+    "variants": variants_table,
+    "recipes": recipes_table,
+    "runtimes": runtimes_table,
+}
+
+
+def filled(text: str) -> str:
+    """``text`` with the tables between ``<!-- table: NAME -->`` and ``<!-- end of table -->``."""
+
+    def table(found: re.Match[str]) -> str:
+        if found["name"] not in TABLES:
+            return found[0]
+        return f"{found['begin']}\n{TABLES[found['name']]()}\n{found['end']}"
+
+    return TABLE.sub(table, text)
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_exist(page: Path) -> None:
+    """Modules, flags, subcommands, targets, environments, extras and paths are real ones."""
+    found = {" ".join(words): complaint(words) for words in commands(page.read_text("utf-8"))}
+    assert {command: text for command, text in found.items() if text} == {}
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file that is there, every anchor a heading."""
+    assert broken_links(page.read_text("utf-8"), page.parent) == []
+
+
+def test_readme_tables_follow_from_the_code() -> None:
+    """The README has all tables, as ``python tests/test_docs.py`` writes them."""
+    text = README.read_text("utf-8")
+    assert {found["name"] for found in TABLE.finditer(text)} >= set(TABLES)
+    assert text == filled(text)
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("python -m bench.rum", "there is no module bench.rum to run"),
+        (".venv/bin/python -m bench", "there is no module bench to run"),
+        ("python -m bench.run --quick --such", "bench.run has no --such"),
+        ("deploybench sing", "deploybench has no subcommand sing"),
+        ("deploybench run --no-such=1", "bench.run has no --no-such"),
+        ("make setup sing OUT=x", "the Makefile has no target sing"),
+        ("tox run -e lint,sing", "tox.ini has no environment sing"),
+        ("pip install -c constraints.txt '.[ort,sing]'", "pyproject.toml has no extra sing"),
+        ("python -m pytest tests/sing", "there is no tests/sing"),
+    ],
+)
+def test_what_does_not_exist_is_named(command: str, text: str) -> None:
+    """The check itself notices each kind of mistake."""
+    assert [complaint(words) for words in commands(f"```sh\n{command}\n```\n")] == [text]
+
+
+def test_commands_are_read_as_a_shell_would() -> None:
+    """Comments, variables, prompts, continuations and output are told apart."""
+    script = "```sh\nA=1 make x # why\nmake a && make \\\n  b\n```\n"
+    session = "```console\n$ make c\nmake d is output\n```\n"
+    other = "```python\nmake e\n```\nand `make f`, but not `maker`\n"
+    words = [" ".join(found) for found in commands(script + session + other)]
+    assert words == ["make x", "make a", "make b", "make c", "make f"]
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    """A file that is missing and a heading that is missing, here and elsewhere."""
+    (tmp_path / "b.md").write_text("# Über `uns`, kurz\n", "utf-8")
+    text = "# Here\n[a](#here) [b](b.md) [c](b.md#über-uns-kurz) [d](https://x.y/z)\n"
+    assert broken_links(text, tmp_path) == []
+    bad = "[a](#there) [b](c.md) [c](b.md#them)\n```\n[d](gone)\n```\n"
+    assert broken_links(bad, tmp_path) == ["#there", "c.md", "b.md#them"]
+
+
+def test_tables_are_filled_in_and_others_left_alone() -> None:
+    """What stood between the marks gives way; a table of another name stays."""
+    other = "<!-- table: other -->\n| a |\n<!-- end of table -->\n"
+    old = "<!-- table: recipes -->\n| old |\n<!-- end of table -->\n"
+    new = f"<!-- table: recipes -->\n{recipes_table()}\n<!-- end of table -->\n"
+    assert filled(other + old) == other + new
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text("utf-8")), "utf-8")
