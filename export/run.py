@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -276,7 +277,12 @@ def _groups(plan: Plan) -> list[list[Wanted]]:
         variant = VARIANTS[wanted.variant]
         small = max(variant.input_size) <= _SMALL_PIXELS
         groups.setdefault(variant.family if small else variant.name, []).append(wanted)
-    return sorted(groups.values(), key=len, reverse=True)
+    return sorted(groups.values(), key=_pixels, reverse=True)
+
+
+def _pixels(group: Iterable[Wanted]) -> int:
+    """A guess at the work of a group before anything is known of it: the pixels of its inputs."""
+    return sum(math.prod(VARIANTS[wanted.variant].input_size) for wanted in group)
 
 
 def _is_isolated(node: Node) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from export.models.vgg import VGG
 
 _VGG_LINEAR_STD = 0.01
+_BRANCH_GAIN = 0.5
+
+
+@runtime_checkable
+class Residual(Protocol):
+    """A block that adds what its layers answer to what it was given."""
+
+    def closing_norms(self) -> list[nn.BatchNorm2d]:
+        """The norms through which the layers enter the sum."""
 
 
 def seeded(module: nn.Module, calibration: Tensor | None = None) -> nn.Module:
@@ -22,6 +32,11 @@ def seeded(module: nn.Module, calibration: Tensor | None = None) -> nn.Module:
     Kaiming's normal distribution (fan out, ReLU) and zero biases; Linear layers
     torchvision's N(0, 0.01) in a VGG and Kaiming's (fan in) elsewhere. Torch's
     own defaults make a VGG-19 answer every photograph alike.
+
+    What a residual block adds is damped by half, after the zero that ResNets
+    are trained from (Goyal et al., 2017, arXiv:1706.02677): at full strength a
+    deep untrained network is chaotic, each block enlarges a small difference,
+    and INT8's rounding would be judged by that and not by its size.
 
     ``calibration`` holds preprocessed images ``(N, 3, H, W)``, N at least 2, of
     the module's input size: BatchNorm takes its running statistics from one
@@ -39,6 +54,9 @@ def seeded(module: nn.Module, calibration: Tensor | None = None) -> nn.Module:
             _draw(layer, path, _VGG_LINEAR_STD if isinstance(module, VGG) else kaiming)
         elif isinstance(layer, _BatchNorm):
             layer.reset_parameters()
+    for block in module.modules():
+        for norm in block.closing_norms() if isinstance(block, Residual) else ():
+            nn.init.constant_(norm.weight, _BRANCH_GAIN)
     if calibration is not None:
         _calibrate(module, calibration)
     return module.eval()

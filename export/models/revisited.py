@@ -44,7 +44,7 @@ class SkipConn2d(ConvNorm):
 class _SkippedBlock(nn.Module):
     """A body beside a skip, which is the identity where the channels agree."""
 
-    def __init__(self, body: nn.Module, channels: int, width: int) -> None:
+    def __init__(self, body: nn.Sequential, channels: int, width: int) -> None:
         super().__init__()
         self.body = body
         self.skip = nn.Identity() if channels == width else SkipConn2d(channels, width)
@@ -53,6 +53,10 @@ class _SkippedBlock(nn.Module):
         """Maps ``(N, channels, H, W)`` to ``(N, width, H, W)``; no ReLU after the sum."""
         added: Tensor = self.body(maps) + self.skip(maps)
         return added
+
+    def closing_norms(self) -> list[nn.BatchNorm2d]:
+        """The norms through which the body enters the sum: two where it ends side by side."""
+        return [layer for layer in self.body[-1].modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
 class ResBlock(_SkippedBlock):

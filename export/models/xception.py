@@ -65,6 +65,10 @@ class Block(nn.Module):
         added: Tensor = self.rep(maps) + self.skipbn(self.skip(maps))
         return added
 
+    def closing_norms(self) -> list[nn.BatchNorm2d]:
+        """The norm through which the convolutions enter the sum with the skip."""
+        return [layer for layer in self.rep if isinstance(layer, nn.BatchNorm2d)][-1:]
+
 
 class Xception(nn.Module):
     """The Xception convolutions and a head.

@@ -22,7 +22,7 @@ from export import weights
 from export.download import IMAGENET_MEAN, IMAGENET_STD, Official, WeightsError
 from export.models import revisited, vgg, xception
 from export.models.revisited import base
-from export.seeded import seeded
+from export.seeded import Residual, seeded
 from export.surgery import prune_filters, prune_vgg19
 from export.weights import (
     OFFICIAL,
@@ -111,6 +111,24 @@ def test_variants_share_their_backbone():
     shared = [name for name, _ in gap.named_parameters() if not name.startswith("dense")]
     assert len(shared) > 100
     assert all(torch.equal(gap.get_parameter(name), flat[name]) for name in shared)
+
+
+@pytest.mark.parametrize(("build", "blocks", "norms"), [(base, 2, 1), (revisited.v3, 6, 2)])
+def test_what_a_block_adds_is_damped(build, blocks, norms):
+    """The norms before a sum get half the gain, every other norm all of it."""
+    module = seeded(build())
+    damped = [block.closing_norms() for block in module.modules() if isinstance(block, Residual)]
+    assert [len(group) for group in damped] == [norms] * blocks
+    closing = {id(norm) for group in damped for norm in group}
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert (norm.weight == (0.5 if id(norm) in closing else 1.0)).all()
+
+
+def test_a_block_of_xception_closes_with_its_last_norm():
+    """The pooling behind it doesn't hide it."""
+    block = xception.Block((4, 8, 8), halve=True)
+    assert block.closing_norms() == [block.rep[-2]]
 
 
 def test_no_two_layers_are_alike():
