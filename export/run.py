@@ -47,6 +47,8 @@ from export.variants import ALIASES, VARIANTS
 STEP_LIMIT_S = 3600.0
 _STALE_S = 24 * 3600.0
 _SMALL_PIXELS = 64
+_PIXELS_PER_FILE = 15_000
+"""What a file costs besides computing: exporting takes a second or two however small it is."""
 _BYTES_PER_BUILD = 8 * 2**30
 """So that the largest (xception-flatten-wide peaks at 11.5 GiB) has room beside an ordinary one."""
 
@@ -277,12 +279,13 @@ def _groups(plan: Plan) -> list[list[Wanted]]:
         variant = VARIANTS[wanted.variant]
         small = max(variant.input_size) <= _SMALL_PIXELS
         groups.setdefault(variant.family if small else variant.name, []).append(wanted)
-    return sorted(groups.values(), key=_pixels, reverse=True)
+    return sorted(groups.values(), key=_guessed_work, reverse=True)
 
 
-def _pixels(group: Iterable[Wanted]) -> int:
-    """A guess at the work of a group before anything is known of it: the pixels of its inputs."""
-    return sum(math.prod(VARIANTS[wanted.variant].input_size) for wanted in group)
+def _guessed_work(group: Iterable[Wanted]) -> int:
+    """What a group may cost, in pixels of its inputs, before anything is known of it."""
+    sizes = [VARIANTS[wanted.variant].input_size for wanted in group]
+    return sum(_PIXELS_PER_FILE + math.prod(size) for size in sizes)
 
 
 def _is_isolated(node: Node) -> bool:
