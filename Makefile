@@ -42,7 +42,7 @@ test: setup ## run the tests
 bench: setup ## the main job: build, measure, write the tables into OUT
 	$(BIN)/python -m bench.run --suite default --out '$(OUT)'
 
-quick: setup ## the same on the small models only, one block each: under three minutes
+quick: setup ## the same without the large VGG-19s, one block each: under three minutes
 	$(BIN)/python -m bench.run --quick --out '$(OUT)'
 
 results: setup ## every variant under every recipe, into results/: what is committed
@@ -68,6 +68,6 @@ constraints: ## write constraints.txt anew from a clean environment (PyTorch's p
 	  > $$folder/constraints.txt && cp $$folder/constraints.txt constraints.txt
 
 clean: ## remove what was built and installed; results and baselines stay
-	rm -rf $(VENV) .tox .store build dist *.egg-info .coverage .coverage.* \
+	rm -rf $(VENV) .tox build dist *.egg-info .coverage .coverage.* \
 	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

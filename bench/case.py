@@ -55,7 +55,7 @@ class Case:
 
     @property
     def shown_variant(self) -> str:
-        """The variant's name in a table: the seeds' name where there is one."""
+        """The variant's name in a table: the alias where there is one."""
         return shown_name(self.variant, self.recipe)
 
 

@@ -103,13 +103,13 @@ def _take(event: Event, files: Files) -> None:
         files.reasons[key] = event.text
 
 
-def fitting(cases: Sequence[Case], options: Options) -> tuple[Case, ...]:
-    """The cases whose variant the weights fit.
+def fitting(cases: Sequence[Case], options: Options) -> tuple[tuple[Case, ...], Mapping[str, str]]:
+    """The cases whose variant the weights fit, and why the other variants are left out.
 
     Raises :class:`UsageError` if they fit none, or not one that the user named.
     """
     if options.weights == SEEDED:
-        return tuple(cases)
+        return tuple(cases), {}
     variants = tuple(dict.fromkeys(case.variant for case in cases))
     misfits: dict[str, str] = {}
     for event in _events(options, {"check_variants": variants}):
@@ -122,7 +122,7 @@ def fitting(cases: Sequence[Case], options: Options) -> tuple[Case, ...]:
         hint = f"they fit {', '.join(fits)}" if fits else f"variants are {', '.join(VARIANTS)}"
         raise UsageError(f"--weights {options.weights} don't fit {name}: {misfits[name]}; {hint}")
     found = (_fitting(case, misfits, variants) for case in cases)
-    return tuple(dict.fromkeys(case for case in found if case is not None))
+    return tuple(dict.fromkeys(case for case in found if case is not None)), misfits
 
 
 def _fitting(case: Case, misfits: Mapping[str, str], variants: Sequence[str]) -> Case | None:

@@ -55,7 +55,7 @@ _ONES = tuple(name for name, row in VARIANTS.items() if not row.full_suite_only)
 _REVISITED = tuple(name for name in _ONES if name.startswith("revisited"))
 _QUICK = tuple(name for name in _ONES if not name.startswith("vgg19") or name == "vgg19-gap")
 _QUICK_BASELINES = ("vgg19-gap", "xception", "revisited-base")
-_SEEDS = tuple(alias.variant for alias in ALIASES.values())
+_ALIASED = tuple(alias.variant for alias in ALIASES.values())
 _RECIPES = tuple(name for name in RECIPES if name != "fp32-ort-tools")
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
@@ -75,7 +75,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             (
                 Selector(_ONES, ("fp32",), ("torch-eager", "null")),
                 Selector(_ONES, ("fp32-opt", "int8-static"), ("ort",)),
-                Selector(_SEEDS, ("int8-dynamic",), ("ort",), fixed=True),
+                Selector(_ALIASED, ("int8-dynamic",), ("ort",), fixed=True),
             ),
             blocks=3,
             seconds=0.6,
@@ -151,6 +151,8 @@ def _checked(values: dict[str, Any]) -> Options:
     for name in _LISTS:
         if isinstance(values.get(name), str):
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
+        elif isinstance(values.get(name), int):
+            values[name] = [values[name]]  # `threads = 2` in a TOML file
     try:
         options = _CHECK.validate_python(values)
     except ValidationError as exc:
@@ -254,9 +256,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _what(group: argparse._ArgumentGroup) -> None:
+    suite = group.add_mutually_exclusive_group().add_argument
+    suite("--suite", choices=SUITES, help="a named plan (default: default)")
+    suite("--quick", action="store_true", default=False, help="short for --suite quick")
     add = group.add_argument
-    add("--suite", choices=SUITES, help="a named plan (default: default)")
-    add("--quick", action="store_true", default=False, help="short for --suite quick")
     add("-m", "--variants", metavar="GLOBS", help="for instance 'vgg19*,xception'")
     add("--recipes", metavar="GLOBS", help=", ".join(RECIPES))
     add("--runtimes", metavar="GLOBS", help=f"{', '.join(runtimes.REGISTRY)}; or all")

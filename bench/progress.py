@@ -32,6 +32,7 @@ class Progress:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            refresh_per_second=1,  # the cores belong to what is measured
         )
         self._task = self._bar.add_task("starting", total=None, left="")
         self._left: list[tuple[int, Case]] = []
@@ -39,10 +40,14 @@ class Progress:
         self._shown: set[Case] = set()
         self._begun = time.monotonic()
 
+    def say(self, text: str) -> None:
+        """A line that is no row."""
+        self.console.print(text, markup=False)
+
     def building(self, event: Event) -> None:
         """A file is being made, was made, or could not be."""
         if event.kind == "note":
-            self.console.print(event.text, markup=False)
+            self.say(event.text)
         elif event.kind == "building" and event.wanted is not None:
             name = f"{event.wanted.variant}/{event.wanted.recipe}"
             self._bar.update(self._task, description=f"building {name} ({event.text})")

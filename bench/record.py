@@ -317,7 +317,7 @@ class Recorder:
     def open(cls, out: Path, header: RunHeader) -> Recorder:
         """Begin the run ``header.run`` below ``out``, or go on with it.
 
-        Going on keeps all earlier blocks and the first start's date, and adds
+        Going on keeps all earlier blocks and the first start's header, and adds
         the cases of ``header`` to the plan. Raises ``RecordError`` where the
         file cannot be written, belongs to another host or other weights, or
         where another process is recording below ``out``.
@@ -386,6 +386,8 @@ class Recorder:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None and not self.measurements:
+            self.path.unlink(missing_ok=True)  # nothing was measured: no trace of it
         self.close()
 
 
@@ -421,8 +423,8 @@ def _continued(path: Path, header: RunHeader) -> Run:
                 "they are never mixed; give --out another folder"
             )
     cases = dict.fromkeys((*earlier.header.cases, *header.cases))
-    merged = replace(header, started=earlier.header.started, cases=tuple(cases))
-    return Run(merged, earlier.measurements)
+    # Date, commit and command stay those under which it was begun: its code is the same.
+    return Run(replace(earlier.header, cases=tuple(cases)), earlier.measurements)
 
 
 def _lines(run: Run) -> bytes:

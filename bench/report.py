@@ -447,8 +447,8 @@ def _quantisation(found: Iterable[Table]) -> str:
     if not cells:
         return ""
     text = (
-        "Each INT8 row against the best fp32 row of the same variant, runtime, threads and batch "
-        "size, paired by round like every speed-up."
+        "Each INT8 row against the faster of `fp32` and `fp32-opt` of the same variant, runtime, "
+        "threads and batch size, paired by round like every speed-up."
     )
     titles = ("row", "best fp32", "speed-up (95 %)", "smaller file")
     grid = _grid(titles, cells, ("left", "left", "right", "right"))

@@ -26,6 +26,8 @@ LEAST_WALL_S = 0.05
 """With less measured time than this, CPU time says nothing about cores."""
 _REFERENCES = (("fp32", "torch-eager"), ("fp32", "ort"), ("fp32-opt", "ort"))
 _VARYING = ("threads", "batch_size")
+_PLAIN = ("fp32", "fp32-opt")
+"""What INT8 has to beat: the exporter's file and the runtime's own optimisation of it."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,8 @@ def best_fp32(row: Row, table: Table) -> Row | None:
         (p50.value, place, other)
         for place, other in enumerate(table.rows)
         if other.candidate
-        and judged_precision(other.case) == "fp32"
+        and other.case.recipe in _PLAIN
+        and other.case.precision == "fp32"
         and _setting(other.case) == _setting(row.case)
         and (p50 := other.latency_s(0.5))
     ]

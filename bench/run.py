@@ -41,21 +41,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 if a row failed; 2 for a bad argument; 130 if interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # As Ctrl-C does: keep what was measured, leave no child behind.
-        signal.signal(number, signal.default_int_handler)
+        # As Ctrl-C does: keep what was measured, leave no child behind. Not what nohup ignores.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         options = parse(words)
         check_runs(options.out)
-        cases = files.fitting(plan(options), options)
-        with Progress() as progress:
+        cases, misfits = files.fitting(plan(options), options)
+        # Opened before anything is built: a folder that can't be written, or in which another
+        # run is measuring at this moment, is told at once.
+        with (
+            Recorder.open(options.out, _header(options, cases, words)) as recorder,
+            Progress() as progress,
+        ):
+            for variant, reason in misfits.items():
+                progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
             built = files.build(cases, options, progress.building)
-            with Recorder.open(options.out, _header(options, cases, words)) as recorder:
-                return _measure_and_show(recorder, cases, built, options, progress)
+            return _measure_and_show(recorder, cases, built, options, progress)
     except (UsageError, RecordError, files.BuildError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2 if isinstance(exc, UsageError) else 1
     except KeyboardInterrupt:
-        print("interrupted before anything was measured", file=sys.stderr)
+        print("interrupted; what was measured is kept: the same command goes on", file=sys.stderr)
         return 130
 
 
@@ -185,9 +192,15 @@ def _fresh_name(out: Path, name: str) -> str:
 
 def _without_paths(text: str, options: Options) -> str:
     """``text`` without the folders of this machine: records travel."""
-    places = {str(options.store.absolute()): "STORE", str(_ROOT): ".", str(Path.home()): "~"}
+    places = {
+        **{place: Path(place).name for place in (options.data, options.weights) if place},
+        str(options.store.absolute()): "STORE",
+        str(_ROOT): ".",
+        str(Path.home()): "~",
+    }
     for place, name in places.items():
-        text = text.replace(place, name)
+        if place != "/":
+            text = text.replace(place, name)
     return text
 
 

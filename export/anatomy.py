@@ -100,11 +100,15 @@ _INLINE_BYTES = 1024
 _CHUNK = 1 << 24  # elements whose zeros are counted at a time
 
 
+class CannotCount(ValueError):
+    """An operator whose work is not known here."""
+
+
 def count(file: Path) -> Count:
     """Count the parameters, zeros and MACs of an .onnx file, quantised or not.
 
     Data files are mapped, not loaded. An operator whose work is not known here
-    (``com.microsoft.nchwc``, which pads channels, for one) is a ``ValueError``
+    (``com.microsoft.nchwc``, which pads channels, for one) is a ``CannotCount``
     that names it: such a file is the network of the file it was made from.
     """
     model = onnx.load(file, load_external_data=False)
@@ -149,7 +153,7 @@ def _check_countable(node: onnx.NodeProto) -> None:
         known = node.domain == _ORT_DOMAIN and node.op_type in (*_LAYERS, *_WITHOUT_MACS)
     if not known:
         operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        raise ValueError(f"the work of operator {operator} can't be counted")
+        raise CannotCount(f"the work of operator {operator} can't be counted")
 
 
 class _Stored(NamedTuple):

@@ -162,7 +162,7 @@ def _module_facts(variant: Variant, context: Context) -> dict[str, object]:
         "surgery": variant.surgery,
         "input_size": list(variant.input_size),
         "classes": list(class_names(variant, context.weights)),
-        "weights": context.weights.key,
+        "weights": [context.weights.name, context.weights.key],
         "seeded_images": SEEDED_IMAGES if context.weights == SEEDED else 0,
         "preprocess": [list(context.weights.mean), list(context.weights.std)],
         "code": _code(code),

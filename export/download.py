@@ -22,6 +22,10 @@ class WeightsError(ValueError):
     """Weights that can't be had or don't fit; the message names the remedy."""
 
 
+class DownloadError(WeightsError):
+    """Weights that exist and could not be fetched: that says nothing about what they fit."""
+
+
 @dataclass(frozen=True)
 class Official:
     """A published checkpoint: where it stands and what it was trained with."""
@@ -65,7 +69,7 @@ def _fetch(source: Official, part: Path) -> None:
             file.write(chunk)
 
 
-def _refused(source: Official, why: str) -> WeightsError:
-    return WeightsError(
+def _refused(source: Official, why: str) -> DownloadError:
+    return DownloadError(
         f"the download of {source.url} {why}: download it by hand and pass --weights FILE"
     )

@@ -74,8 +74,8 @@ class Preprocess:
 
     ``size`` is (height, width) in pixels. ``resize`` is ``"squash"``: straight to
     that size, whatever the image's proportions. Where ``first`` is a number, the
-    image is squashed to ``first`` x ``first`` before (bilinear): the checkpoints
-    that come with this project were trained so, with 256. ``filter`` is Pillow's,
+    image is squashed to ``first`` x ``first`` before (bilinear): some
+    checkpoints were trained so, with 256. ``filter`` is Pillow's,
     which averages over all source pixels when it shrinks. Then every channel is
     multiplied by ``scale``, less its ``mean``, over its ``std``.
     """

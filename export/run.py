@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
 import math
 import os
@@ -44,7 +45,8 @@ from export.recipes import RECIPES, STEPS
 from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
 from export.variants import ALIASES, VARIANTS
 
-STEP_LIMIT_S = 3600.0
+CHILD_LIMIT_S = 3600.0
+"""Of one building process, which makes all files of a group."""
 _STALE_S = 24 * 3600.0
 _SMALL_PIXELS = 64
 _PIXELS_PER_FILE = 15_000
@@ -98,8 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         request, emit = _parse(argv)
         return 1 if serve(request, emit) else 0
-    except (UsageError, ImagesError) as exc:
+    except UsageError as exc:
         print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except ImagesError as exc:
+        print(f"error: --data: {exc}", file=sys.stderr)
         return 2
     except OSError as exc:
         print(f"error: {exc}", file=sys.stderr)
@@ -313,7 +318,13 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
     os.close(writer)
     assert process.stdin is not None
     # A converter that hangs keeps its pipe open: only killing it ends the loop below.
-    watchdog = threading.Timer(STEP_LIMIT_S, process.kill)
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    watchdog = threading.Timer(CHILD_LIMIT_S, stop)
     watchdog.start()
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin as sent:
@@ -321,7 +332,8 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
         with os.fdopen(reader) as answers:
             for line in answers:
                 on_line(line)
-        return _ending(process.wait())
+        ending = _ending(process.wait())
+        return f"being stopped after {CHILD_LIMIT_S:.0f} s" if late.is_set() else ending
     finally:
         watchdog.cancel()
         if process.poll() is None:
@@ -400,17 +412,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wanted(variants: str, recipes: str, formats: str) -> Iterable[Wanted]:
+def _wanted(variants: str, recipes: str, formats: str) -> list[Wanted]:
     """The files behind the command line's globs."""
     pairs = [(v, r) for v in VARIANTS for r in RECIPES if _any(r, recipes) and _any(v, variants)]
-    pairs += [(a.variant, a.recipe) for a in ALIASES.values() if _any(a.name, variants)]
+    named = [pattern.strip() for pattern in variants.split(",")]
+    # A glob that an alias happens to match does not ask for another recipe.
+    pairs += [
+        (alias.variant, alias.recipe)
+        for alias in ALIASES.values()
+        if alias.name in named or (_any(alias.name, variants) and _any(alias.recipe, recipes))
+    ]
     _check_names("--variants", variants, [*VARIANTS, *ALIASES])
     _check_names("--recipes", recipes, RECIPES)
     _check_names("--formats", formats, sorted({f for row in RECIPES.values() for f in row.chains}))
-    for variant, recipe in dict.fromkeys(pairs):
-        for format in formats.split(","):
-            if format in RECIPES[recipe].chains:
-                yield Wanted(variant, recipe, format)
+    wanted = [
+        Wanted(variant, recipe, format)
+        for variant, recipe in dict.fromkeys(pairs)
+        for format in RECIPES[recipe].chains
+        if _any(format, formats)
+    ]
+    if not wanted:
+        raise UsageError(
+            f"nothing to build: --recipes {recipes} can't be made as --formats {formats}"
+        )
+    return wanted
 
 
 def _check_names(flag: str, patterns: str, known: Iterable[str]) -> None:
@@ -418,7 +443,9 @@ def _check_names(flag: str, patterns: str, known: Iterable[str]) -> None:
     names = list(known)
     for pattern in patterns.split(","):
         if not any(_any(name, pattern) for name in names):
-            raise UsageError(f"{flag}: nothing is called {pattern!r}; known: {', '.join(names)}")
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+            raise UsageError(f"{flag}: nothing is called {pattern!r}; {hint}")
 
 
 def _any(name: str, patterns: str) -> bool:

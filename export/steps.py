@@ -116,6 +116,7 @@ def build_all(job: Job, replies: TextIO) -> None:
 def check_weights(check: Check) -> Checked:
     """Read the weights and try them on each variant; nothing is written."""
     weights = importlib.import_module("export.weights")
+    download = importlib.import_module("export.download")
     nothing = WeightsFacts(check.weights, key="")
     try:
         facts = weights.facts(check.weights, Path(check.store))
@@ -126,6 +127,8 @@ def check_weights(check: Check) -> Checked:
     for variant in check.variants:
         try:
             Builder(job).module(variant)
+        except download.DownloadError as exc:
+            return Checked(nothing, error=str(exc))
         except weights.WeightsError as exc:
             misfits[variant] = str(exc)
     return Checked(facts, misfits)
@@ -183,7 +186,7 @@ class Builder:
         logits = _answers(self.module(node.variant), inputs)
         if self.job.options.weights == "seeded" and _spread(logits) < _LEAST_SPREAD:
             raise ValueError(
-                f"seeded {node.variant} answers all images nearly alike: parity would prove nothing"
+                f"seeded {node.variant} answers images nearly alike: parity would prove nothing"
             )
         np.save(folder / "inputs.npy", inputs)
         np.save(folder / "logits.npy", logits)
@@ -351,9 +354,10 @@ class Builder:
 
     def _count_derived(self, draft: Artifact, source: Artifact, file: Path) -> Artifact:
         """Zeros of the source were pruned; further ones were made by rounding."""
+        anatomy = importlib.import_module("export.anatomy")
         try:
             counted = self._count_file(draft, file)
-        except ValueError:
+        except anatomy.CannotCount:
             # Operators of a runtime's own layout can't be counted: it is the source's network.
             return replace(
                 draft,
@@ -386,9 +390,9 @@ def _answers(module: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np
 
 
 def _spread(logits: NDArray[np.float32]) -> float:
-    """The largest difference between two images' outputs over the largest output."""
-    widest = max(np.abs(logits - row).max() for row in logits)
-    return float(widest / np.abs(logits).max())
+    """How far every image's outputs are from some other's, over the largest output."""
+    least = min(np.abs(logits - row).max() for row in logits)
+    return float(least / np.abs(logits).max())
 
 
 def _forget_peak() -> None:

@@ -1,4 +1,4 @@
-"""PyTorch, operator by operator: the baseline of the write-ups."""
+"""PyTorch, operator by operator: what a model that nobody exported runs in."""
 
 from __future__ import annotations
 

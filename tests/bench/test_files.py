@@ -153,7 +153,8 @@ def test_weights_narrow_the_plan_to_what_they_fit(tmp_path: Path) -> None:
         pytest.skip(f"no trained weights at {checkpoint}")
     base = ["--weights", str(checkpoint), "--store", str(tmp_path / "s"), "-t", "1"]
     options = parse([*base, "--variants", "vgg19-*,revisited-b*"])
-    cases = files.fitting(plan(options), options)
+    cases, misfits = files.fitting(plan(options), options)
+    assert "revisited-base" in misfits
     assert {case.variant for case in cases} == {"vgg19-gap"}
     assert "null" in {case.runtime for case in cases}
     assert {case.weights for case in cases} == {"plants40"}

@@ -122,8 +122,12 @@ def test_nothing_that_a_child_prints_reaches_us(
     artifact: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The libraries' chatter goes to the child's log."""
-    run_block(case("torch-eager"), 0, artifact, effort(tmp_path))
+    log = tmp_path / "log"
+    with launch.Child(launch.Setting(1), log) as child:
+        # Nothing is loaded yet: the child prints a traceback.
+        assert child.ask({"do": "warm"}, 60)["status"] == "failed"
     assert capfd.readouterr() == ("", "")
+    assert "Traceback" in log.read_text()
 
 
 def test_thread_variables_are_set_for_the_child(tmp_path: Path) -> None:

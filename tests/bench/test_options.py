@@ -74,6 +74,21 @@ def test_quick_is_a_name_in_toml_too(tmp_path: Path) -> None:
     assert parse(["--config", str(file)]).suite == "quick"
 
 
+def test_a_number_in_toml_needs_no_list(tmp_path: Path) -> None:
+    """`threads = 1` is what anybody would write."""
+    (tmp_path / "run.toml").write_text("threads = 1\nbatch-sizes = 4\n")
+    options = parse(["--config", str(tmp_path / "run.toml")])
+    assert (options.threads, options.batch_sizes) == ((1,), (4,))
+
+
+def test_quick_and_another_suite_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither is silently dropped."""
+    with pytest.raises(SystemExit) as ending:
+        parse(["--quick", "--suite", "full"])
+    assert ending.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def test_a_typo_in_toml_is_an_error(tmp_path: Path) -> None:
     """An unknown key never passes silently."""
     file = tmp_path / "run.toml"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import block, files, host, run
 from bench.case import Case
 from bench.files import Event, Files, file_key
-from bench.options import Options
+from bench.options import Options, UsageError, parse
 from bench.record import Measurement, Parity, Recorder, RecordError, find_runs, read_run
 from export.artifact import Artifact
 
@@ -117,6 +119,72 @@ def test_a_second_start_measures_nothing(lab: Lab) -> None:
     assert gzip.decompress(path.read_bytes()) == before
 
 
+def test_a_start_that_measures_nothing_keeps_the_commit_of_the_numbers(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later commit with the same source did not make the numbers."""
+    lab.start()
+    monkeypatch.setattr(host, "commit", lambda folder: "later")
+    assert lab.start() == 0
+    (path,) = find_runs(lab.out)
+    assert read_run(path).header.commit == "abc1234"
+
+
+def test_a_run_that_measured_nothing_leaves_no_record(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An argument that turns out to be wrong while building is no interrupted run."""
+
+    def refuse(*arguments: object) -> Files:
+        raise UsageError("--data /nowhere doesn't exist")
+
+    monkeypatch.setattr(files, "build", refuse)
+    assert lab.start() == 2
+    assert find_runs(lab.out) == []
+
+
+def test_two_runs_at_once_are_told_before_anything_is_built(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Building beside a run that measures would disturb its times."""
+    codes: list[int] = []
+    whole = lab.build
+
+    def build(*arguments: Any) -> Files:
+        if not codes:
+            codes.append(0)
+            codes[0] = lab.start()
+        return whole(*arguments)
+
+    monkeypatch.setattr(files, "build", build)
+    assert lab.start() == 0
+    assert codes == [1]
+    assert "another run is recording" in capsys.readouterr().err
+
+
+def test_what_nohup_ignores_stays_ignored(lab: Lab) -> None:
+    """A run started with nohup outlives the terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        lab.start()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_variants_that_the_weights_do_not_fit_are_named(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row that is not there has to be missed by somebody."""
+    fit = files.fitting
+    monkeypatch.setattr(
+        files, "fitting", lambda *arguments: (fit(*arguments)[0], {"vgg19": "no key fc.weight"})
+    )
+    lab.start()
+    told = " ".join(capsys.readouterr().out.split())
+    assert "left out: vgg19, which these weights don't fit: no key fc.weight" in told
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(lab: Lab) -> None:
     """Ctrl-C keeps what was measured (exit code 130); the same command does the rest."""
     lab.interrupt_after = 2
@@ -178,6 +246,8 @@ def test_no_folder_of_this_machine_stands_in_the_records(lab: Lab) -> None:
     content = read_run(find_runs(lab.out)[0])
     assert "--store STORE" in content.header.command
     assert str(store) not in content.header.command
+    options = parse(["--data", "/mnt/pictures/roses.zip", "--store", str(store)])
+    assert run._without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
 
 
 def test_a_failed_row_is_exit_code_1_and_the_run_goes_on(lab: Lab) -> None:
