@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import random
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ConfigDict
 
-from bench.options import SUITES, Options, Selector, UsageError, matching
+from bench.options import ALL, PRECISIONS, SUITES, Options, Selector, UsageError, matching
 from export.recipes import RECIPES, STEPS
 from export.variants import ALIASES, VARIANTS, shown_name, weights_name
-from runtimes import REGISTRY, missing
+from runtimes import REGISTRY, available, missing
 
 SEEDED = "seeded"
 NULL = "null"
-_EXTRAS = {"onnxruntime-tools": "ort-tools", "torchao": "torch"}
+_EXTRAS = {
+    "onnxruntime-tools": "ort-tools",
+    "torchao": "torch",
+    "pnnx": "ncnn",
+    "MNN": "mnn",
+    "litert-torch": "litert",
+    "executorch": "executorch",
+}
 """Library -> the extra that brings it, where that is not ``build``."""
 
 
@@ -66,21 +74,22 @@ def plan(options: Options) -> tuple[Case, ...]:
     format) is a case only where both were named: its row gives the reason.
     Raises :class:`UsageError` if nothing is left.
     """
-    pairs = [pair for selector in _selectors(options) for pair in _pairs(selector, options)]
     weights = weights_name(options.weights)
-    cases = [
-        Case(variant, recipe, runtime, threads, batch_size, weights)
-        for variant, recipe, runtime in dict.fromkeys(_one_null_per_family(pairs))
-        for threads in dict.fromkeys(options.threads)
-        for batch_size in dict.fromkeys(options.batch_sizes)
-    ]
+    cases = dict.fromkeys(
+        Case(variant, recipe, runtime, threads, batch_size, weights, precision)
+        for selector in _selectors(options)
+        for variant, recipe, runtime in _pairs(selector, options)
+        for precision in _precisions(recipe, runtime, options)
+        for threads in selector.threads or options.threads
+        for batch_size in selector.batch_sizes or options.batch_sizes
+    )
     if not cases:
         fixed = [f"{name} fixes the recipe {ALIASES[name].recipe}" for name in ALIASES]
         raise UsageError(
             "nothing to measure: no recipe of --recipes runs on a runtime of --runtimes for "
             f"these --variants (of suite {options.suite}); note that {'; '.join(fixed)}"
         )
-    return tuple(sorted(cases, key=_table_order))
+    return tuple(sorted(_one_null_per_family(cases), key=_table_order))
 
 
 def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[int, Case]]:
@@ -98,6 +107,10 @@ def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[i
 def unsupported(case: Case) -> str | None:
     """Why a case cannot be built at all; ``None`` if it can."""
     recipe, runtime = RECIPES[case.recipe], REGISTRY[case.runtime]
+    if 0 < runtime.most_threads < case.threads:
+        return f"{case.runtime} computes on {runtime.most_threads} thread: it has no setting"
+    if case.runtime in recipe.impossible:
+        return recipe.impossible[case.runtime]
     if recipe.runtimes is not None and case.runtime not in (*recipe.runtimes, NULL):
         return f"{case.recipe} makes files for {', '.join(recipe.runtimes)} only"
     if file_format(case) is None:
@@ -115,13 +128,21 @@ def _missing_tools(case: Case) -> str | None:
             except importlib.metadata.PackageNotFoundError:
                 extra = _EXTRAS.get(library, "build")
                 return f"building needs {library}: pip install 'deploybench[{extra}]'"
+        for program in STEPS[step].programs:
+            if shutil.which(program) is None:
+                return f"building needs {program}, from the system's packages"
     return None
 
 
 def file_format(case: Case) -> str | None:
-    """The format in which the case's file is built: the runtime's first that the recipe makes."""
+    """The format in which the case's file is built: the runtime's first that the recipe makes.
+
+    A runtime whose files are compiled for a precision has a format for each: ``aoti-bf16``.
+    """
     chains = RECIPES[case.recipe].chains
-    return next((name for name in REGISTRY[case.runtime].formats if name in chains), None)
+    formats = REGISTRY[case.runtime].formats
+    named = [f"{name}-{case.precision}" for name in formats]
+    return next((name for name in (*named, *formats) if name in chains), None)
 
 
 def _selectors(options: Options) -> tuple[Selector, ...]:
@@ -131,21 +152,37 @@ def _selectors(options: Options) -> tuple[Selector, ...]:
         return suite
     recipes = options.recipes or tuple(name for row in suite for name in row.recipes)
     named = options.runtimes or tuple(name for row in suite for name in row.runtimes)
-    chosen = tuple(REGISTRY) if "all" in named else matching(named, REGISTRY)
     variants = tuple(name for row in suite for name in row.variants)
-    return (Selector(variants, matching(recipes, RECIPES), chosen),)
+    return (Selector(variants, matching(recipes, RECIPES), named),)
 
 
 def _pairs(selector: Selector, options: Options) -> Iterator[tuple[str, str, str]]:
     """Variant, recipe, runtime of one selector, narrowed by ``--variants``."""
     wanted = options.variants or ("*",)
-    explicit = bool(options.recipes and options.runtimes and "all" not in options.runtimes)
+    explicit = bool(options.recipes and options.runtimes and ALL not in options.runtimes)
     for variant in _known(selector, options):
         for recipe in selector.recipes:
             if matching(wanted, (variant, shown_name(variant, recipe))):
-                for runtime in selector.runtimes:
+                for runtime in _chosen(selector):
                     if explicit or _makes_sense(recipe, runtime):
                         yield variant, recipe, runtime
+
+
+def _chosen(selector: Selector) -> tuple[str, ...]:
+    """The selector's runtimes; a sweep needs no row for the harness itself."""
+    every = ALL in selector.runtimes
+    names = available() if every else matching(selector.runtimes, REGISTRY)
+    sweep = selector.threads or selector.batch_sizes
+    return tuple(name for name in names if not (sweep and name == NULL))
+
+
+def left_out(options: Options) -> tuple[str, ...]:
+    """Runtimes that all stands for and that are not installed, each with how to get it."""
+    asked = options.runtimes or tuple(
+        name for row in SUITES[options.suite].selectors for name in row.runtimes
+    )
+    reasons = {name: missing(name) for name in REGISTRY} if ALL in asked else {}
+    return tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason)
 
 
 def _known(selector: Selector, options: Options) -> tuple[str, ...]:
@@ -165,19 +202,22 @@ def _makes_sense(recipe: str, runtime: str) -> bool:
         return recipe == "fp32"
     only = RECIPES[recipe].runtimes
     makes = set(RECIPES[recipe].chains) & set(REGISTRY[runtime].formats)
-    return bool(makes) and (only is None or runtime in only)
+    possible = bool(makes) and (only is None or runtime in only)
+    return possible or runtime in RECIPES[recipe].impossible
 
 
-def _one_null_per_family(pairs: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
-    """The harness's overhead does not depend on the model: one such row a family will do."""
-    families = set()
-    for variant, recipe, runtime in pairs:
-        family = VARIANTS[variant].family
-        if runtime == NULL and family in families:
-            continue
-        if runtime == NULL:
-            families.add(family)
-        yield variant, recipe, runtime
+def _precisions(recipe: str, runtime: str, options: Options) -> tuple[str, ...]:
+    """What a row can be computed in, of what was asked for; other than fp32 only an fp32 file."""
+    open_to = REGISTRY[runtime].precisions if RECIPES[recipe].precision == "fp32" else ("fp32",)
+    return tuple(name for name in options.precisions if name in open_to)
+
+
+def _one_null_per_family(cases: Iterable[Case]) -> Iterator[Case]:
+    """The harness's overhead does not depend on the model: one such variant a family will do."""
+    first: dict[str, str] = {}
+    for case in cases:
+        if case.runtime != NULL or first.setdefault(case.family, case.variant) == case.variant:
+            yield case
 
 
 def _table_order(case: Case) -> tuple[int, ...]:
@@ -185,6 +225,7 @@ def _table_order(case: Case) -> tuple[int, ...]:
         list(VARIANTS).index(case.variant),
         list(RECIPES).index(case.recipe),
         list(REGISTRY).index(case.runtime),
+        list(PRECISIONS).index(case.precision),
         case.threads,
         case.batch_size,
     )

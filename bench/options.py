@@ -21,6 +21,9 @@ from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
 DEFAULT_OUT = Path("results")
+ALL = "all"
+"""In place of runtimes' names: those that are installed."""
+PRECISIONS = tuple(dict.fromkeys(p for row in runtimes.REGISTRY.values() for p in row.precisions))
 
 
 class UsageError(ValueError):
@@ -32,29 +35,38 @@ class Selector:
     """Some cases of a suite: variants by recipes by runtimes.
 
     A ``fixed`` one takes no further variants, even those that a user names.
+    Empty ``threads`` and ``batch_sizes`` mean those of the run.
     """
 
     variants: tuple[str, ...]
     recipes: tuple[str, ...]
     runtimes: tuple[str, ...]
     fixed: bool = False
+    threads: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A named plan. ``samples`` is the least number of inferences in a block."""
+    """A named plan. ``samples`` is the least number of inferences in a block.
+
+    ``precisions`` are what fp32 files are computed in, where a runtime can.
+    """
 
     summary: str
     selectors: tuple[Selector, ...]
     blocks: int
     seconds: float
     samples: int
+    precisions: tuple[str, ...] = ("fp32",)
 
 
 _ONES = tuple(name for name, row in VARIANTS.items() if not row.full_suite_only)
 _REVISITED = tuple(name for name in _ONES if name.startswith("revisited"))
 _QUICK = tuple(name for name in _ONES if not name.startswith("vgg19") or name == "vgg19-gap")
 _QUICK_BASELINES = ("vgg19-gap", "xception", "revisited-base")
+_SWEPT = ("vgg19-gap", "xception", "revisited-v6")
+"""One variant of each family, for the tables of threads and batch sizes."""
 _ALIASED = tuple(alias.variant for alias in ALIASES.values())
 _RECIPES = tuple(name for name in RECIPES if name != "fp32-ort-tools")
 
@@ -92,6 +104,18 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             seconds=2.0,
             samples=123,
         ),
+        "runtimes": Suite(
+            "every runtime in fp32, bf16, fp16-stored weights and INT8; threads and batch sizes",
+            (
+                Selector(_ONES, ("fp32", "fp16-weights", "int8-static"), (ALL,)),
+                Selector(_SWEPT, ("fp32",), (ALL,), fixed=True, threads=(1,)),
+                Selector(_SWEPT, ("fp32",), (ALL,), fixed=True, batch_sizes=(4, 8)),
+            ),
+            blocks=3,
+            seconds=0.6,
+            samples=12,
+            precisions=("fp32", "bf16"),
+        ),
     }
 )
 
@@ -101,6 +125,7 @@ class Options:
     """What ``bench.run`` was told, checked. Names are those of the flags and of the TOML file.
 
     Empty ``variants``, ``recipes`` and ``runtimes`` mean the suite's own.
+    ``precisions`` are what fp32 files are computed in, where a runtime can.
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
     inferences in it, ``memory_limit`` bytes of data a child may allocate
     (0: what the machine has free).
@@ -108,10 +133,11 @@ class Options:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    suite: Literal["quick", "default", "full"] = "default"
+    suite: Literal["quick", "default", "full", "runtimes"] = "default"
     variants: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = (1,)
     weights: str = "seeded"
@@ -130,7 +156,7 @@ class Options:
 
 
 _CHECK = TypeAdapter(Options)
-_LISTS = ("variants", "recipes", "runtimes", "threads", "batch_sizes")
+_LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes")
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -161,11 +187,12 @@ def _checked(values: dict[str, Any]) -> Options:
         # 0 means "not given" inside, so that a user's own 0 has to be refused here.
         if name in values and not getattr(options, name) > 0:
             raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
+    check_names("--precisions", options.precisions, PRECISIONS)
     options = _completed(options)
     _check_ranges(options)
     check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
     check_names("--recipes", options.recipes, RECIPES)
-    check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, "all"])
+    check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
     return options
 
 
@@ -174,6 +201,7 @@ def _completed(options: Options) -> Options:
     suite = SUITES[options.suite]
     return replace(
         options,
+        precisions=matching(options.precisions or suite.precisions, PRECISIONS),
         threads=options.threads or (host.usable_cores(),),
         blocks=options.blocks or suite.blocks,
         seconds=options.seconds or suite.seconds,
@@ -263,6 +291,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add("-m", "--variants", metavar="GLOBS", help="for instance 'vgg19*,xception'")
     add("--recipes", metavar="GLOBS", help=", ".join(RECIPES))
     add("--runtimes", metavar="GLOBS", help=f"{', '.join(runtimes.REGISTRY)}; or all")
+    add("--precisions", metavar="GLOBS", help=f"compute fp32 files in: {', '.join(PRECISIONS)}")
     add("-t", "--threads", metavar="N[,N]", help="threads for every runtime (default: all cores)")
     add("-b", "--batch-sizes", metavar="N[,N]", help="images in one inference (default: 1)")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench import stats
+from bench import matrix, stats
 from bench.accuracy import LIMITS, judged_precision
 from bench.case import NULL, Case
 from bench.options import DEFAULT_OUT
@@ -34,6 +34,7 @@ from bench.rows import (
     Table,
     best_fp32,
     doubts,
+    runtime_name,
     speedup,
     table_order,
     tables_of,
@@ -69,12 +70,6 @@ class Column:
     cell: Callable[[Row, Table], str]
     needed: Callable[[Table], bool] = lambda table: True
     align: str = "right"
-
-
-def _runtime(row: Row) -> str:
-    case = row.case
-    precision = "" if case.precision == "fp32" else f"+{case.precision}"
-    return f"{case.runtime}{precision}{'' if case.scenario == 'single' else f' ({case.scenario})'}"
 
 
 def _size(row: Row, table: Table) -> str:
@@ -170,7 +165,7 @@ def _named(text: Callable[[Row], str]) -> Callable[[Row, Table], str]:
 COLUMNS = (
     Column("variant", _named(lambda row: row.case.shown_variant), align="left"),
     Column("recipe", _named(lambda row: row.case.recipe), align="left"),
-    Column("runtime", lambda row, table: _runtime(row), align="left"),
+    Column("runtime", lambda row, table: runtime_name(row.case), align="left"),
     Column(
         "threads",
         lambda row, table: str(row.case.threads),
@@ -230,7 +225,10 @@ def _row_name(row: Row, table: Table) -> str:
 
 
 def _label(row: Row, varying: Collection[str]) -> str:
-    names = ["" if row.is_null else f"{row.case.shown_variant} {row.case.recipe}", _runtime(row)]
+    names = [
+        "" if row.is_null else f"{row.case.shown_variant} {row.case.recipe}",
+        runtime_name(row.case),
+    ]
     names += [f"t{row.case.threads}"] if "threads" in varying else []
     names += [f"b{row.case.batch_size}"] if "batch_size" in varying else []
     return " ".join(name for name in names if name)
@@ -254,7 +252,18 @@ def tables(header: RunHeader, measurements: Sequence[Measurement], compact: bool
 
 
 def _family_text(family: str, weights: str, table: Table, compact: bool = False) -> str:
-    return f"### {family} (weights: {weights})\n\n{_table_text(table, compact)}"
+    heading = f"### {family} (weights: {weights})"
+    small = [] if compact else _small_tables(table)
+    return "\n\n".join([heading, *small, _table_text(table, compact)])
+
+
+def _small_tables(table: Table) -> list[str]:
+    """Which runtime for which variant, and what threads and batches do, before all columns."""
+    texts = []
+    for grid in (*matrix.matrices(table), *matrix.sweeps(table)):
+        align = ["left"] * grid.names + ["right"] * (len(grid.head) - grid.names)
+        texts.append(f"**{grid.title}**\n\n{_grid(grid.head, grid.lines, align)}")
+    return [*texts, *(f"- {text}" for text in matrix.surprises(table))]
 
 
 def row_line(case: Case, measurements: Iterable[Measurement]) -> str:

@@ -5,6 +5,7 @@ Pure functions; nothing here knows how a table is printed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,12 @@ class Row:
     def timed(self) -> tuple[Measurement, ...]:
         """The blocks that have latencies."""
         return tuple(block for block in self.blocks if block.status == "ok" and block.latencies_ns)
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorting key: by runtime first, as the registry has them."""
+        place = (_place(self.case.runtime, REGISTRY), _place(self.case.recipe, RECIPES))
+        return (*place, self.case.precision != "fp32", table_order(self.case))
 
     @property
     def is_null(self) -> bool:
@@ -155,16 +162,30 @@ class Table:
         return {text: place for place, text in enumerate(texts, 1)}
 
 
+def runtime_name(case: Case) -> str:
+    """The runtime as a table names it: what it is told to compute in, unless that is fp32."""
+    precision = "" if case.precision == "fp32" else f"+{case.precision}"
+    return f"{case.runtime}{precision}{'' if case.scenario == 'single' else f' ({case.scenario})'}"
+
+
+def main_setting(cases: Iterable[Case]) -> tuple[int, int]:
+    """Threads and batch size of most cases, others being a sweep; of several the first."""
+    counts = Counter((case.threads, case.batch_size) for case in cases)
+    return counts.most_common(1)[0][0] if counts else (1, 1)
+
+
 def reference_case(cases: Iterable[Case]) -> Case | None:
     """Which of ``cases`` (of one family) the others are compared with.
 
-    Of the family's first variant: torch-eager fp32, else ort's fp32 or
-    fp32-opt, else its first row. Never ``null``.
+    Of the family's first variant, at the setting of most cases: torch-eager
+    fp32, else ort's fp32 or fp32-opt, else its first row. Never ``null``.
     """
     ordered = sorted((case for case in cases if case.runtime != NULL), key=table_order)
     if not ordered:
         return None
-    own = [case for case in ordered if case.variant == ordered[0].variant]
+    setting = main_setting(ordered)
+    usual = [case for case in ordered if (case.threads, case.batch_size) == setting]
+    own = [case for case in usual if case.variant == usual[0].variant]
     for wanted in _REFERENCES:
         for case in own:
             if (case.recipe, case.runtime) == wanted and case.precision == "fp32":

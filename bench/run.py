@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import files, host, report
 from bench.block import Effort, run_block
-from bench.case import Case, crossover, plan, unsupported
+from bench.case import Case, crossover, left_out, plan, unsupported
 from bench.files import Files, file_key
 from bench.options import Options, UsageError, parse
 from bench.progress import Progress
@@ -34,7 +34,17 @@ _ROOT = Path(__file__).parent.parent
 _CHILD_SHARE = 0.9
 """Of the free memory, what one child may allocate unless told otherwise."""
 _OWN_IMAGES = "crops of the photographs that scikit-learn ships"
-_TOOLS = ("numpy", "onnx", "onnxscript", "onnxruntime-tools", "torchao", "torch-pruning")
+_TOOLS = (
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "onnxruntime-tools",
+    "torchao",
+    "torch-pruning",
+    "pnnx",
+    "litert-torch",
+    "ai-edge-quantizer",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             Recorder.open(options.out, _header(options, cases, words)) as recorder,
             Progress() as progress,
         ):
+            for line in left_out(options):
+                progress.say(line)
             for variant, reason in misfits.items():
                 progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
             built = files.build(cases, options, progress.building)

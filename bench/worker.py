@@ -100,7 +100,10 @@ class Session:
         imported_bytes = memory_bytes("VmRSS")
         before = time.perf_counter_ns()
         self.loaded = adapter.load(
-            artifact, threads=message["threads"], precision=message["precision"]
+            artifact,
+            threads=message["threads"],
+            precision=message["precision"],
+            batch_size=message["batch_size"],
         )
         loaded = time.perf_counter_ns()
         self.batches = batches(np.load(message["inputs"]), message["batch_size"])

@@ -130,8 +130,8 @@ def chain(wanted: Wanted, context: Context) -> tuple[Node, ...]:
         source = Node(
             key=_key(variant, step, provenance),
             variant=variant.name,
-            recipe=_recipe_of(steps[: index + 1], wanted.format),
-            format=wanted.format,
+            recipe=_recipe_of(steps[: index + 1], STEPS[step].makes),
+            format=STEPS[step].makes,
             step=step,
             source=source,
             reference=reference.key,

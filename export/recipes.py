@@ -19,23 +19,30 @@ class Step:
 
     ``function`` is a dotted path. A step whose ``source`` is ``"module"`` takes
     a torch module, one whose source is ``"file"`` takes the file of the step
-    before it. ``options`` names the fields of ``export.build.Options`` that it
-    reads, and ``libraries`` the distributions whose versions can change what it
-    writes: both enter the artifact's key, and so does the source of ``function``'s
-    module and of ``code``, the modules that it calls. An ``isolated`` step gets a process of
-    its own.
+    before it; ``makes`` is the format of what it writes. ``options`` names the
+    fields of ``export.build.Options`` that it reads, and ``libraries`` the
+    distributions whose versions can change what it writes: both enter the
+    artifact's key, and so does the source of ``function``'s module and of
+    ``code``, the modules that it calls. The file of a ``host_bound`` step is for
+    this CPU's instruction sets; ``fixes`` says what else it can't do without.
+    An ``isolated`` step gets a process of its own, and ``programs`` must be on the
+    ``PATH``.
     """
 
     function: str
     source: str
     libraries: tuple[str, ...]
     options: tuple[str, ...] = ()
+    makes: str = "onnx"
     code: tuple[str, ...] = ("export.anatomy:", "export.optimize:")
     host_bound: bool = False
     isolated: bool = False
+    programs: tuple[str, ...] = ()
+    fixes: Mapping[str, str] = field(default_factory=dict)
 
 
 _ONNX = ("onnx", "onnxruntime")
+_CALIBRATED = ("calibration_images", "data")
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
@@ -44,10 +51,13 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             libraries=("torch", "onnxscript", *_ONNX),
         ),
-        "to-pt2": Step("export.to_pt2:write_pt2", source="module", libraries=("torch",), code=()),
+        "to-pt2": Step(
+            "export.to_pt2:write_pt2", source="module", makes="pt2", libraries=("torch",), code=()
+        ),
         "quantize-linear-to-pt2": Step(
             "export.to_pt2:quantize_linear",
             source="module",
+            makes="pt2",
             libraries=("torch", "torchao"),
             code=(),
         ),
@@ -75,6 +85,95 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             libraries=_ONNX,
             options=("calibration_method", "calibration_images", "data"),
         ),
+        "to-aoti": Step(
+            "export.convert:to_aoti",
+            source="module",
+            makes="aoti",
+            libraries=("torch",),
+            code=(),
+            programs=("g++",),
+            host_bound=True,
+        ),
+        "to-aoti-bf16": Step(
+            "export.convert:to_aoti_bf16",
+            source="module",
+            makes="aoti-bf16",
+            libraries=("torch",),
+            code=(),
+            fixes={"precision": "bf16"},
+            programs=("g++",),
+            host_bound=True,
+        ),
+        "quantize-to-aoti": Step(
+            "export.convert:quantize_to_aoti",
+            source="module",
+            makes="aoti",
+            libraries=("torch", "torchao"),
+            code=(),
+            options=_CALIBRATED,
+            programs=("g++",),
+            host_bound=True,
+        ),
+        "to-ncnn": Step(
+            "export.convert:to_ncnn",
+            source="module",
+            makes="ncnn",
+            libraries=("torch", "pnnx"),
+            code=(),
+            fixes={"batch": "1"},
+        ),
+        "to-ncnn-fp16": Step(
+            "export.convert:to_ncnn_fp16",
+            source="module",
+            makes="ncnn",
+            libraries=("torch", "pnnx"),
+            code=(),
+            fixes={"batch": "1"},
+        ),
+        "to-mnn": Step(
+            "export.convert:to_mnn", source="file", makes="mnn", libraries=("MNN",), code=()
+        ),
+        "to-mnn-fp16": Step(
+            "export.convert:to_mnn_fp16", source="file", makes="mnn", libraries=("MNN",), code=()
+        ),
+        "quantize-mnn": Step(
+            "export.convert:quantize_mnn",
+            source="file",
+            makes="mnn",
+            libraries=("MNN",),
+            code=(),
+            options=_CALIBRATED,
+        ),
+        "to-tflite": Step(
+            "export.convert:to_tflite",
+            source="module",
+            makes="tflite",
+            libraries=("torch", "litert-torch"),
+            code=(),
+        ),
+        "quantize-tflite": Step(
+            "export.convert:quantize_tflite",
+            source="file",
+            makes="tflite",
+            libraries=("ai-edge-quantizer",),
+            code=(),
+            options=_CALIBRATED,
+        ),
+        "to-pte": Step(
+            "export.convert:to_pte",
+            source="module",
+            makes="pte",
+            libraries=("torch", "executorch"),
+            code=(),
+        ),
+        "quantize-to-pte": Step(
+            "export.convert:quantize_to_pte",
+            source="module",
+            makes="pte",
+            libraries=("torch", "executorch", "torchao"),
+            code=(),
+            options=_CALIBRATED,
+        ),
     }
 )
 
@@ -83,7 +182,8 @@ STEPS: Mapping[str, Step] = MappingProxyType(
 class Recipe:
     """How a variant becomes a file: ``chains`` maps a format to its steps.
 
-    ``runtimes`` limits a recipe whose file only some runtimes can open.
+    ``runtimes`` limits a recipe whose file only some runtimes can open;
+    ``impossible`` names runtimes that would need a file nobody can make, and why.
     ``precision`` is what the weights of the heavy layers are stored in.
     """
 
@@ -92,6 +192,7 @@ class Recipe:
     summary: str
     chains: Mapping[str, tuple[str, ...]]
     runtimes: tuple[str, ...] | None = field(default=None)
+    impossible: Mapping[str, str] = field(default_factory=dict)
 
 
 _ROWS = (
@@ -99,7 +200,16 @@ _ROWS = (
         "fp32",
         precision="fp32",
         summary="what the exporter writes",
-        chains={"onnx": ("to-onnx",), "pt2": ("to-pt2",)},
+        chains={
+            "onnx": ("to-onnx",),
+            "pt2": ("to-pt2",),
+            "aoti": ("to-aoti",),
+            "aoti-bf16": ("to-aoti-bf16",),
+            "ncnn": ("to-ncnn",),
+            "mnn": ("to-onnx", "to-mnn"),
+            "tflite": ("to-tflite",),
+            "pte": ("to-pte",),
+        },
     ),
     Recipe(
         "fp32-opt",
@@ -116,6 +226,12 @@ _ROWS = (
         runtimes=("ort",),
     ),
     Recipe(
+        "fp16-weights",
+        precision="fp16",
+        summary="weights stored in fp16 and computed with in fp32",
+        chains={"ncnn": ("to-ncnn-fp16",), "mnn": ("to-onnx", "to-mnn-fp16")},
+    ),
+    Recipe(
         "int8-dynamic",
         precision="int8",
         summary="fully connected layers in INT8, activations quantised as they come",
@@ -128,8 +244,18 @@ _ROWS = (
         "int8-static",
         precision="int8",
         summary="weights and activations in INT8 (QDQ), calibrated on real images",
-        chains={"onnx": ("to-onnx", "prepare", "quantize-static")},
+        chains={
+            "onnx": ("to-onnx", "prepare", "quantize-static"),
+            "aoti": ("quantize-to-aoti",),
+            "mnn": ("to-onnx", "to-mnn", "quantize-mnn"),
+            "tflite": ("to-tflite", "quantize-tflite"),
+            "pte": ("quantize-to-pte",),
+        },
+        impossible={
+            "ncnn": "ncnn's own quantiser (ncnn2table, ncnn2int8) is in no PyPI or Debian package",
+        },
     ),
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({row.name: row for row in _ROWS})
+FORMATS = tuple(dict.fromkeys(name for row in _ROWS for name in row.chains))

@@ -41,7 +41,7 @@ from export.build import (
     chain,
 )
 from export.images import ImageFolder, ImagesError, sample_photographs_fingerprint
-from export.recipes import RECIPES, STEPS
+from export.recipes import FORMATS, RECIPES, STEPS
 from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
 from export.variants import ALIASES, VARIANTS
 
@@ -401,7 +401,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--variants", default="revisited-base", help="names or globs, separated by commas")
     add("--recipes", default="fp32", help="names or globs, separated by commas")
-    add("--formats", default="onnx", help="onnx, pt2")
+    add("--formats", default="onnx", help=f"globs: {', '.join(FORMATS)}")
     add("--weights", default="seeded", help="seeded, imagenet, or a checkpoint file")
     add("--data", default="", metavar="DIR_OR_ZIP", help="images for calibration and parity")
     add("--calibration-method", choices=CALIBRATION_METHODS, default="minmax")
@@ -424,7 +424,7 @@ def _wanted(variants: str, recipes: str, formats: str) -> list[Wanted]:
     ]
     _check_names("--variants", variants, [*VARIANTS, *ALIASES])
     _check_names("--recipes", recipes, RECIPES)
-    _check_names("--formats", formats, sorted({f for row in RECIPES.values() for f in row.chains}))
+    _check_names("--formats", formats, FORMATS)
     wanted = [
         Wanted(variant, recipe, format)
         for variant, recipe in dict.fromkeys(pairs)

@@ -45,6 +45,17 @@ if TYPE_CHECKING:
 
 _BATCH = 4
 _LEAST_SPREAD = 0.1
+_FILES = {
+    "onnx": "model.onnx",
+    "pt2": "model.pt2",
+    "aoti": "model.pt2",
+    "aoti-bf16": "model.pt2",
+    "ncnn": "model.param",
+    "mnn": "model.mnn",
+    "tflite": "model.tflite",
+    "pte": "model.pte",
+}
+"""Format -> the entry file's name."""
 _CHECKED = 4
 """Images on which an export is compared at once; a run compares all of them."""
 
@@ -195,22 +206,26 @@ class Builder:
     def _from_module(self, node: Node, folder: Path) -> Artifact:
         module = self.module(node.variant)
         size = VARIANTS[node.variant].input_size
+        file = folder / _FILES[node.format]
         if node.step == "to-onnx":
             to_onnx = importlib.import_module("export.to_onnx")
-            file = folder / "model.onnx"
             to_onnx.write_onnx(module, file, size, self._metadata(node))
             inputs, logits = self._reference(node)
             error = to_onnx.check_against(file, inputs[:_CHECKED], logits[:_CHECKED])
             return self._count_file(
                 replace(self._draft(node, file.name), facts={"error": error}), file
             )
+        draft = self._count_module(self._draft(node, file.name))
+        if node.format != "pt2":
+            calibration = self._calibration(node)
+            _resolve(STEPS[node.step].function)(module, file, size, **calibration)
+            return replace(draft, fixes=_fixes(node))
         to_pt2 = importlib.import_module("export.to_pt2")
-        draft = self._count_module(self._draft(node, "model.pt2"))
         if node.step == "quantize-linear-to-pt2":
             module = to_pt2.quantize_linear(module)
             pruned = draft.parameters - draft.nonzero_parameters
             draft = replace(draft, rounded_to_zero=to_pt2.count_zeros(module) - pruned)
-        to_pt2.write_pt2(module, folder / "model.pt2", size)
+        to_pt2.write_pt2(module, file, size)
         return draft
 
     def _from_file(self, node: Node, folder: Path) -> Artifact:
@@ -221,8 +236,10 @@ class Builder:
         source = self.store.find(node.source.key)
         if source is None:
             raise FileNotFoundError(f"{node.source.key} is not in the store {self.store.root}")
-        target = folder / "model.onnx"
+        target = folder / _FILES[node.format]
         draft = replace(self._draft(node, target.name), fixes=self._transform(node, source, target))
+        if node.format != "onnx":
+            return _counted_as(source, draft)
         importlib.import_module("export.to_onnx").stamp(target, self._metadata(node))
         return self._count_derived(draft, source, target)
 
@@ -242,8 +259,17 @@ class Builder:
             batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
             function(source.path, target, batches, method=options.calibration_method)
         else:
-            function(source.path, target)
-        return {}
+            function(source.path, target, **self._calibration(node))
+        return _fixes(node)
+
+    def _calibration(self, node: Node) -> dict[str, Any]:
+        """What a calibrated converter takes besides its file: images, float32 (N, 3, H, W)."""
+        if "calibration_images" not in STEPS[node.step].options:
+            return {}
+        count = self.job.options.calibration_images
+        images = self._batch(node.variant, count, CALIBRATION_SEED)
+        more = {"preprocess": self._preprocess(node.variant)} if node.format == "mnn" else {}
+        return {"images": images, **more}
 
     def module(self, variant: str) -> torch.nn.Module:
         """The variant's torch module with its weights, operated on, in eval mode."""
@@ -358,13 +384,8 @@ class Builder:
         try:
             counted = self._count_file(draft, file)
         except anatomy.CannotCount:
-            # Operators of a runtime's own layout can't be counted: it is the source's network.
-            return replace(
-                draft,
-                parameters=source.parameters,
-                nonzero_parameters=source.nonzero_parameters,
-                macs=source.macs,
-            )
+            # Operators of a runtime's own layout can't be counted.
+            return _counted_as(source, draft)
         zeros = counted.parameters - counted.nonzero_parameters
         pruned = min(zeros, source.parameters - source.nonzero_parameters)
         return replace(
@@ -372,6 +393,23 @@ class Builder:
             nonzero_parameters=counted.parameters - pruned,
             rounded_to_zero=zeros - pruned,
         )
+
+
+def _fixes(node: Node) -> dict[str, str]:
+    """What the file of a step cannot do without."""
+    step = STEPS[node.step]
+    isa = {"instruction_set": str(node.provenance["host"])} if step.host_bound else {}
+    return {**step.fixes, **isa}
+
+
+def _counted_as(source: Artifact, draft: Artifact) -> Artifact:
+    """It is the source's network, in a format that isn't taken apart here."""
+    return replace(
+        draft,
+        parameters=source.parameters,
+        nonzero_parameters=source.nonzero_parameters,
+        macs=source.macs,
+    )
 
 
 def _resolve(path: str) -> Any:

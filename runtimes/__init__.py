@@ -44,8 +44,15 @@ class Runtime(Protocol):
     def version(self) -> str:
         """The version of the library underneath."""
 
-    def load(self, artifact: Artifact, *, threads: int, precision: str) -> Loaded:
-        """Read, parse and optimise ``artifact``; raise :class:`Unsupported` with a reason."""
+    def instruction_sets(self) -> str:
+        """What the library says of the CPU's instruction sets; empty: it doesn't say."""
+
+    def load(self, artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
+        """Read, parse and optimise ``artifact`` for batches of ``batch_size`` images.
+
+        ``precision`` is what it must compute in where the file leaves that
+        open. Raises :class:`Unsupported` with a reason.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class Entry:
     ``formats`` stands here and not in the adapter, because a plan is made
     without importing any runtime. ``distribution`` is what pip installs
     (``None``: nothing), ``extra`` the extra of this project that brings it.
+    ``precisions`` are those that it can be told to compute an fp32 file in;
+    ``most_threads`` 0: as many as are asked for.
     """
 
     module: str
@@ -62,6 +71,8 @@ class Entry:
     distribution: str | None
     extra: str
     summary: str
+    precisions: tuple[str, ...] = ("fp32",)
+    most_threads: int = 0
 
 
 REGISTRY: Mapping[str, Entry] = MappingProxyType(
@@ -69,8 +80,69 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
         "torch-eager": Entry(
             "runtimes.torch_eager", ("pt2",), "torch", "torch", "PyTorch, operator by operator"
         ),
+        "torch-inductor": Entry(
+            "runtimes.torch_inductor",
+            ("aoti",),
+            "torch",
+            "torch",
+            "PyTorch, compiled ahead of time to C++ (AOTInductor)",
+            precisions=("fp32", "bf16"),
+        ),
         "ort": Entry(
             "runtimes.ort", ("onnx",), "onnxruntime", "ort", "ONNX Runtime, CPU execution provider"
+        ),
+        "openvino": Entry(
+            "runtimes.ov",
+            ("onnx",),
+            "openvino",
+            "openvino",
+            "OpenVINO, CPU plugin",
+            precisions=("fp32", "bf16"),
+        ),
+        "opencv": Entry(
+            "runtimes.opencv",
+            ("onnx",),
+            "opencv-python-headless",
+            "opencv",
+            "OpenCV's DNN module",
+        ),
+        "ncnn": Entry(
+            "runtimes.ncnn_net",
+            ("ncnn",),
+            "ncnn",
+            "ncnn",
+            "ncnn, from pnnx's .param and .bin",
+            precisions=("fp32", "bf16"),
+        ),
+        "mnn": Entry(
+            "runtimes.mnn_net",
+            ("mnn",),
+            "MNN",
+            "mnn",
+            "MNN, from its own converter's .mnn",
+            precisions=("fp32", "bf16"),
+        ),
+        "litert": Entry(
+            "runtimes.litert",
+            ("tflite",),
+            "ai-edge-litert",
+            "litert",
+            "LiteRT (TensorFlow Lite) with XNNPACK",
+        ),
+        "executorch": Entry(
+            "runtimes.executorch_pte",
+            ("pte",),
+            "executorch",
+            "executorch",
+            "ExecuTorch with the XNNPACK delegate",
+        ),
+        "tract": Entry(
+            "runtimes.tract_onnx",
+            ("onnx",),
+            "tract",
+            "tract",
+            "tract, written in Rust",
+            most_threads=1,
         ),
         "null": Entry(
             "runtimes.null", ("onnx", "pt2"), None, "", "answers a constant: the harness's overhead"

@@ -15,8 +15,14 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
-def load(artifact: Artifact, *, threads: int, precision: str) -> Loaded:
+def instruction_sets() -> str:
+    """ONNX Runtime chooses its kernels by itself and does not say which."""
+    return ""
+
+
+def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
     """Open ``artifact`` with all graph optimisations, unless its file went through them already."""
+    del batch_size
     if precision != "fp32":
         raise Unsupported(f"ort computes in the file's own precision, not in {precision}")
     session = _session(str(artifact.path), _options(artifact, threads))

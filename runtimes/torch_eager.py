@@ -18,8 +18,14 @@ def version() -> str:
     return str(torch.__version__)
 
 
-def load(artifact: Artifact, *, threads: int, precision: str) -> Loaded:
+def instruction_sets() -> str:
+    """The widest vectors that PyTorch's own kernels use here."""
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
     """Open an exported program. ``torch.export.load`` unpickles: only files of our own store."""
+    del batch_size
     if precision != "fp32":
         raise Unsupported(f"torch-eager computes in the file's own precision, not in {precision}")
     if artifact.format != "pt2":
@@ -33,8 +39,5 @@ def load(artifact: Artifact, *, threads: int, precision: str) -> Loaded:
         with torch.inference_mode():
             return program(torch.from_numpy(images)).numpy()  # type: ignore[no-any-return]
 
-    notes = {
-        "threads": str(torch.get_num_threads()),
-        "isa": torch.backends.cpu.get_cpu_capability(),
-    }
+    notes = {"threads": str(torch.get_num_threads()), "isa": instruction_sets()}
     return Loaded(run, "int8" if artifact.recipe.startswith("int8") else "fp32", notes)

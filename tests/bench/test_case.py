@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from bench.case import Case, crossover, plan, unsupported
+from bench.case import Case, crossover, file_format, left_out, plan, unsupported
 from bench.options import UsageError, parse
 from export.variants import ALIASES, VARIANTS
+from runtimes import REGISTRY
 
 
 def planned(*words: str) -> list[str]:
@@ -44,6 +46,79 @@ def test_full_suite_has_every_variant_and_recipe() -> None:
     assert "xception-flatten-wide/fp32-ort-tools/ort" not in keys  # over that package's 2 GB
     assert "vgg19/int8-dynamic/torch-eager" in keys
     assert len(keys) == len(set(keys))
+
+
+@pytest.fixture
+def everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every runtime were there."""
+    monkeypatch.setattr("bench.case.available", lambda: tuple(REGISTRY))
+    monkeypatch.setattr("bench.case.missing", lambda name: None)
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_runtimes_suite_has_ten_runtimes_and_their_precisions() -> None:
+    """Every runtime in fp32, bf16 where it can be asked for, INT8 where it can be made."""
+    keys = planned("--suite", "runtimes", "-m", "vgg19")
+    real = [name for name in REGISTRY if name != "null"]
+    assert {f"vgg19/fp32/{name}" for name in real} <= set(keys)
+    assert len(real) == 10
+    assert "vgg19/fp32/openvino+bf16" in keys
+    assert "vgg19/fp32/ort+bf16" not in keys
+    assert "vgg19/int8-static/openvino" in keys
+    assert "vgg19/int8-static/openvino+bf16" not in keys
+    assert "vgg19/fp16-weights/ncnn" in keys
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_runtimes_suite_sweeps_threads_and_batches_of_one_variant_a_family() -> None:
+    """Others are measured at one setting; the harness's own row has no sweep."""
+    cases = plan(parse(["--suite", "runtimes", "-t", "1"]))
+    swept = {case.variant for case in cases if case.batch_size > 1}
+    assert swept == {"vgg19-gap", "xception", "revisited-v6"}
+    assert {case.batch_size for case in cases} == {1, 4, 8}
+    assert all(case.batch_size == 1 for case in cases if case.runtime == "null")
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_what_nobody_can_make_is_a_row_with_a_reason() -> None:
+    """ncnn's INT8 is asked for with all runtimes, and answered."""
+    cases = plan(parse(["--runtimes", "all", "-m", "vgg19", "--recipes", "int8-static"]))
+    (case,) = [case for case in cases if case.runtime == "ncnn"]
+    assert "PyPI" in str(unsupported(case))
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_a_compiler_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch-inductor compiles to C++: without g++ its rows say so before anything is built."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    case = Case("vgg19", "fp32", "torch-inductor", 1)
+    assert unsupported(case) == "building needs g++, from the system's packages"
+    assert unsupported(replace(case, runtime="openvino")) is None
+
+
+def test_more_threads_than_a_runtime_has_is_a_reason() -> None:
+    """tract computes on one."""
+    assert "1 thread" in str(unsupported(Case("vgg19", "fp32", "tract", 2)))
+
+
+def test_all_takes_what_is_installed_and_says_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that is not there has no rows, but a line with its remedy."""
+    gone = {"ncnn": "not installed: pip install 'deploybench[ncnn]'"}
+    monkeypatch.setattr("bench.case.available", lambda: tuple(n for n in REGISTRY if n != "ncnn"))
+    monkeypatch.setattr("bench.case.missing", gone.get)
+    options = parse(["--runtimes", "all", "-m", "vgg19"])
+    assert "ncnn" not in {case.runtime for case in plan(options)}
+    assert left_out(options) == ("ncnn: not installed: pip install 'deploybench[ncnn]'",)
+    assert left_out(parse(["--runtimes", "ort"])) == ()
+
+
+def test_a_precision_chooses_its_own_compiled_file() -> None:
+    """torch-inductor compiles for a precision; OpenVINO is told when it loads."""
+    inductor = Case("vgg19", "fp32", "torch-inductor", 2, precision="bf16")
+    assert file_format(inductor) == "aoti-bf16"
+    assert file_format(replace(inductor, runtime="openvino")) == "onnx"
+    assert file_format(replace(inductor, precision="fp32")) == "aoti"
 
 
 def test_quick_has_no_vgg_but_the_small_one() -> None:

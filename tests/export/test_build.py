@@ -25,6 +25,24 @@ def test_recipes_share_their_common_steps() -> None:
     assert keys(CONTEXT, "int8-dynamic")[2] == keys(CONTEXT, "int8-static")[2]
 
 
+def test_a_chain_ends_in_the_format_that_it_is_for() -> None:
+    """And every step on the way makes what the next one reads."""
+    for recipe in RECIPES.values():
+        for format, steps in recipe.chains.items():
+            assert STEPS[steps[-1]].makes == format, (recipe.name, format)
+            assert STEPS[steps[0]].source == "module"
+            assert all(STEPS[step].source == "file" for step in steps[1:])
+
+
+def test_an_intermediate_file_is_the_same_artifact_in_every_chain() -> None:
+    """The .onnx that MNN's converter reads is the one that onnxruntime opens."""
+    onnx, mnn = (keys(CONTEXT, "fp32", name) for name in ("onnx", "mnn"))
+    assert onnx[1] == mnn[1]
+    nodes = chain(Wanted("revisited-base", "fp32", "mnn"), CONTEXT)
+    assert [node.format for node in nodes] == ["npy", "onnx", "mnn"]
+    assert nodes[1].recipe == "fp32"
+
+
 def test_changing_one_option_rebuilds_exactly_what_depends_on_it() -> None:
     """The calibration method reaches the quantised file and nothing before it."""
     other = replace(CONTEXT, options=Options(calibration_method="entropy"))

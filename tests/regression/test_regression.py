@@ -89,7 +89,7 @@ def proven_slow_down(before: Sequence[float], now: Sequence[float]) -> float:
 def load(artifacts: Mapping[Key, Artifact], key: Key) -> Callable[[], object]:
     """A call without arguments that runs one inference of one artifact, on one thread."""
     artifact = artifacts[key]
-    run = adapter(key[2]).load(artifact, threads=1, precision="fp32").run
+    run = adapter(key[2]).load(artifact, threads=1, precision="fp32", batch_size=1).run
     height, width = artifact.input_size
     image = np.random.default_rng(0).random((1, 3, height, width), dtype=np.float32)
     return lambda: run(image)

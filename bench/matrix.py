@@ -1,0 +1,199 @@
+"""Rows -> small tables that answer one question each: which runtime, how many threads, what batch.
+
+Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.rows import Row, Table, doubts, main_setting, runtime_name, speedup, table_order
+from bench.text import NOTHING, number
+
+LEAST_RUNTIMES = 3
+"""A matrix of fewer says nothing that the table does not."""
+WINOGRAD = 1.3
+"""How much faster than the reference runtime's fp32 asks for an explanation."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A small table. The first ``names`` columns say what a line is about."""
+
+    title: str
+    head: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    names: int = 1
+
+
+def matrices(table: Table) -> tuple[Grid, ...]:
+    """Runtimes by variants at the table's main setting; nothing where few runtimes were measured.
+
+    Times with the speed-up against torch-eager's fp32 of the same variant, then
+    processor time and memory.
+    """
+    threads, batch_size = main_setting(row.case for row in table.rows)
+    rows = [
+        row
+        for row in table.rows
+        if (row.case.threads, row.case.batch_size) == (threads, batch_size) and not row.is_null
+    ]
+    if len({row.case.runtime for row in rows}) < LEAST_RUNTIMES:
+        return ()
+    variants = _variants(rows)
+    references = {
+        row.case.variant: row
+        for row in rows
+        if (row.case.runtime, row.case.recipe) == ("torch-eager", "fp32") and row.candidate
+    }
+    fastest = {name: _fastest(row for row in rows if row.case.variant == name) for name in variants}
+
+    def time(row: Row) -> str:
+        return _time(row, table, references.get(row.case.variant), fastest[row.case.variant])
+
+    where = f"{threads} threads, batch {batch_size}" if threads > 1 else f"batch {batch_size}"
+    head = ("runtime", "recipe", "computes in", *variants)
+    titles = {
+        "p50 ms (times faster than torch-eager)": time,
+        "CPU ms an inference / peak MB": _cost,
+    }
+    return tuple(
+        Grid(f"{title}, {where}", head, _lines(rows, cell), names=3)
+        for title, cell in titles.items()
+    )
+
+
+def sweeps(table: Table) -> tuple[Grid, ...]:
+    """Of each variant that was measured so: threads at batch 1, and batch sizes."""
+    threads, batch_size = main_setting(row.case for row in table.rows)
+    rows = [row for row in table.rows if not row.is_null]
+    if len({row.case.runtime for row in rows}) < LEAST_RUNTIMES:
+        return ()
+    found = []
+    for variant in dict.fromkeys(row.case.variant for row in rows):
+        own = [row for row in rows if row.case.variant == variant and row.case.recipe == "fp32"]
+        by_threads = [row for row in own if row.case.batch_size == batch_size]
+        by_batch = [row for row in own if row.case.threads == threads]
+        found += [
+            _sweep(f"{variant}: p50 ms by threads", by_threads, lambda row: row.case.threads),
+            _sweep(
+                f"{variant}: p50 ms an image by batch size",
+                by_batch,
+                lambda row: row.case.batch_size,
+            ),
+        ]
+    return tuple(grid for grid in found if grid is not None)
+
+
+def surprises(table: Table) -> tuple[str, ...]:
+    """Why some rows are faster than their operations can be counted to be, where they are."""
+    found = []
+    plain = {
+        (row.case.variant, row.case.runtime): row
+        for row in table.rows
+        if row.candidate and row.case.recipe == "fp32" and row.case.precision == "fp32"
+        if (row.case.threads, row.case.batch_size) == main_setting(r.case for r in table.rows)
+    }
+    tricks = [
+        f"{runtime} on {variant}, {number(ratio)}x"
+        for (variant, runtime), row in plain.items()
+        if runtime in ("ncnn", "mnn") and (rival := plain.get((variant, "ort"))) is not None
+        if (ratio := speedup(rival, row)) is not None and ratio.value > WINOGRAD
+    ]
+    if tricks:
+        found.append(
+            f"Faster than ort with the same fp32 weights ({'; '.join(tricks)}): ncnn and MNN "
+            "compute 3x3 convolutions of stride 1 by Winograd's algorithm (Lavin and Gray, 2015, "
+            "arXiv:1509.09308), with less than half of the multiplications that are counted."
+        )
+    halves = [
+        f"{row.case.runtime} on {row.case.variant}, {number(ratio)}x"
+        for row in table.rows
+        if row.candidate and row.case.precision == "bf16"
+        if (own := plain.get((row.case.variant, row.case.runtime))) is not None
+        if (ratio := speedup(own, row)) is not None and ratio.value > WINOGRAD
+    ]
+    if halves:
+        found.append(
+            f"bf16 against fp32 in the same runtime ({'; '.join(halves)}): AVX512-BF16 multiplies "
+            "twice as many numbers of half the size with one instruction, and half the bytes are "
+            "read; 8 bits of each number's mantissa remain."
+        )
+    return tuple(found)
+
+
+def _lines(rows: Iterable[Row], cell: Callable[[Row], str]) -> tuple[tuple[str, ...], ...]:
+    """A line for each runtime and recipe: their names, the precision, a cell for each variant."""
+    rows = sorted(rows, key=lambda row: row.order)
+    variants = _variants(rows)
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        key = (runtime_name(row.case), row.case.recipe)
+        found.setdefault(key, {})[row.case.variant] = row
+    return tuple(
+        (
+            *key,
+            ", ".join(dict.fromkeys(row.timed[-1].precision for row in own.values() if row.timed)),
+            *(cell(own[name]) if name in own else NOTHING for name in variants),
+        )
+        for key, own in found.items()
+    )
+
+
+def _variants(rows: Iterable[Row]) -> list[str]:
+    """In the order of the tables."""
+    ordered = sorted(rows, key=lambda row: table_order(row.case))
+    return list(dict.fromkeys(row.case.variant for row in ordered))
+
+
+def _fastest(rows: Iterable[Row]) -> Row | None:
+    """The candidate with the lowest p50."""
+    timed = [
+        (p50.value, place, row)
+        for place, row in enumerate(rows)
+        if row.candidate and (p50 := row.latency_s(0.5))
+    ]
+    return min(timed, default=(0.0, 0, None))[2]
+
+
+def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) -> str:
+    """p50 with its speed-up; without a number, what became of the row and where that stands."""
+    p50 = row.latency_s(0.5)
+    if p50 is None:
+        notes = ", ".join(str(table.notes[text]) for text in doubts(row, table))
+        return f"{row.blocks[-1].status} (note {notes})" if notes else row.blocks[-1].status
+    text = number(p50, 1e3)
+    text = f"**{text}**" if row is fastest else text
+    ratio = speedup(reference, row) if reference and row is not reference else None
+    wrong = "" if row.candidate else " WRONG"
+    return f"{text} ({number(ratio)}x){wrong}" if ratio else f"{text}{wrong}"
+
+
+def _cost(row: Row) -> str:
+    cpu = row.over_blocks(lambda block: block.cpu_s / len(block.latencies_ns))
+    peak = row.memory_bytes(lambda memory: memory.peak_bytes)
+    if cpu is None or peak is None:
+        return NOTHING
+    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}"
+
+
+def _sweep(title: str, rows: Sequence[Row], setting: Callable[[Row], int]) -> Grid | None:
+    """A line a runtime, a column a setting; nothing where there is only one setting."""
+    settings = sorted({setting(row) for row in rows})
+    if len(settings) < 2:
+        return None
+    lines: dict[str, dict[int, str]] = {}
+    for row in sorted(rows, key=lambda row: row.order):
+        p50 = row.latency_s(0.5)
+        text = number(p50, 1e3 / row.case.batch_size) if p50 else row.blocks[-1].status
+        lines.setdefault(runtime_name(row.case), {})[setting(row)] = text
+    several = {name: found for name, found in lines.items() if len(found) > 1}
+    return Grid(
+        title,
+        ("runtime", *(str(value) for value in settings)),
+        tuple(
+            (name, *(found.get(value, NOTHING) for value in settings))
+            for name, found in several.items()
+        ),
+    )

@@ -1,0 +1,53 @@
+"""MNN, from the .mnn that its own converter writes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import MNN
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact import Artifact
+from runtimes import Loaded, Unsupported
+
+
+def version() -> str:
+    """MNN's own version."""
+    return importlib.metadata.version("MNN")
+
+
+def instruction_sets() -> str:
+    """MNN prints them when it is imported, and has no function to ask."""
+    return ""
+
+
+def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
+    """Read a net, give it one shape, and let MNN choose its kernels."""
+    if precision != "fp32":
+        # Seen with 3.6.1: precision "low" answers bit by bit as "high" does on x86.
+        raise Unsupported(f"the MNN package has no kernels for {precision} on this CPU")
+    try:
+        interpreter = MNN.Interpreter(str(artifact.path))
+        session = interpreter.createSession(
+            {"backend": "CPU", "numThread": threads, "precision": "high"}
+        )
+        source = interpreter.getSessionInput(session)
+    except Exception as exc:  # MNN raises plain ones
+        raise Unsupported(f"mnn cannot open {artifact.path}: {exc}") from exc
+    shape = (batch_size, 3, *artifact.input_size)
+    interpreter.resizeTensor(source, shape)
+    interpreter.resizeSession(session)
+    target = interpreter.getSessionOutput(session)
+    answer_shape = (batch_size, len(artifact.class_names))
+    floats, layout = MNN.Halide_Type_Float, MNN.Tensor_DimensionType_Caffe
+    answer = MNN.Tensor(answer_shape, floats, np.zeros(answer_shape, np.float32), layout)
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        source.copyFrom(MNN.Tensor(shape, floats, images, layout))
+        interpreter.runSession(session)
+        target.copyToHostTensor(answer)
+        return np.array(answer.getNumpyData()).reshape(answer_shape)
+
+    int8 = artifact.recipe.startswith("int8")
+    return Loaded(run, "int8" if int8 else "fp32", {"threads": str(threads)})

@@ -1,0 +1,50 @@
+"""ncnn, from the .param and .bin that pnnx writes."""
+
+from __future__ import annotations
+
+import ncnn
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact import Artifact
+from runtimes import Loaded, Unsupported
+
+_SETS = ("avx", "fma", "avx2", "avx_vnni", "avx512", "avx512_vnni", "avx512_bf16", "avx512_fp16")
+
+
+def version() -> str:
+    """ncnn's own version."""
+    return str(ncnn.__version__)
+
+
+def instruction_sets() -> str:
+    """The x86 extensions that ncnn found; it has kernels for each."""
+    found = ((name, getattr(ncnn, f"cpu_support_x86_{name}", None)) for name in _SETS)
+    return " ".join(name for name, ask in found if ask and ask())
+
+
+def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
+    """Read a net. Its options have to stand before the .param is read."""
+    if batch_size != 1:
+        raise Unsupported("ncnn takes one image at a time: its layers know no batch")
+    if precision not in ("fp32", "bf16"):
+        raise Unsupported(f"ncnn computes in fp32 or bf16, not in {precision}")
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = False
+    net.opt.use_fp16_packed = False
+    net.opt.use_fp16_storage = False
+    net.opt.use_fp16_arithmetic = False
+    net.opt.use_bf16_storage = precision == "bf16"
+    weights = artifact.path.with_suffix(".bin")
+    if net.load_param(str(artifact.path)) or net.load_model(str(weights)):
+        raise Unsupported(f"{artifact.path} and its .bin are not a whole net: build them again")
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(images[0]))  # borrows numpy's memory
+        _, output = extractor.extract("out0")
+        return np.array(output)[np.newaxis]
+
+    notes = {"threads": str(threads), "isa": instruction_sets()}
+    return Loaded(run, precision, notes)

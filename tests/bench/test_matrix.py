@@ -1,0 +1,144 @@
+"""The small tables: which runtime for which variant, threads, batch sizes, and why so fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from bench import matrix, rows
+from bench.case import Case
+from bench.record import Measurement, Memory, Parity, Run, RunHeader
+
+EAGER = Case("vgg19", "fp32", "torch-eager", 2)
+ORT = replace(EAGER, runtime="ort")
+NCNN = replace(EAGER, runtime="ncnn")
+BF16 = replace(EAGER, runtime="openvino", precision="bf16")
+OPENVINO = replace(EAGER, runtime="openvino")
+TRACT = replace(EAGER, runtime="tract")
+RIGHT = Parity(0.0, 1.0, 1.0, 16, passed=True)
+WRONG = replace(RIGHT, cosine=0.1, passed=False)
+
+
+def blocks(case: Case, ms: float, parity: Parity = RIGHT) -> list[Measurement]:
+    """Three blocks of 40 inferences on all cores, 20 MB at the peak."""
+    plain = Measurement(
+        case,
+        0,
+        "ok",
+        warmup_settled=True,
+        latencies_ns=(int(ms * 1e6),) * 40,
+        cpu_s=40 * ms / 1e3 * case.threads,
+        memory=Memory(1_000_000, 2_000_000, 20_000_000),
+        precision=case.precision,
+        parity=parity,
+    )
+    return [replace(plain, round=number) for number in range(3)]
+
+
+def table(*found: Iterable[Measurement]) -> rows.Table:
+    """The family's table of these blocks."""
+    measurements = tuple(block for group in found for block in group)
+    header = RunHeader(
+        schema=1,
+        run="x",
+        started="2026-01-01T00:00:00+00:00",
+        command="",
+        commit="",
+        suite="runtimes",
+        weights="seeded",
+        data="",
+        blocks=3,
+        seconds=1,
+        host={},
+        host_id="",
+        versions={},
+    )
+    (only,) = rows.tables_of(Run(header, measurements)).values()
+    return only
+
+
+def lines(grid: matrix.Grid) -> dict[str, tuple[str, ...]]:
+    """Names of a line -> its cells."""
+    return {"/".join(line[: grid.names]): line[grid.names :] for line in grid.lines}
+
+
+def test_a_matrix_has_a_line_a_runtime_and_a_column_a_variant() -> None:
+    """p50 with the speed-up against torch-eager of the same variant, the best in bold."""
+    gap = [replace(case, variant="vgg19-gap") for case in (EAGER, NCNN)]
+    times, costs = matrix.matrices(
+        table(
+            blocks(EAGER, 200),
+            blocks(ORT, 160),
+            blocks(NCNN, 80),
+            blocks(gap[0], 100),
+            blocks(gap[1], 50),
+        )
+    )
+    assert times.head == ("runtime", "recipe", "computes in", "vgg19", "vgg19-gap")
+    assert lines(times) == {
+        "torch-eager/fp32/fp32": ("200.0", "100.0"),
+        "ort/fp32/fp32": ("160.0 (1.250x)", "–"),
+        "ncnn/fp32/fp32": ("**80.00** (2.500x)", "**50.00** (2.000x)"),
+    }
+    assert lines(costs)["ort/fp32/fp32"] == ("320.0 / 20.00", "–")
+
+
+def test_a_row_without_a_number_says_where_its_reason_stands() -> None:
+    """The note under the family's table has the runtime's own sentence."""
+    refused = [Measurement(TRACT, n, "unsupported", "one thread only") for n in range(3)]
+    whole = table(blocks(EAGER, 200), blocks(ORT, 160), refused)
+    (line,) = [line for line in matrix.matrices(whole)[0].lines if line[0] == "tract"]
+    number = whole.notes["`unsupported`: one thread only"]
+    assert line[3] == f"unsupported (note {number})"
+
+
+def test_a_wrong_row_is_marked_and_never_the_best() -> None:
+    """Fast and wrong is wrong."""
+    grid, _ = matrix.matrices(table(blocks(EAGER, 200), blocks(ORT, 160), blocks(NCNN, 1, WRONG)))
+    assert lines(grid)["ncnn/fp32/fp32"][0].endswith("WRONG")
+    assert lines(grid)["ort/fp32/fp32"][0].startswith("**")
+
+
+def test_few_runtimes_need_no_matrix() -> None:
+    """The table says it all."""
+    assert matrix.matrices(table(blocks(EAGER, 200), blocks(ORT, 160))) == ()
+
+
+def test_a_sweep_has_a_column_a_setting() -> None:
+    """Threads at batch 1, batch sizes at the run's threads: times for one image."""
+    one = [replace(case, threads=1) for case in (EAGER, ORT, NCNN)]
+    four = [replace(case, batch_size=4) for case in (EAGER, ORT)]
+    refused = Measurement(replace(NCNN, batch_size=4), 0, "unsupported", "one image")
+    gap = [replace(case, variant="vgg19-gap") for case in (EAGER, ORT, NCNN, OPENVINO)]
+    threads, batches = matrix.sweeps(
+        table(
+            *(blocks(case, 200) for case in (EAGER, ORT, NCNN, *gap)),
+            *(blocks(case, 300) for case in one),
+            *(blocks(case, 400) for case in four),
+            [refused],
+        )
+    )
+    assert threads.head == ("runtime", "1", "2")
+    assert lines(threads)["ncnn"] == ("300.0", "200.0")
+    assert batches.head == ("runtime", "1", "4")
+    assert lines(batches) == {
+        "torch-eager": ("200.0", "100.0"),
+        "ort": ("200.0", "100.0"),
+        "ncnn": ("200.0", "unsupported"),
+    }
+
+
+def test_surprises_are_explained_where_the_data_shows_them() -> None:
+    """Winograd where ncnn beats ort in fp32, bf16 where it halves the time; else nothing."""
+    plain = table(blocks(EAGER, 200), blocks(ORT, 160), blocks(NCNN, 150), blocks(OPENVINO, 160))
+    assert matrix.surprises(plain) == ()
+    fast = table(
+        blocks(EAGER, 200),
+        blocks(ORT, 160),
+        blocks(NCNN, 80),
+        blocks(OPENVINO, 160),
+        blocks(BF16, 80),
+    )
+    winograd, half = matrix.surprises(fast)
+    assert "ncnn on vgg19, 2.000x" in winograd
+    assert "openvino on vgg19, 2.000x" in half

@@ -1,0 +1,64 @@
+"""Converters: what is ours in them. What they write is judged by tests/runtimes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="converting needs deploybench[build]")
+
+from export import convert  # noqa: E402
+from export.images import Preprocess  # noqa: E402
+
+
+def test_a_converter_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    """MNN's ends well without a file; an empty file is none either."""
+    with pytest.raises(RuntimeError, match="MNN's converter wrote no file"):
+        convert._expect(tmp_path / "missing", "MNN's converter")
+    (tmp_path / "empty").touch()
+    with pytest.raises(RuntimeError, match="wrote no file"):
+        convert._expect(tmp_path / "empty", "x")
+
+
+def test_calibration_images_become_the_pixels_that_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MNN's quantiser preprocesses by itself: pixels, mean and normal give our floats back."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), dtype=np.uint8)
+    preprocess = Preprocess((8, 6))
+    images = preprocess.batch([Image.fromarray(p) for p in pixels])
+    seen: dict[str, Any] = {}
+
+    def read(command: list[str]) -> None:
+        settings = json.loads(Path(command[-1]).read_text())
+        files = sorted(Path(settings["path"]).iterdir(), key=lambda file: int(file.stem))
+        raw = np.stack([np.asarray(Image.open(file)) for file in files]).astype(np.float32)
+        seen["images"] = (raw - settings["mean"]) * settings["normal"]
+        seen["size"] = (settings["height"], settings["width"], settings["used_image_num"])
+        Path(command[-2]).write_bytes(b"net")
+
+    monkeypatch.setattr(convert, "_call", read)
+    convert.quantize_mnn(tmp_path / "a.mnn", tmp_path / "b.mnn", images, preprocess)
+    np.testing.assert_allclose(seen["images"].transpose(0, 3, 1, 2), images, atol=1e-5)
+    assert seen["size"] == (8, 6, 3)
+
+
+def test_a_converter_that_fails_is_an_error() -> None:
+    """Its exit code is not swallowed."""
+    with pytest.raises(subprocess.CalledProcessError):
+        convert._call(["false"])
+
+
+def test_mnns_own_commands_are_not_called() -> None:
+    """They report what was converted, and install a client for that; ours go below them."""
+    if importlib.util.find_spec("MNN") is None:
+        pytest.skip("needs deploybench[mnn]")
+    for code in (convert._MNN_CONVERT, convert._MNN_QUANTIZE):
+        assert "MNN.tools" not in code
