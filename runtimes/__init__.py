@@ -151,6 +151,16 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
 )
 
 
+def computed_in(artifact: Artifact, precision: str = "fp32") -> str:
+    """What a file is computed in: what it was quantised to, else ``precision``."""
+    return "int8" if artifact.recipe.startswith("int8") else precision
+
+
+def one_line(exc: BaseException) -> str:
+    """A library's message without its line breaks."""
+    return " ".join(str(exc).split())
+
+
 def missing(name: str) -> str | None:
     """Why runtime ``name`` can't be used here and how to get it; ``None`` if it can."""
     entry = REGISTRY[name]

@@ -11,7 +11,7 @@ from executorch.runtime import Runtime
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in, one_line
 
 
 def version() -> str:
@@ -34,16 +34,11 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         program = Runtime.get().load_program(artifact.path)
         method = program.load_method("forward")
     except RuntimeError as exc:
-        raise Unsupported(f"executorch cannot open {artifact.path}: {_sentence(exc)}") from exc
+        raise Unsupported(f"executorch cannot open {artifact.path}: {one_line(exc)}") from exc
     if method is None:
         raise Unsupported(f"{artifact.path} has no method forward")
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return method.execute([torch.from_numpy(images)])[0].numpy()  # type: ignore[no-any-return]
 
-    int8 = artifact.recipe.startswith("int8")
-    return Loaded(run, "int8" if int8 else "fp32", {"threads": str(threads)})
-
-
-def _sentence(exc: Exception) -> str:
-    return " ".join(str(exc).split())
+    return Loaded(run, computed_in(artifact), {"threads": str(threads)})

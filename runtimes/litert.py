@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in, one_line
 
 
 def version() -> str:
@@ -34,7 +34,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
             interpreter.resize_tensor_input(source["index"], shape)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as exc:
-        raise Unsupported(f"litert cannot open {artifact.path}: {_sentence(exc)}") from exc
+        raise Unsupported(f"litert cannot open {artifact.path}: {one_line(exc)}") from exc
     target = interpreter.get_output_details()[0]["index"]
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -42,9 +42,4 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         interpreter.invoke()
         return interpreter.get_tensor(target)  # type: ignore[no-any-return]
 
-    int8 = artifact.recipe.startswith("int8")
-    return Loaded(run, "int8" if int8 else "fp32", {"threads": str(threads)})
-
-
-def _sentence(exc: Exception) -> str:
-    return " ".join(str(exc).split())
+    return Loaded(run, computed_in(artifact), {"threads": str(threads)})

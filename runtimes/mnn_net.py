@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -49,5 +49,4 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         target.copyToHostTensor(answer)
         return np.array(answer.getNumpyData()).reshape(answer_shape)
 
-    int8 = artifact.recipe.startswith("int8")
-    return Loaded(run, "int8" if int8 else "fp32", {"threads": str(threads)})
+    return Loaded(run, computed_in(artifact), {"threads": str(threads)})

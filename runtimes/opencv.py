@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -39,7 +39,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
     except cv2.error as exc:
         raise Unsupported(f"opencv cannot run {artifact.path}: {_sentence(exc)}") from exc
     notes = {"threads": str(cv2.getNumThreads()), "isa": instruction_sets()}
-    return Loaded(run, "int8" if artifact.recipe.startswith("int8") else "fp32", notes)
+    return Loaded(run, computed_in(artifact), notes)
 
 
 def _sentence(exc: cv2.error) -> str:

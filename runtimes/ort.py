@@ -7,7 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -33,7 +33,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         return session.run(outputs, {name: images})[0]  # type: ignore[no-any-return]
 
     notes = {"providers": ",".join(session.get_providers())}
-    return Loaded(run, "int8" if artifact.recipe.startswith("int8") else "fp32", notes)
+    return Loaded(run, computed_in(artifact), notes)
 
 
 def _options(artifact: Artifact, threads: int) -> onnxruntime.SessionOptions:

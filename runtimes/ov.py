@@ -7,7 +7,7 @@ import openvino
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -58,8 +58,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
         "isa": instruction_sets(),
     }
-    int8 = artifact.recipe.startswith("int8")
-    return Loaded(run, "int8" if int8 else names.get(ran, ran), notes)
+    return Loaded(run, computed_in(artifact, names.get(ran, ran)), notes)
 
 
 def _capabilities(core: openvino.Core) -> list[str]:

@@ -10,7 +10,7 @@ import torch.export.pt2_archive  # what torch.export.load would import: not load
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -40,4 +40,4 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
             return program(torch.from_numpy(images)).numpy()  # type: ignore[no-any-return]
 
     notes = {"threads": str(torch.get_num_threads()), "isa": instruction_sets()}
-    return Loaded(run, "int8" if artifact.recipe.startswith("int8") else "fp32", notes)
+    return Loaded(run, computed_in(artifact), notes)

@@ -10,7 +10,7 @@ import torch._inductor
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -38,5 +38,4 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
             return model(torch.from_numpy(images)).float().numpy()  # type: ignore[no-any-return]
 
     notes = {"threads": str(torch.get_num_threads()), "isa": instruction_sets()}
-    int8 = artifact.recipe.startswith("int8")
-    return Loaded(run, "int8" if int8 else precision, notes)
+    return Loaded(run, computed_in(artifact, precision), notes)

@@ -7,7 +7,7 @@ import tract
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported
+from runtimes import Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -38,8 +38,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return state.run([images])[0].to_numpy()  # type: ignore[no-any-return]
 
-    int8 = artifact.recipe.startswith("int8")
-    return Loaded(run, "int8" if int8 else "fp32", {"threads": "1"})
+    return Loaded(run, computed_in(artifact), {"threads": "1"})
 
 
 def _sentence(exc: Exception) -> str:
