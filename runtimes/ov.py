@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
 from runtimes import Loaded, Unsupported, computed_in
+
+# Importing openvino starts its reporter (an id in the home folder, a message to its makers)
+# unless that package, which it treats as optional, can't be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
