@@ -85,11 +85,13 @@ def _first_line(exc: BaseException) -> str:
 
 
 class Session:
-    """One loaded model and its inputs. Filled by ``load``."""
+    """One loaded model, its inputs, and what it answered to them. Filled by ``load``."""
 
     def __init__(self) -> None:
         self.loaded: runtimes.Loaded | None = None
+        self.inputs = ""
         self.batches: list[NDArray[np.float32]] = []
+        self.answers: list[NDArray[np.float32]] = []
 
     def load(self, message: Message) -> dict[str, Any]:
         """Import the runtime, note the memory, then load the file: two times, kept apart."""
@@ -106,7 +108,8 @@ class Session:
             batch_size=message["batch_size"],
         )
         loaded = time.perf_counter_ns()
-        self.batches = batches(np.load(message["inputs"]), message["batch_size"])
+        self.inputs = message["inputs"]
+        self.batches = batches(np.load(self.inputs), message["batch_size"])
         return {
             "status": "ok",
             "import_s": (imported - started) / 1e9,
@@ -118,9 +121,16 @@ class Session:
         }
 
     def warm(self, message: Message) -> dict[str, Any]:
-        """First inference, then warm-up."""
+        """First inference, then warm-up. Its answers serve parity: a slow model gives them once."""
         del message
-        done = measure.warm_up(self._run, self.batches, time.perf_counter_ns)
+        run, answers, count = self._run, self.answers, len(self.batches)
+
+        def keep(batch: NDArray[np.float32]) -> None:
+            output = run(batch)
+            if len(answers) < count:
+                answers.append(np.array(output))
+
+        done = measure.warm_up(keep, self.batches, time.perf_counter_ns)
         return {
             "status": "ok",
             "first_s": done.first_ns / 1e9,
@@ -161,8 +171,9 @@ class Session:
     def infer(self, message: Message) -> dict[str, Any]:
         """Logits for the images in the file ``inputs``, as base64 of a .npy."""
         images = np.load(message["inputs"])
-        size = len(self.batches[0])
-        parts = [np.array(self._run(batch)) for batch in batches(images, size)]
+        known = self.answers if message["inputs"] == self.inputs else []
+        left = batches(images, len(self.batches[0]))[len(known) :]
+        parts = [*known, *(np.array(self._run(batch)) for batch in left)]
         outputs = np.concatenate(parts)[: len(images)]
         buffer = io.BytesIO()
         np.save(buffer, outputs)

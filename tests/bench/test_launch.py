@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench import launch, worker
 from bench.block import Effort, run_block
 from bench.case import Case
 from export.artifact import Artifact
+from runtimes import Loaded
 
 
 @pytest.fixture
@@ -71,6 +76,29 @@ def test_a_block_of_the_null_runtime_has_every_number(artifact: Artifact, tmp_pa
 def test_parity_is_taken_in_the_first_round_only(artifact: Artifact, tmp_path: Path) -> None:
     """Later blocks don't spend time on what the first has shown."""
     assert run_block(case("null"), 1, artifact, effort(tmp_path)).parity is None
+
+
+def test_parity_is_of_all_images_wherever_they_were_answered(tmp_path: Path) -> None:
+    """The warm-up's answers are kept, the rest is asked for: each image once, in order."""
+    images = np.arange(5 * 3 * 2 * 2, dtype=np.float32).reshape(5, 3, 2, 2)
+    np.save(tmp_path / "inputs.npy", images)
+    seen: list[int] = []
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(len(batch))
+        time.sleep(0.05)
+        return np.asarray(batch.sum(axis=(1, 2, 3))[:, None])
+
+    session = worker.Session()
+    session.loaded, session.inputs = Loaded(run, "fp32", {}), str(tmp_path / "inputs.npy")
+    session.batches = worker.batches(images, 1)
+    session.warm({})
+    session.answers = session.answers[:3]  # as if the warm-up had been shorter
+    warm = len(seen)
+    answer = session.infer({"inputs": session.inputs})
+    outputs = np.load(io.BytesIO(base64.b64decode(answer["outputs"])))
+    np.testing.assert_array_equal(outputs[:, 0], images.sum(axis=(1, 2, 3)))
+    assert len(seen) == warm + 2
 
 
 def test_a_foreign_file_is_unsupported_and_the_parent_unharmed(
