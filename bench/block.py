@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +16,21 @@ from bench.case import Case
 from bench.record import FileFacts, Measurement, Memory, Parity, Surroundings
 from export.artifact import ARTIFACT, Artifact
 
+_LEAST_BATCHES = 4
+
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a block measures, and within what."""
+    """How long a block measures, and within what. ``samples`` counts images."""
 
     seconds: float
     samples: int
     memory_bytes: int = 0
     logs: Path = Path("logs")
+
+    def inferences(self, batch_size: int) -> int:
+        """The least number of inferences: fewer of a batch, but still enough for a median."""
+        return min(self.samples, max(_LEAST_BATCHES, math.ceil(self.samples / batch_size)))
 
 
 def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurement:
@@ -65,9 +72,10 @@ def _talk(
     warm = child.ask({"do": "warm"}, limit_s)
     if warm["status"] != "ok":
         return replace(draft, status=warm["status"], reason=warm["reason"])
-    measure = {"do": "measure", "seconds": effort.seconds, "least": effort.samples}
+    least = effort.inferences(draft.case.batch_size)
+    measure = {"do": "measure", "seconds": effort.seconds, "least": least}
     # Slow models may need long for the least number of inferences.
-    timed = child.ask(measure, limit_s + effort.seconds + 3 * effort.samples * warm["first_s"])
+    timed = child.ask(measure, limit_s + effort.seconds + 3 * least * warm["first_s"])
     if timed["status"] != "ok":
         return replace(draft, status=timed["status"], reason=timed["reason"])
     done = _filled(draft, loaded, warm, timed)

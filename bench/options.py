@@ -48,7 +48,7 @@ class Selector:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named plan. ``samples`` is the least number of inferences in a block.
+    """A named plan. ``samples`` is the least number of images in a timed loop.
 
     ``precisions`` are what fp32 files are computed in, where a runtime can.
     """
@@ -127,7 +127,8 @@ class Options:
     Empty ``variants``, ``recipes`` and ``runtimes`` mean the suite's own.
     ``precisions`` are what fp32 files are computed in, where a runtime can.
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
-    inferences in it, ``memory_limit`` bytes of data a child may allocate
+    images in it (a batch counts as its images, and four batches are the least),
+    ``memory_limit`` bytes of data a child may allocate
     (0: what the machine has free).
     """
 
@@ -305,7 +306,7 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--graph-level", choices=["basic", "extended", "layout", "all"], help="for fp32-opt")
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
     add("--seconds", type=float, metavar="S", help="time of one timed loop")
-    add("--samples", type=int, metavar="N", help="least inferences in one timed loop")
+    add("--samples", type=int, metavar="N", help="least images in one timed loop")
     add("--seed", type=int, help="of the order in which cases are measured")
     add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
 

@@ -73,6 +73,15 @@ def test_a_block_of_the_null_runtime_has_every_number(artifact: Artifact, tmp_pa
     assert block.parity is not None and not block.parity.passed
 
 
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "least"),
+    [(12, 1, 12), (12, 2, 6), (12, 8, 4), (123, 8, 16), (1, 8, 1)],
+)
+def test_large_batches_need_fewer_inferences(samples: int, batch_size: int, least: int) -> None:
+    """A batch counts as its images; four batches are the least, unless fewer were asked for."""
+    assert Effort(seconds=1, samples=samples).inferences(batch_size) == least
+
+
 def test_parity_is_taken_in_the_first_round_only(artifact: Artifact, tmp_path: Path) -> None:
     """Later blocks don't spend time on what the first has shown."""
     assert run_block(case("null"), 1, artifact, effort(tmp_path)).parity is None
