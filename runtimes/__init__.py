@@ -88,6 +88,13 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
             "PyTorch, compiled ahead of time to C++ (AOTInductor)",
             precisions=("fp32", "bf16"),
         ),
+        "torch-script": Entry(
+            "runtimes.torch_script",
+            ("pt2",),
+            "torch",
+            "torch-script",
+            "PyTorch's deprecated TorchScript",
+        ),
         "ort": Entry(
             "runtimes.ort", ("onnx",), "onnxruntime", "ort", "ONNX Runtime, CPU execution provider"
         ),
