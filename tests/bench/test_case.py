@@ -56,12 +56,12 @@ def everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("everything_installed")
-def test_runtimes_suite_has_ten_runtimes_and_their_precisions() -> None:
+def test_runtimes_suite_has_all_runtimes_and_their_precisions() -> None:
     """Every runtime in fp32, bf16 where it can be asked for, INT8 where it can be made."""
     keys = planned("--suite", "runtimes", "-m", "vgg19")
     real = [name for name in REGISTRY if name != "null"]
     assert {f"vgg19/fp32/{name}" for name in real} <= set(keys)
-    assert len(real) == 10
+    assert len(real) >= 10
     assert "vgg19/fp32/openvino+bf16" in keys
     assert "vgg19/fp32/ort+bf16" not in keys
     assert "vgg19/int8-static/openvino" in keys
