@@ -23,6 +23,9 @@ _EXTRAS = {
     "pnnx": "ncnn",
     "MNN": "mnn",
     "litert-torch": "litert",
+    "litert-converter": "litert",
+    "ai-edge-litert": "litert",
+    "ai-edge-quantizer": "litert",
     "executorch": "executorch",
 }
 """Library -> the extra that brings it, where that is not ``build``."""
@@ -79,15 +82,16 @@ def plan(options: Options) -> tuple[Case, ...]:
         Case(variant, recipe, runtime, threads, batch_size, weights, precision)
         for selector in _selectors(options)
         for variant, recipe, runtime in _pairs(selector, options)
-        for precision in _precisions(recipe, runtime, options)
+        for precision in _precisions(recipe, runtime, selector.precisions or options.precisions)
         for threads in selector.threads or options.threads
         for batch_size in selector.batch_sizes or options.batch_sizes
     )
     if not cases:
         fixed = [f"{name} fixes the recipe {ALIASES[name].recipe}" for name in ALIASES]
         raise UsageError(
-            "nothing to measure: no recipe of --recipes runs on a runtime of --runtimes for "
-            f"these --variants (of suite {options.suite}); note that {'; '.join(fixed)}"
+            "nothing to measure: no recipe of --recipes runs on a runtime of --runtimes in one of "
+            f"--precisions ({', '.join(options.precisions)}) for these --variants "
+            f"(of suite {options.suite}); note that {'; '.join(fixed)}"
         )
     return tuple(sorted(_one_null_per_family(cases), key=_table_order))
 
@@ -206,10 +210,10 @@ def _makes_sense(recipe: str, runtime: str) -> bool:
     return possible or runtime in RECIPES[recipe].impossible
 
 
-def _precisions(recipe: str, runtime: str, options: Options) -> tuple[str, ...]:
+def _precisions(recipe: str, runtime: str, asked: Sequence[str]) -> tuple[str, ...]:
     """What a row can be computed in, of what was asked for; other than fp32 only an fp32 file."""
     open_to = REGISTRY[runtime].precisions if RECIPES[recipe].precision == "fp32" else ("fp32",)
-    return tuple(name for name in options.precisions if name in open_to)
+    return tuple(name for name in asked if name in open_to)
 
 
 def _one_null_per_family(cases: Iterable[Case]) -> Iterator[Case]:

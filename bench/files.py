@@ -42,6 +42,7 @@ class Event:
     text: str = ""
     artifact: Artifact | None = None
     found: bool = False
+    refused: bool = False
     misfits: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,6 +52,8 @@ class Files:
 
     artifacts: dict[FileKey, Artifact] = field(default_factory=dict)
     reasons: dict[FileKey, str] = field(default_factory=dict)
+    refused: set[FileKey] = field(default_factory=set)
+    """Of those without a file, which a runtime's own converter has refused to make."""
     built: int = 0
 
 
@@ -101,6 +104,8 @@ def _take(event: Event, files: Files) -> None:
         files.built += not event.found
     elif event.kind == "failed":
         files.reasons[key] = event.text
+        if event.refused:
+            files.refused.add(key)
 
 
 def fitting(cases: Sequence[Case], options: Options) -> tuple[tuple[Case, ...], Mapping[str, str]]:

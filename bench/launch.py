@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
@@ -41,6 +42,10 @@ class Child:
 
     def __init__(self, setting: Setting, log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
+        # What a library unpacks and a child that is ended at once can't clear away.
+        self._scratch = tempfile.TemporaryDirectory(
+            prefix="deploybench-", ignore_cleanup_errors=True
+        )
         ours, theirs = Pipe(duplex=True)
         self.log = log
         self._connection: Connection = ours
@@ -51,7 +56,9 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(setting.threads)),
+                env=os.environ
+                | dict.fromkeys(THREAD_VARIABLES, str(setting.threads))
+                | {"TMPDIR": self._scratch.name},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
@@ -107,6 +114,7 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._connection.close()
+        self._scratch.cleanup()
 
     def _ask_to_close(self) -> None:
         try:

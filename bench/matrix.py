@@ -9,12 +9,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.rows import Row, Table, doubts, main_setting, runtime_name, speedup, table_order
+from bench.stats import Estimate
 from bench.text import NOTHING, number
+from export.variants import VARIANTS
 
 LEAST_RUNTIMES = 3
 """A matrix of fewer says nothing that the table does not."""
-WINOGRAD = 1.3
-"""How much faster than the reference runtime's fp32 asks for an explanation."""
+SURPRISE = 1.3
+"""How much faster than its rival in fp32 asks for an explanation."""
+_WINOGRAD_RUNTIMES = ("ncnn", "mnn")
+_WINOGRAD_FAMILIES = ("vgg19",)
+_WRONG = " WRONG"
+_BF16_ARITHMETIC = ("openvino", "torch-inductor")
+"""They multiply in bf16; ncnn only stores in it."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,12 @@ def sweeps(table: Table) -> tuple[Grid, ...]:
         by_threads = [row for row in own if row.case.batch_size == batch_size]
         by_batch = [row for row in own if row.case.threads == threads]
         found += [
-            _sweep(f"{variant}: p50 ms by threads", by_threads, lambda row: row.case.threads),
+            _sweep(
+                f"{variant}: p50 ms by threads", table, by_threads, lambda row: row.case.threads
+            ),
             _sweep(
                 f"{variant}: p50 ms an image by batch size",
+                table,
                 by_batch,
                 lambda row: row.case.batch_size,
             ),
@@ -89,38 +99,55 @@ def sweeps(table: Table) -> tuple[Grid, ...]:
 def surprises(table: Table) -> tuple[str, ...]:
     """Why some rows are faster than their operations can be counted to be, where they are."""
     found = []
+    usual = main_setting(row.case for row in table.rows)
+    rows = [
+        row
+        for row in table.rows
+        if row.candidate and (row.case.threads, row.case.batch_size) == usual
+    ]
     plain = {
         (row.case.variant, row.case.runtime): row
-        for row in table.rows
-        if row.candidate and row.case.recipe == "fp32" and row.case.precision == "fp32"
-        if (row.case.threads, row.case.batch_size) == main_setting(r.case for r in table.rows)
+        for row in rows
+        if row.case.recipe == "fp32" and row.case.precision == "fp32"
     }
     tricks = [
         f"{runtime} on {variant}, {number(ratio)}x"
         for (variant, runtime), row in plain.items()
-        if runtime in ("ncnn", "mnn") and (rival := plain.get((variant, "ort"))) is not None
-        if (ratio := speedup(rival, row)) is not None and ratio.value > WINOGRAD
+        if runtime in _WINOGRAD_RUNTIMES and _family(variant) in _WINOGRAD_FAMILIES
+        if (rival := plain.get((variant, "ort"))) is not None
+        if (ratio := speedup(rival, row)) is not None and _surprising(ratio)
     ]
     if tricks:
         found.append(
             f"Faster than ort with the same fp32 weights ({'; '.join(tricks)}): ncnn and MNN "
-            "compute 3x3 convolutions of stride 1 by Winograd's algorithm (Lavin and Gray, 2015, "
-            "arXiv:1509.09308), with less than half of the multiplications that are counted."
+            "compute 3x3 convolutions of stride 1, which is all that a VGG's features consist of, "
+            "by Winograd's algorithm (Lavin and Gray, 2015, arXiv:1509.09308), with less than half "
+            "of the multiplications that are counted."
         )
     halves = [
         f"{row.case.runtime} on {row.case.variant}, {number(ratio)}x"
-        for row in table.rows
-        if row.candidate and row.case.precision == "bf16"
+        for row in rows
+        if row.case.precision == "bf16" and row.case.runtime in _BF16_ARITHMETIC
         if (own := plain.get((row.case.variant, row.case.runtime))) is not None
-        if (ratio := speedup(own, row)) is not None and ratio.value > WINOGRAD
+        if (ratio := speedup(own, row)) is not None and _surprising(ratio)
     ]
     if halves:
         found.append(
-            f"bf16 against fp32 in the same runtime ({'; '.join(halves)}): AVX512-BF16 multiplies "
-            "twice as many numbers of half the size with one instruction, and half the bytes are "
-            "read; 8 bits of each number's mantissa remain."
+            f"bf16 against fp32 in the same runtime ({'; '.join(halves)}): where a CPU has AVX512-"
+            "BF16 or AMX, one instruction multiplies at least twice as many numbers of half the "
+            "size, and half the bytes are read; 8 significant bits of each number remain."
         )
     return tuple(found)
+
+
+def _family(variant: str) -> str:
+    """The family of a variant that we know; a model of the user's is one of its own."""
+    return VARIANTS[variant].family if variant in VARIANTS else variant
+
+
+def _surprising(ratio: Estimate) -> bool:
+    """Faster than anybody would expect, and not by chance."""
+    return ratio.value > SURPRISE and ratio.low is not None and ratio.low > 1
 
 
 def _lines(rows: Iterable[Row], cell: Callable[[Row], str]) -> tuple[tuple[str, ...], ...]:
@@ -161,13 +188,22 @@ def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) ->
     """p50 with its speed-up; without a number, what became of the row and where that stands."""
     p50 = row.latency_s(0.5)
     if p50 is None:
-        notes = ", ".join(str(table.notes[text]) for text in doubts(row, table))
-        return f"{row.blocks[-1].status} (note {notes})" if notes else row.blocks[-1].status
+        return _without_number(row, table)
     text = number(p50, 1e3)
     text = f"**{text}**" if row is fastest else text
     ratio = speedup(reference, row) if reference and row is not reference else None
-    wrong = "" if row.candidate else " WRONG"
-    return f"{text} ({number(ratio)}x){wrong}" if ratio else f"{text}{wrong}"
+    wrong = "" if row.candidate else _WRONG
+    if ratio is None:
+        return f"{text}{wrong}"
+    proven = ratio.half_width is None or ratio.excludes(1)
+    return f"{text} ({f'{number(ratio)}x' if proven else '≈1'}){wrong}"
+
+
+def _without_number(row: Row, table: Table) -> str:
+    """What became of a row, and where the reason stands."""
+    notes = ", ".join(str(table.notes[text]) for text in doubts(row, table))
+    status = row.blocks[-1].status
+    return f"{status} (note {notes})" if notes else status
 
 
 def _cost(row: Row) -> str:
@@ -178,7 +214,9 @@ def _cost(row: Row) -> str:
     return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}"
 
 
-def _sweep(title: str, rows: Sequence[Row], setting: Callable[[Row], int]) -> Grid | None:
+def _sweep(
+    title: str, table: Table, rows: Sequence[Row], setting: Callable[[Row], int]
+) -> Grid | None:
     """A line a runtime, a column a setting; nothing where there is only one setting."""
     settings = sorted({setting(row) for row in rows})
     if len(settings) < 2:
@@ -186,7 +224,8 @@ def _sweep(title: str, rows: Sequence[Row], setting: Callable[[Row], int]) -> Gr
     lines: dict[str, dict[int, str]] = {}
     for row in sorted(rows, key=lambda row: row.order):
         p50 = row.latency_s(0.5)
-        text = number(p50, 1e3 / row.case.batch_size) if p50 else row.blocks[-1].status
+        text = number(p50, 1e3 / row.case.batch_size) if p50 else _without_number(row, table)
+        text += "" if row.candidate or not row.timed else _WRONG
         lines.setdefault(runtime_name(row.case), {})[setting(row)] = text
     several = {name: found for name, found in lines.items() if len(found) > 1}
     return Grid(

@@ -353,5 +353,12 @@ def _wrong(row: Row, table: Table) -> str:
     return (
         "`parity`: the outputs are not those of the fp32 torch module (largest error "
         f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
-        f"{top1(parity)}): never best, never recommended"
+        f"{top1(parity)}): never best, never recommended{_tried(row.case)}"
     )
+
+
+def _tried(case: Case) -> str:
+    """What else was tried to make a file that answers rightly."""
+    recipe = RECIPES.get(case.recipe)
+    text = recipe.tried.get(case.runtime) if recipe else None
+    return f" ({text})" if text else ""

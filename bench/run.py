@@ -23,6 +23,7 @@ from bench.record import (
     Recorder,
     RecordError,
     RunHeader,
+    Status,
     check_runs,
     current_blocks,
     find_runs,
@@ -43,6 +44,7 @@ _TOOLS = (
     "torch-pruning",
     "pnnx",
     "litert-torch",
+    "litert-converter",
     "ai-edge-quantizer",
 )
 
@@ -116,7 +118,8 @@ def _blocks(
         if reason is not None:
             yield Measurement(case, number, "unsupported", reason)
         elif artifact is None:
-            yield Measurement(case, number, "failed", built.reasons[file_key(case)])
+            status: Status = "unsupported" if file_key(case) in built.refused else "failed"
+            yield Measurement(case, number, status, built.reasons[file_key(case)])
         else:
             yield run_block(case, number, artifact, effort)
 

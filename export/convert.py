@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ from export.images import Preprocess
 
 _MOST_IMAGES = 64
 """In one batch of an ExecuTorch program, whose memory is planned for the largest one."""
+
+_SAID = 300
+"""Characters of a converter's last line that a table has room for."""
 
 Images = NDArray[np.float32]
 Size = tuple[int, int]
@@ -65,7 +70,9 @@ def _run_pnnx(module: nn.Module, file: Path, size: Size, *, fp16: bool) -> None:
         }
         words = [f"{key}={folder / value}" for key, value in made.items()]
         shape = f"inputshape=[1,3,{size[0]},{size[1]}]"
-        _call([pnnx.EXEC_PATH, str(folder / "model.pt"), shape, f"fp16={int(fp16)}", *words])
+        _call(
+            "pnnx", [pnnx.EXEC_PATH, str(folder / "model.pt"), shape, f"fp16={int(fp16)}", *words]
+        )
         shutil.copy(folder / made["ncnnparam"], file)
         shutil.copy(folder / made["ncnnbin"], file.with_suffix(".bin"))
 
@@ -91,7 +98,7 @@ def _mnnconvert(source: Path, target: Path, *more: str) -> None:
     """
     words = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target)]
     words += ["--bizCode", "none"]
-    _call([sys.executable, "-c", _MNN_CONVERT, *words, *more])
+    _call("MNN's converter", [sys.executable, "-c", _MNN_CONVERT, *words, *more])
     _expect(target, "MNN's converter")
 
 
@@ -129,7 +136,7 @@ def quantize_mnn(source: Path, target: Path, images: Images, preprocess: Preproc
         }
         (folder / "settings.json").write_text(json.dumps(settings))
         words = ["mnnquant", str(source), str(target), str(folder / "settings.json")]
-        _call([sys.executable, "-c", _MNN_QUANTIZE, *words])
+        _call("MNN's quantiser", [sys.executable, "-c", _MNN_QUANTIZE, *words])
     _expect(target, "MNN's quantiser")
 
 
@@ -199,6 +206,20 @@ def _lower(module: nn.Module, file: Path, size: Size) -> None:
         edge.to_executorch().write_to_file(sink)
 
 
+# --- PyTorch, traced
+
+
+def to_torchscript(module: nn.Module, file: Path, size: Size) -> None:
+    """Trace and freeze; whoever loads it optimises it for the CPU at hand."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        # TorchScript is deprecated, and still what many a service has in production.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module, torch.zeros(1, 3, *size), check_trace=False
+        )
+        torch.jit.freeze(traced.eval()).save(str(file))
+
+
 # --- PyTorch, compiled
 
 
@@ -256,12 +277,26 @@ def _quantized(module: nn.Module, size: Size, images: Images, quantizer: Any) ->
     return converted
 
 
-def _call(command: Sequence[str]) -> None:
-    """Run a converter; what it prints goes where ours goes, into the build's log."""
-    subprocess.run(command, check=True)
+class ConversionError(RuntimeError):
+    """A converter's refusal, in its own words."""
+
+
+def _call(maker: str, command: Sequence[str]) -> None:
+    """Run a converter; what it prints goes where ours goes, into the build's log.
+
+    Raises :class:`ConversionError` with how it ended and the last thing that it said.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    text = done.stdout.decode(errors="replace")
+    sys.stdout.write(text)
+    if done.returncode:
+        code = done.returncode
+        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        last = [line.strip() for line in text.splitlines() if line.strip()] or ["nothing"]
+        raise ConversionError(f"{maker} ended with {how}; the last it said: {last[-1][:_SAID]}")
 
 
 def _expect(file: Path, maker: str) -> None:
     """Some converters end well without having written anything."""
     if not file.exists() or file.stat().st_size == 0:
-        raise RuntimeError(f"{maker} wrote no file; its log says why")
+        raise ConversionError(f"{maker} wrote no file")

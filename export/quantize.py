@@ -191,7 +191,14 @@ def _collect(calibrator: CalibraterBase, batches: Iterable[NDArray[np.float32]])
 
 
 def _finish(source: Path, target: Path, op_type: str, least: int) -> None:
-    """Carry the metadata over; make sure that the file is sound and really quantised."""
+    """Carry the metadata over; make sure that the file is sound and really quantised.
+
+    The shapes of inner values that ``prepare`` inferred have served the quantiser. They
+    name the batch by a symbol, which stops a runtime that sets it to a number (tract).
+    """
+    model = onnx.load(target, load_external_data=False)
+    del model.graph.value_info[:]
+    onnx.save(model, target)
     carry_metadata(source, target)
     for file in data_files(target):
         shutil.copymode(target, file)  # onnx makes it private to its owner

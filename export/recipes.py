@@ -85,6 +85,13 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             libraries=_ONNX,
             options=("calibration_method", "calibration_images", "data"),
         ),
+        "to-torchscript": Step(
+            "export.convert:to_torchscript",
+            source="module",
+            makes="torchscript",
+            libraries=("torch",),
+            code=(),
+        ),
         "to-aoti": Step(
             "export.convert:to_aoti",
             source="module",
@@ -148,14 +155,14 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             "export.convert:to_tflite",
             source="module",
             makes="tflite",
-            libraries=("torch", "litert-torch"),
+            libraries=("torch", "litert-torch", "litert-converter"),
             code=(),
         ),
         "quantize-tflite": Step(
             "export.convert:quantize_tflite",
             source="file",
             makes="tflite",
-            libraries=("ai-edge-quantizer",),
+            libraries=("ai-edge-quantizer", "ai-edge-litert"),
             code=(),
             options=_CALIBRATED,
         ),
@@ -165,6 +172,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             makes="pte",
             libraries=("torch", "executorch"),
             code=(),
+            fixes={"most_batch": "64"},
         ),
         "quantize-to-pte": Step(
             "export.convert:quantize_to_pte",
@@ -172,6 +180,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             makes="pte",
             libraries=("torch", "executorch", "torchao"),
             code=(),
+            fixes={"most_batch": "64"},
             options=_CALIBRATED,
         ),
     }
@@ -183,7 +192,8 @@ class Recipe:
     """How a variant becomes a file: ``chains`` maps a format to its steps.
 
     ``runtimes`` limits a recipe whose file only some runtimes can open;
-    ``impossible`` names runtimes that would need a file nobody can make, and why.
+    ``impossible`` names runtimes that would need a file nobody can make, and why;
+    ``tried`` what else was tried where a runtime's file turns out wrong.
     ``precision`` is what the weights of the heavy layers are stored in.
     """
 
@@ -193,6 +203,7 @@ class Recipe:
     chains: Mapping[str, tuple[str, ...]]
     runtimes: tuple[str, ...] | None = field(default=None)
     impossible: Mapping[str, str] = field(default_factory=dict)
+    tried: Mapping[str, str] = field(default_factory=dict)
 
 
 _ROWS = (
@@ -203,6 +214,7 @@ _ROWS = (
         chains={
             "onnx": ("to-onnx",),
             "pt2": ("to-pt2",),
+            "torchscript": ("to-torchscript",),
             "aoti": ("to-aoti",),
             "aoti-bf16": ("to-aoti-bf16",),
             "ncnn": ("to-ncnn",),
@@ -253,6 +265,10 @@ _ROWS = (
         },
         impossible={
             "ncnn": "ncnn's own quantiser (ncnn2table, ncnn2int8) is in no PyPI or Debian package",
+        },
+        tried={
+            "mnn": "of the methods of MNN 3.6.1's quantiser KL ended with a segmentation fault and "
+            "ADMM with a broken heap; EMA wrote this file",
         },
     ),
 )

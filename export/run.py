@@ -47,6 +47,7 @@ from export.variants import ALIASES, VARIANTS
 
 CHILD_LIMIT_S = 3600.0
 """Of one building process, which makes all files of a group."""
+_CONVERTERS = "export.convert:"
 _STALE_S = 24 * 3600.0
 _SMALL_PIXELS = 64
 _PIXELS_PER_FILE = 15_000
@@ -73,7 +74,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened: ``weights``, ``building``, ``note``, ``built`` or ``failed``."""
+    """One thing that happened: ``weights``, ``building``, ``note``, ``built`` or ``failed``.
+
+    ``refused``: a converter has said that it can't do this, which is no fault of ours.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
@@ -82,6 +86,7 @@ class Event:
     text: str = ""
     artifact: Artifact | None = None
     found: bool = False
+    refused: bool = False
     weights: WeightsFacts | None = None
     misfits: dict[str, str] = field(default_factory=dict)
 
@@ -163,6 +168,7 @@ class _Run:
         self.store = store
         self.context = context
         self.failures: dict[str, str] = {}
+        self.crashed: set[str] = set()
         self.made: set[str] = set()
         self.stopping = False
         self._emit = emit
@@ -197,7 +203,8 @@ class _Run:
             artifact = None if reason else self.store.find(plan[wanted][-1].key)
             if artifact is None:
                 failed += 1
-                self.emit(Event("failed", wanted, reason or "it vanished from the store"))
+                reason = reason or "it vanished from the store"
+                self.emit(Event("failed", wanted, reason, refused=self._refused(plan[wanted])))
                 continue
             # The file may have been made beside other images; what is compared is of these.
             reference = str(self.store.folder(plan[wanted][-1].reference))
@@ -232,6 +239,13 @@ class _Run:
                 return f"{node.step}: {self.failures[node.key]}"
         return "interrupted" if self.stopping else ""
 
+    def _refused(self, nodes: Sequence[Node]) -> bool:
+        """Whether it was a converter that gave the reason, and lived to give it."""
+        broken = next((node for node in nodes if node.key in self.failures), None)
+        if broken is None or broken.key in self.crashed or broken.step not in STEPS:
+            return False
+        return STEPS[broken.step].function.startswith(_CONVERTERS)
+
     def _start(self, left: list[tuple[Node, Wanted]]) -> None:
         """Build in a child, and in another one what is behind a node that failed or crashed it."""
         while left and not self.stopping:
@@ -241,6 +255,7 @@ class _Run:
             if silent and not any(node.key in self.failures for node, _ in batch):
                 # It died without a word: on the first node that it did not answer for.
                 self.failures[silent[0].key] = f"its process ended with {end}; see {log}"
+                self.crashed.add(silent[0].key)
             left = [p for p in left if p[0].key not in self.made and not self._is_hopeless(p[0])]
 
     def _is_hopeless(self, node: Node) -> bool:

@@ -48,6 +48,7 @@ _LEAST_SPREAD = 0.1
 _FILES = {
     "onnx": "model.onnx",
     "pt2": "model.pt2",
+    "torchscript": "model.ts",
     "aoti": "model.pt2",
     "aoti-bf16": "model.pt2",
     "ncnn": "model.param",

@@ -90,7 +90,7 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
         ),
         "torch-script": Entry(
             "runtimes.torch_script",
-            ("pt2",),
+            ("torchscript",),
             "torch",
             "torch-script",
             "PyTorch's deprecated TorchScript",

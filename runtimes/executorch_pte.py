@@ -26,7 +26,9 @@ def instruction_sets() -> str:
 
 def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
     """Read a program and its method ``forward``."""
-    del batch_size
+    most = int(artifact.fixes.get("most_batch", batch_size))
+    if batch_size > most:
+        raise Unsupported(f"{artifact.path} has memory planned for {most} images at once")
     if precision != "fp32":
         raise Unsupported(f"executorch computes in the file's own precision, not in {precision}")
     portable_lib._unsafe_reset_threadpool(threads)

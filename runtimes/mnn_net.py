@@ -25,8 +25,11 @@ def instruction_sets() -> str:
 def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
     """Read a net, give it one shape, and let MNN choose its kernels."""
     if precision != "fp32":
-        # Seen with 3.6.1: precision "low" answers bit by bit as "high" does on x86.
-        raise Unsupported(f"the MNN package has no kernels for {precision} on this CPU")
+        # Seen with 3.6.1 on a CPU with AVX512-BF16, on vgg19-gap, xception and revisited-v6.
+        raise Unsupported(
+            "under the precisions low and Low_BF16 MNN answers bit by bit as in fp32: "
+            f"there is no {precision} to measure"
+        )
     try:
         interpreter = MNN.Interpreter(str(artifact.path))
         session = interpreter.createSession(
@@ -37,16 +40,19 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         raise Unsupported(f"mnn cannot open {artifact.path}: {exc}") from exc
     shape = (batch_size, 3, *artifact.input_size)
     interpreter.resizeTensor(source, shape)
-    interpreter.resizeSession(session)
+    if not interpreter.resizeSession(session):
+        raise Unsupported(f"mnn cannot run {artifact.path} on {batch_size} images at once")
     target = interpreter.getSessionOutput(session)
     answer_shape = (batch_size, len(artifact.class_names))
     floats, layout = MNN.Halide_Type_Float, MNN.Tensor_DimensionType_Caffe
     answer = MNN.Tensor(answer_shape, floats, np.zeros(answer_shape, np.float32), layout)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        source.copyFrom(MNN.Tensor(shape, floats, images, layout))
-        interpreter.runSession(session)
-        target.copyToHostTensor(answer)
+        # After a failure the previous answer would still stand there.
+        ran = source.copyFrom(MNN.Tensor(shape, floats, images, layout))
+        code = interpreter.runSession(session)
+        if not ran or code or not target.copyToHostTensor(answer):
+            raise RuntimeError(f"mnn failed to run the session (code {code})")
         return np.array(answer.getNumpyData()).reshape(answer_shape)
 
     return Loaded(run, computed_in(artifact), {"threads": str(threads)})

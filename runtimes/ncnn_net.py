@@ -37,13 +37,17 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
     net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = precision == "bf16"
     weights = artifact.path.with_suffix(".bin")
-    if net.load_param(str(artifact.path)) or net.load_model(str(weights)):
-        raise Unsupported(f"{artifact.path} and its .bin are not a whole net: build them again")
+    if net.load_param(str(artifact.path)):
+        raise Unsupported(f"ncnn cannot read {artifact.path}: it is damaged or has unknown layers")
+    if net.load_model(str(weights)):
+        raise Unsupported(f"{weights} is not whole: build it again")
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(images[0]))  # borrows numpy's memory
-        _, output = extractor.extract("out0")
+        given = extractor.input("in0", ncnn.Mat(images[0]))  # borrows numpy's memory
+        code, output = extractor.extract("out0")
+        if given or code:
+            raise RuntimeError(f"ncnn failed to run the net (code {given or code})")
         return np.array(output)[np.newaxis]
 
     notes = {"threads": str(threads), "isa": instruction_sets()}

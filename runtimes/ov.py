@@ -63,7 +63,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
     names = {hint: name for name, hint in _HINTS.items()}
     notes = {
         "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
-        "isa": instruction_sets(),
+        "isa": " ".join(sorted(_capabilities(core))),
     }
     return Loaded(run, computed_in(artifact, names.get(ran, ran)), notes)
 

@@ -42,5 +42,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
 
 
 def _sentence(exc: Exception) -> str:
-    """tract's messages are a chain of causes, a line each; the last is the reason."""
-    return "; ".join(line.strip() for line in str(exc).splitlines() if line.strip())
+    """tract's messages are a chain of causes, a line each, with a stack below: the ends of it."""
+    chain = str(exc).partition("Stack backtrace")[0].splitlines()
+    causes = [line.strip() for line in chain if line.strip() and line.strip() != "Caused by:"]
+    return ": ".join(dict.fromkeys([causes[0], causes[-1]])) if causes else "no reason given"

@@ -90,7 +90,8 @@ class Xception(nn.Module):
         super().__init__()
         height, width = _map_size(input_size)
         self.flatten = flatten
-        self.relu = nn.ReLU()
+        # One for each use: a quantiser takes all uses of one module for a single operator.
+        self.relu1, self.relu2, self.relu3, self.relu4 = (nn.ReLU() for _ in range(4))
         self.conv1 = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.conv2 = nn.Conv2d(32, 64, 3, bias=False)
@@ -107,16 +108,17 @@ class Xception(nn.Module):
         self.bn4 = nn.BatchNorm2d(_FEATURES)
         inputs = _FEATURES * height * width if flatten else _FEATURES
         self.dense = None if hidden is None else nn.Linear(inputs, hidden)
+        self.relu5 = nn.Identity() if hidden is None else nn.ReLU()
         self.fc = nn.Linear(inputs if hidden is None else hidden, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """The last maps ``(N, 2048, H', W')`` of images ``(N, 3, H, W)``, after their ReLU."""
-        maps = self.relu(self.bn1(self.conv1(images)))
-        maps = self.relu(self.bn2(self.conv2(maps)))
+        maps = self.relu1(self.bn1(self.conv1(images)))
+        maps = self.relu2(self.bn2(self.conv2(maps)))
         for number in range(1, 13):
             maps = self.get_submodule(f"block{number}")(maps)
-        maps = self.relu(self.bn3(self.conv3(maps)))
-        last: Tensor = self.relu(self.bn4(self.conv4(maps)))
+        maps = self.relu3(self.bn3(self.conv3(maps)))
+        last: Tensor = self.relu4(self.bn4(self.conv4(maps)))
         return last
 
     def forward(self, images: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ class Xception(nn.Module):
         maps = self.features(images)
         vectors = torch.flatten(maps, 1) if self.flatten else maps.mean(dim=(2, 3))
         if self.dense is not None:
-            vectors = self.relu(self.dense(vectors))
+            vectors = self.relu5(self.dense(vectors))
         logits: Tensor = self.fc(vectors)
         return logits
 

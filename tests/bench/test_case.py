@@ -74,7 +74,7 @@ def test_runtimes_suite_sweeps_threads_and_batches_of_one_variant_a_family() -> 
     """Others are measured at one setting; the harness's own row has no sweep."""
     cases = plan(parse(["--suite", "runtimes", "-t", "1"]))
     swept = {case.variant for case in cases if case.batch_size > 1}
-    assert swept == {"vgg19-gap", "xception", "revisited-v6"}
+    assert swept == {"vgg19", "xception", "revisited-v6"}
     assert {case.batch_size for case in cases} == {1, 4, 8}
     assert all(case.batch_size == 1 for case in cases if case.runtime == "null")
 

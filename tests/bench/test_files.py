@@ -52,6 +52,16 @@ def test_a_failure_is_a_reason(speak: Speak) -> None:
     assert answer.reasons == {("revisited-v6", "fp32", "onnx"): "to-onnx: it crashed"}
 
 
+def test_a_converters_refusal_is_told_from_a_failure(speak: Speak) -> None:
+    """The row then reads unsupported."""
+    wanted = {"variant": "revisited-v6", "recipe": "fp32", "format": "onnx"}
+    said = {"kind": "failed", "wanted": wanted, "text": "to-onnx: it can't be"}
+    speak([said | {"refused": True}], code=1)
+    assert ask(parse(SMALL)).refused == {("revisited-v6", "fp32", "onnx")}
+    speak([said], code=1)
+    assert not ask(parse(SMALL)).refused
+
+
 def test_a_file_of_which_nothing_is_heard_is_a_reason_too(speak: Speak) -> None:
     """An exporter that ends early leaves no case without an answer."""
     speak([])

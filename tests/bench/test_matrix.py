@@ -110,21 +110,20 @@ def test_a_sweep_has_a_column_a_setting() -> None:
     four = [replace(case, batch_size=4) for case in (EAGER, ORT)]
     refused = Measurement(replace(NCNN, batch_size=4), 0, "unsupported", "one image")
     gap = [replace(case, variant="vgg19-gap") for case in (EAGER, ORT, NCNN, OPENVINO)]
-    threads, batches = matrix.sweeps(
-        table(
-            *(blocks(case, 200) for case in (EAGER, ORT, NCNN, *gap)),
-            *(blocks(case, 300) for case in one),
-            *(blocks(case, 400) for case in four),
-            [refused],
-        )
+    whole = table(
+        *(blocks(case, 200) for case in (EAGER, ORT, NCNN, *gap)),
+        *(blocks(case, 300) for case in one),
+        *(blocks(case, 400) for case in four),
+        [refused],
     )
+    threads, batches = matrix.sweeps(whole)
     assert threads.head == ("runtime", "1", "2")
     assert lines(threads)["ncnn"] == ("300.0", "200.0")
     assert batches.head == ("runtime", "1", "4")
     assert lines(batches) == {
         "torch-eager": ("200.0", "100.0"),
         "ort": ("200.0", "100.0"),
-        "ncnn": ("200.0", "unsupported"),
+        "ncnn": ("200.0", f"unsupported (note {whole.notes['`unsupported`: one image']})"),
     }
 
 
@@ -142,3 +141,25 @@ def test_surprises_are_explained_where_the_data_shows_them() -> None:
     winograd, half = matrix.surprises(fast)
     assert "ncnn on vgg19, 2.000x" in winograd
     assert "openvino on vgg19, 2.000x" in half
+
+
+def test_surprises_compare_like_with_like() -> None:
+    """Another number of threads or another algorithm's network explains nothing."""
+    plain = [blocks(EAGER, 200), blocks(ORT, 160), blocks(NCNN, 150), blocks(OPENVINO, 160)]
+    swept = [blocks(replace(case, threads=1), 10) for case in (NCNN, BF16)]
+    assert matrix.surprises(table(*plain, *swept)) == ()
+    other = [replace(case, variant="xception") for case in (EAGER, ORT, NCNN)]
+    times = zip(other, (200, 160, 80), strict=True)
+    assert matrix.surprises(table(*(blocks(case, ms) for case, ms in times))) == ()
+
+
+def test_a_wrong_row_is_marked_in_a_sweep_too() -> None:
+    """Doubt travels into every table."""
+    one = [replace(case, threads=1) for case in (EAGER, ORT, NCNN)]
+    (threads,) = matrix.sweeps(
+        table(
+            *(blocks(case, 200) for case in (EAGER, ORT, NCNN, *one[:2])),
+            blocks(one[2], 300, WRONG),
+        )
+    )
+    assert lines(threads)["ncnn"] == ("300.0 WRONG", "200.0")

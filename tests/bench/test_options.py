@@ -30,7 +30,7 @@ def test_quick_is_a_suite() -> None:
     [
         ("--variants", "vg19", "did you mean vgg19"),
         ("--recipes", "int8-statc", "did you mean int8-static"),
-        ("--runtimes", "zzz", "known: torch-eager, torch-inductor, ort,"),
+        ("--runtimes", "zzz", "known: torch-eager, torch-inductor, "),
     ],
 )
 def test_unknown_names_get_the_nearest(flag: str, value: str, hint: str) -> None:

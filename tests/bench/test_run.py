@@ -274,6 +274,19 @@ def test_a_file_that_could_not_be_built_is_a_row_with_its_reason(
     assert len(blocks) == 4
 
 
+def test_what_a_converter_refuses_is_unsupported(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that can't be given such a file is no failure of ours: exit code 0."""
+
+    def nothing(cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
+        keys = {file_key(case): "to-ncnn: pnnx ended with exit code 1" for case in cases}
+        return Files({}, keys, set(keys))
+
+    monkeypatch.setattr(files, "build", nothing)
+    assert lab.start() == 0
+    blocks = read_run(find_runs(lab.out)[0]).measurements
+    assert {m.status for m in blocks} == {"unsupported"}
+
+
 def test_unsupported_is_no_failure(lab: Lab) -> None:
     """A row that can't be is shown with its reason; the exit code stays 0."""
     assert lab.start("--recipes", "int8-static", "--runtimes", "torch-eager,ort") == 0

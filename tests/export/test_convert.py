@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def test_calibration_images_become_the_pixels_that_they_were(
     images = preprocess.batch([Image.fromarray(p) for p in pixels])
     seen: dict[str, Any] = {}
 
-    def read(command: list[str]) -> None:
+    def read(maker: str, command: list[str]) -> None:
         settings = json.loads(Path(command[-1]).read_text())
         files = sorted(Path(settings["path"]).iterdir(), key=lambda file: int(file.stem))
         raw = np.stack([np.asarray(Image.open(file)) for file in files]).astype(np.float32)
@@ -51,9 +51,13 @@ def test_calibration_images_become_the_pixels_that_they_were(
 
 
 def test_a_converter_that_fails_is_an_error() -> None:
-    """Its exit code is not swallowed."""
-    with pytest.raises(subprocess.CalledProcessError):
-        convert._call(["false"])
+    """Its exit code or signal, and the last thing that it said, are the reason."""
+    script = "import sys; print('the weights are odd'); sys.exit(3)"
+    with pytest.raises(convert.ConversionError, match="pnnx ended with exit code 3; .*odd"):
+        convert._call("pnnx", [sys.executable, "-c", script])
+    script = "import os; os.abort()"
+    with pytest.raises(convert.ConversionError, match="pnnx ended with SIGABRT; .*nothing"):
+        convert._call("pnnx", [sys.executable, "-c", script])
 
 
 def test_mnns_own_commands_are_not_called() -> None:

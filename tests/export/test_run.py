@@ -123,6 +123,36 @@ def test_a_crashing_step_is_a_reason_and_the_rest_is_built(
     assert failures["revisited-v6/fp32 (pt2)"] == "it vanished from the store"
 
 
+@pytest.mark.parametrize(
+    ("last", "refused"),
+    [({"failed": True, "reason": "no such layer"}, True), ({}, False), (None, False)],
+)
+def test_a_converter_that_says_no_is_told_from_one_that_dies(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    last: dict[str, object] | None,
+    refused: bool,
+) -> None:
+    """Only a converter's own answer is a refusal; a crash, and a failure before it, are not."""
+
+    def child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], None]) -> str:
+        for key in [node["key"] for node in json.loads(stdin)["nodes"]]:
+            on_line(json.dumps({"building": key}))
+            early = last is None and "reference" in key
+            if early or (last and "to-ncnn" in key):
+                on_line(json.dumps({"failed": key, "reason": "no such layer"}))
+                return "exit code 1"
+            if "to-ncnn" in key:
+                return "SIGSEGV"
+            on_line(json.dumps({"built": key}))
+        return "exit code 0"
+
+    monkeypatch.setattr(run, "_child", child)
+    events = served(tmp_path, Wanted("revisited-v6", "fp32", "ncnn"))
+    assert events[-1].kind == "failed"
+    assert events[-1].refused is refused
+
+
 def test_a_failing_step_gives_its_sentence(tmp_path: Path) -> None:
     """An exception in a step becomes the reason of every file behind it."""
     pytest.importorskip("torch")

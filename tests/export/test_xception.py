@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,18 @@ def test_skip_passes_what_the_opening_relu_cuts():
     before = maps.clone()
     assert torch.equal(block(maps), before)
     assert torch.equal(maps, before)
+
+
+def test_each_relu_is_used_once():
+    """A quantiser takes all uses of one module for one operator, and gives up on several."""
+    network = meta(xception_gap)
+    uses: Counter[str] = Counter()
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.ReLU):
+            layer.register_forward_hook(lambda *_, name=name: uses.update([name]))
+    network(torch.empty(1, 3, 300, 400, device="meta"))
+    assert set(uses.values()) == {1}
+    assert len(uses) > 30
 
 
 def test_no_relu_is_in_place():
