@@ -58,7 +58,11 @@ class Child:
                 stderr=sink,
                 env=os.environ
                 | dict.fromkeys(THREAD_VARIABLES, str(setting.threads))
-                | {"TMPDIR": self._scratch.name},
+                | {
+                    "TMPDIR": self._scratch.name,
+                    # Its loader compiles a probe of the CPU once, and not anew for every child.
+                    "TORCHINDUCTOR_CACHE_DIR": str(log.parent.absolute() / "torchinductor"),
+                },
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )

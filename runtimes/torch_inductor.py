@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import torch
 import torch._inductor
+import torch._inductor.package  # what aoti_load_package would import: not load time
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
