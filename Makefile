@@ -45,8 +45,10 @@ bench: setup ## the main job: build, measure, write the tables into OUT
 quick: setup ## the same without the large VGG-19s, one block each: about three minutes
 	$(BIN)/python -m bench.run --quick --out '$(OUT)'
 
-results: setup ## every variant under every recipe, into results/: what is committed
+results: setup ## every recipe, then every runtime, into results/: what is committed
 	$(BIN)/python -m bench.run --suite full --out results
+	$(BIN)/python -m bench.run --suite runtimes --out results \
+	  --variants 'vgg19,xception,xception-gap,revisited-*'
 
 # The first run of a host is its baseline; remove $(BENCHMARKS) to take a new one.
 # A slow-down fails only if a second, fresh process sees it as well.

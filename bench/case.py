@@ -113,6 +113,8 @@ def unsupported(case: Case) -> str | None:
     recipe, runtime = RECIPES[case.recipe], REGISTRY[case.runtime]
     if 0 < runtime.most_threads < case.threads:
         return f"{case.runtime} computes on {runtime.most_threads} thread: it has no setting"
+    if case.precision in runtime.refuses:
+        return runtime.refuses[case.precision]
     if case.runtime in recipe.impossible:
         return recipe.impossible[case.runtime]
     if recipe.runtimes is not None and case.runtime not in (*recipe.runtimes, NULL):
@@ -212,7 +214,9 @@ def _makes_sense(recipe: str, runtime: str) -> bool:
 
 def _precisions(recipe: str, runtime: str, asked: Sequence[str]) -> tuple[str, ...]:
     """What a row can be computed in, of what was asked for; other than fp32 only an fp32 file."""
-    open_to = REGISTRY[runtime].precisions if RECIPES[recipe].precision == "fp32" else ("fp32",)
+    entry = REGISTRY[runtime]
+    free = RECIPES[recipe].precision == "fp32"
+    open_to = (*entry.precisions, *entry.refuses) if free else ("fp32",)
     return tuple(name for name in asked if name in open_to)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
+    if words[0] == "--version":
+        print(f"deploybench {importlib.metadata.version('deploybench')}")
+        return 0
     if words[0] not in COMMANDS:
         print(f"error: there is no {words[0]!r}\n{_help()}", file=sys.stderr)
         return 2
@@ -35,7 +39,7 @@ def _help() -> str:
     lines = [
         f"  {name:<10} {text} (python -m {_module(name)})" for name, (_, text) in COMMANDS.items()
     ]
-    return "usage: deploybench COMMAND [OPTIONS]\n\n" + "\n".join(lines)
+    return "usage: deploybench COMMAND [OPTIONS] | --version\n\n" + "\n".join(lines)
 
 
 def _module(command: str) -> str:

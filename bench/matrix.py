@@ -59,8 +59,8 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     def time(row: Row) -> str:
         return _time(row, table, references.get(row.case.variant), fastest[row.case.variant])
 
-    where = f"{threads} threads, batch {batch_size}" if threads > 1 else f"batch {batch_size}"
-    head = ("runtime", "recipe", "computes in", *variants)
+    where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
+    head = ("runtime", "recipe", "precision", *variants)
     titles = {
         "p50 ms (times faster than torch-eager)": time,
         "CPU ms an inference / peak MB": _cost,

@@ -36,6 +36,7 @@ class Progress:
         )
         self._task = self._bar.add_task("starting", total=None, left="")
         self._left: list[tuple[int, Case]] = []
+        self._planned: tuple[Case, ...] = ()
         self._seconds: dict[Case, float] = {}
         self._shown: set[Case] = set()
         self._begun = time.monotonic()
@@ -63,6 +64,7 @@ class Progress:
     def planned(self, left: Sequence[tuple[int, Case]]) -> None:
         """These blocks will be measured."""
         self._left = list(left)
+        self._planned = tuple(dict.fromkeys(case for _, case in left))
         self._bar.update(self._task, total=max(1, len(left)), completed=0)
         self.console.print(f"{len(left)} blocks to measure", markup=False)
 
@@ -79,7 +81,7 @@ class Progress:
         self._bar.advance(self._task)
         last = all(case != block.case for _, case in self._left)
         if last or block.case not in self._shown:
-            line = report.row_line(block.case, measurements)
+            line = report.row_line(block.case, measurements, self._planned)
             self.console.print(line if last else f"{line}  (so far)", markup=False)
         self._shown.add(block.case)
 

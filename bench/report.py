@@ -34,6 +34,7 @@ from bench.rows import (
     Table,
     best_fp32,
     doubts,
+    reference_case,
     runtime_name,
     speedup,
     table_order,
@@ -57,6 +58,9 @@ from export.variants import ALIASES, VARIANTS
 _PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 _PAGE = "README.md"
 _DIFF_LINES = 20
+_RIVALS = 3
+_COUNTED = ("onnx", "pt2")
+"""Formats whose files are opened and counted."""
 
 
 # --- columns: each is listed here and nowhere else
@@ -89,7 +93,9 @@ def _parameters(row: Row, table: Table) -> str:
 
 def _rounded_to_zero(row: Row, table: Table) -> str:
     del table
-    return NOTHING if row.file is None or row.is_null else millions(row.file.rounded_to_zero)
+    if row.file is None or row.is_null or row.file.format not in _COUNTED:
+        return NOTHING
+    return millions(row.file.rounded_to_zero)
 
 
 def _any_rounded(table: Table) -> bool:
@@ -266,11 +272,16 @@ def _small_tables(table: Table) -> list[str]:
     return [*texts, *(f"- {text}" for text in matrix.surprises(table))]
 
 
-def row_line(case: Case, measurements: Iterable[Measurement]) -> str:
+def row_line(
+    case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()
+) -> str:
     """One row in a line: name, p50, and its speed-up as far as it is known by now.
 
-    ``measurements`` are all of the run so far; ``case`` must be among them.
+    ``measurements`` are all of the run so far; ``case`` must be among them. As long as
+    the reference of the ``planned`` cases is not, there is no speed-up: against another
+    row it would be another number.
     """
+    measurements = tuple(measurements)
     table, row = whereabouts(case, measurements)
     name = f"{_label(row, table.varying):<42}"
     if not row.timed:
@@ -280,8 +291,16 @@ def row_line(case: Case, measurements: Iterable[Measurement]) -> str:
     line = f"{name} p50 {NOTHING if p50 is None else number(p50, 1e3):>7} ms"
     if table.reference is None or row is table.reference or row.is_null:
         return line
+    known = (*planned, *(block.case for block in measurements)) if planned else ()
+    if known and table.reference.case != reference_case(_relatives(case, known)):
+        return line
     ratio = speedup(table.reference, row)
     return line if ratio is None else f"{line}  {number(ratio)}x"
+
+
+def _relatives(case: Case, cases: Iterable[Case]) -> list[Case]:
+    """Those that stand in one table with ``case``."""
+    return [one for one in cases if (one.family, one.weights) == (case.family, case.weights)]
 
 
 # --- at a glance
@@ -336,7 +355,8 @@ def _rivals(fast: Row, table: Table) -> str:
         ratio = speedup(row, fast) if row.candidate and row not in known else None
         if ratio and ratio.half_width is not None and not ratio.excludes(1):
             names.append(_row_name(row, table))
-    return f"; not distinguishable from {', '.join(names)}" if names else ""
+    more = f" and {len(names) - _RIVALS} more" if len(names) > _RIVALS else ""
+    return f"; not distinguishable from {', '.join(names[:_RIVALS])}{more}" if names else ""
 
 
 def _reference_facts(row: Row) -> str:
@@ -370,6 +390,12 @@ _INTRODUCTION = """\
 Made from the files in `records/` by `python -m bench.report`: not to be edited.
 What the columns mean stands [at the end](#how-to-read-the-tables)."""
 
+_PARITY_LIMITS = ", ".join(
+    f"err {limit.max_error:g} ({name})"
+    if limit.min_cosine < -1
+    else f"below cos {limit.min_cosine:g} ({name})"
+    for name, limit in LIMITS.items()
+)
 _LEAST_SAMPLES = ", ".join(f"p{100 * p:g} needs {stats.least_samples(p)}" for p in _PERCENTILES)
 
 _HOW_TO_READ = f"""\
@@ -379,6 +405,8 @@ _HOW_TO_READ = f"""\
   peak resident set; in brackets, what importing the runtime alone took.
 - Parameters are those stored in the file: an exporter that folds a BatchNorm into its convolution
   leaves fewer than the torch module has. Of untrained networks the biases are zero.
+  Files of other formats than .onnx and .pt2 are not taken apart: their parameters are those of the
+  network that they were made from. "Rounded to 0" are weights that quantising made zero.
 - Load is the runtime's own reading, parsing and optimising of the file, without importing its
   library; first is the first inference. CPU ms is processor time over all threads for an inference.
 - p50 to p99 are nearest-rank percentiles over all inferences of all blocks; a block is a fresh
@@ -390,6 +418,7 @@ _HOW_TO_READ = f"""\
   the interval contains 1.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
+  It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
 - The best p50 and the smallest file of a table are in bold. `{NULL}` answers a constant: its row
   is the harness's own overhead."""
 

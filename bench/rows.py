@@ -13,6 +13,7 @@ from functools import cached_property
 from bench import stats
 from bench.accuracy import judged_precision
 from bench.case import NULL, Case
+from bench.options import PRECISIONS
 from bench.record import FileFacts, Measurement, Memory, Parity, Run, current_blocks
 from bench.stats import Estimate
 from bench.text import plain, top1
@@ -200,6 +201,7 @@ def table_order(case: Case) -> tuple[object, ...]:
         _place(case.variant, VARIANTS),
         _place(case.recipe, RECIPES),
         _place(case.runtime, REGISTRY),
+        _place(case.precision, PRECISIONS),
         case,
     )
 

@@ -13,6 +13,7 @@ from bench.stats import Estimate
 MOST_DIGITS = 4
 DIGITS_UNKNOWN = 3
 """Significant digits printed at most, with a known and an unknown spread."""
+MOST_END_DIGITS = 8
 NEARLY_ONE = 1.1
 """An interval around 1 that stays within this factor reads "≈1"."""
 NOTHING = "–"
@@ -53,11 +54,21 @@ def speedup_text(estimate: Estimate | None) -> str:
         return NOTHING
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate)}x"
-    low, high = (rounded(end, estimate.half_width) for end in (estimate.low, estimate.high))
+    low, high = (_end(end, estimate) for end in (estimate.low, estimate.high))
     if estimate.excludes(1):
         return f"{number(estimate)}x ({low}–{high})"
     close = estimate.low > 1 / NEARLY_ONE and estimate.high < NEARLY_ONE
     return f"{'≈1' if close else 'not distinguishable'} ({low}–{high})"
+
+
+def _end(value: float, estimate: Estimate) -> str:
+    """One end of an interval; never rounded onto or across 1 from where it lies."""
+    text = rounded(value, estimate.half_width)
+    digits = DIGITS_UNKNOWN
+    while (float(text) - 1) * (value - 1) <= 0 and value != 1 and digits < MOST_END_DIGITS:
+        text = rounded(value, digits=digits)
+        digits += 1
+    return text
 
 
 def millions(count: int) -> str:

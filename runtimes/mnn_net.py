@@ -25,11 +25,7 @@ def instruction_sets() -> str:
 def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:
     """Read a net, give it one shape, and let MNN choose its kernels."""
     if precision != "fp32":
-        # Seen with 3.6.1 on a CPU with AVX512-BF16, on vgg19-gap, xception and revisited-v6.
-        raise Unsupported(
-            "under the precisions low and Low_BF16 MNN answers bit by bit as in fp32: "
-            f"there is no {precision} to measure"
-        )
+        raise Unsupported(f"mnn computes in fp32, not in {precision}")
     try:
         interpreter = MNN.Interpreter(str(artifact.path))
         session = interpreter.createSession(

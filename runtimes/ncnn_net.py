@@ -18,9 +18,11 @@ def version() -> str:
 
 
 def instruction_sets() -> str:
-    """The x86 extensions that ncnn found; it has kernels for each."""
-    found = ((name, getattr(ncnn, f"cpu_support_x86_{name}", None)) for name in _SETS)
-    return " ".join(name for name, ask in found if ask and ask())
+    """The x86 extensions that ncnn found, of those that its package lets one ask for."""
+    asked = {name: getattr(ncnn, f"cpu_support_x86_{name}", None) for name in _SETS}
+    found = [name for name, ask in asked.items() if ask and ask()]
+    silent = [name for name, ask in asked.items() if ask is None]
+    return " ".join([*found, *([f"(not told: {', '.join(silent)})"] if silent else [])])
 
 
 def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -> Loaded:

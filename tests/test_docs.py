@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -193,21 +193,46 @@ def runtimes_table() -> str:
     return "\n".join(["| name | what | extra |", "|---|---|---|", *rows])
 
 
-def measured_table() -> str:
-    """The VGG-19 rows of the committed results, with the columns that answer the question."""
+def committed(suite: str, family: str) -> list[str]:
+    """The lines of a family's part of the newest committed run of a suite."""
     page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    section = page.split("### vgg19", 1)[1].splitlines()
+    parts = page.split("\n## ")
+    runs = [part for part in parts if part.partition("\n")[0].endswith(f"suite {suite}")]
+    return runs[0].split(f"### {family} ", 1)[1].partition("\n### ")[0].splitlines()
+
+
+def first_table(lines: Iterable[str]) -> list[list[str]]:
+    """The cells of the first table in ``lines``, its ruler included."""
     rows = itertools.takewhile(
         lambda line: line.startswith("|"),
-        itertools.dropwhile(lambda line: not line.startswith("|"), section),
+        itertools.dropwhile(lambda line: not line.startswith("|"), lines),
     )
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def markdown(cells: Iterable[Sequence[str]]) -> str:
+    """The rows of a table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def measured_table() -> str:
+    """The VGG-19 rows of the full suite, with the columns that answer the question."""
+    cells = first_table(committed("full", "vgg19"))
     places = [cells[0].index(title) for title in MEASURED]
-    return "\n".join("| " + " | ".join(row[i] for i in places) + " |" for row in cells)
+    return markdown([row[i] for i in places] for row in cells)
+
+
+def matrix_table(family: str) -> str:
+    """Which runtime is fastest for a family, as committed."""
+    lines = committed("runtimes", family)
+    start = next(i for i, line in enumerate(lines) if line.startswith("**p50 ms ("))
+    return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}"
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "vgg19": measured_table,
+    "matrix-vgg19": functools.partial(matrix_table, "vgg19"),
+    "matrix-xception": functools.partial(matrix_table, "xception"),
     "variants": variants_table,
     "recipes": recipes_table,
     "runtimes": runtimes_table,

@@ -80,6 +80,15 @@ def test_runtimes_suite_sweeps_threads_and_batches_of_one_variant_a_family() -> 
 
 
 @pytest.mark.usefixtures("everything_installed")
+def test_a_precision_that_a_runtime_only_seems_to_have_is_a_row_with_a_reason() -> None:
+    """MNN takes the words for bf16 and computes in fp32."""
+    words = ["--runtimes", "all", "-m", "vgg19", "--recipes", "fp32", "--precisions", "fp32,bf16"]
+    found = {case.precision: unsupported(case) for case in plan(parse(words)) if case.runtime == "mnn"}
+    assert found["fp32"] is None
+    assert "bit by bit" in str(found["bf16"])
+
+
+@pytest.mark.usefixtures("everything_installed")
 def test_what_nobody_can_make_is_a_row_with_a_reason() -> None:
     """ncnn's INT8 is asked for with all runtimes, and answered."""
     cases = plan(parse(["--runtimes", "all", "-m", "vgg19", "--recipes", "int8-static"]))

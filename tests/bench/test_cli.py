@@ -30,6 +30,12 @@ def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in text for name in cli.COMMANDS)
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of any other program."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("deploybench ")
+
+
 def test_an_unknown_subcommand_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, and what there is."""
     assert cli.main(["sing"]) == 2

@@ -74,7 +74,7 @@ def test_a_matrix_has_a_line_a_runtime_and_a_column_a_variant() -> None:
             blocks(gap[1], 50),
         )
     )
-    assert times.head == ("runtime", "recipe", "computes in", "vgg19", "vgg19-gap")
+    assert times.head == ("runtime", "recipe", "precision", "vgg19", "vgg19-gap")
     assert lines(times) == {
         "torch-eager/fp32/fp32": ("200.0", "100.0"),
         "ort/fp32/fp32": ("160.0 (1.250x)", "–"),

@@ -202,6 +202,14 @@ def test_runs_are_never_mixed_and_the_newest_is_first() -> None:
     assert text.count("- `vgg19-gap`: ") == 1
 
 
+def test_a_line_waits_for_its_reference() -> None:
+    """Against a row that happens to be measured already a speed-up would be another number."""
+    found = [block(case, 0, ms) for case, ms in ((OPT, 186), (STATIC, 50))]
+    assert "x" not in report.row_line(STATIC, found, CASES).split("ms")[1]
+    assert report.row_line(STATIC, [block(EAGER, 0, 250), *found], CASES).endswith("5.00x")
+    assert report.row_line(STATIC, [block(EAGER, 0, 250), *found], [STATIC]).endswith("5.00x")
+
+
 def test_sets_with_different_weights_have_tables_of_their_own() -> None:
     """They are never compared: each has its own reference."""
     other = replace(STATIC, weights="plants40")

@@ -58,6 +58,12 @@ def test_reference_is_the_first_variants_eager_row() -> None:
     assert rows.reference_case([NULL]) is None
 
 
+def test_fp32_is_the_reference_of_bf16() -> None:
+    """Also where a runtime's bf16 stands beside it and no usual reference was measured."""
+    openvino = replace(EAGER, runtime="openvino")
+    assert rows.reference_case([replace(openvino, precision="bf16"), openvino]) == openvino
+
+
 def test_null_that_passes_parity_is_an_alarm() -> None:
     """If a constant passes, no parity of the run means anything."""
     right = Parity(0.0, 1.0, 1.0, 16, passed=True)

@@ -41,6 +41,9 @@ def test_digits_are_what_the_spread_supports(estimate, shown) -> None:
         (Estimate(1.01, 0.97, 1.05), "≈1 (0.97–1.05)"),
         (Estimate(1.7, 0.6, 4.9), "not distinguishable (0.6–4.9)"),
         (Estimate(0.5, 0.48, 0.52), "0.500x (0.480–0.520)"),
+        # Rounded as the rest, these ends would read 1: on the wrong side of what is said.
+        (Estimate(4, 1.24, 13), "4x (1.24–13)"),
+        (Estimate(0.3, 0.101, 0.98), "0.3x (0.1–0.980)"),
     ],
 )
 def test_speed_ups_say_what_they_can_tell(estimate, shown) -> None:

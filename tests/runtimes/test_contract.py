@@ -43,7 +43,6 @@ KNOWN_WRONG = {
 }
 """Rows that are built and measured, and marked in every table: their parity fails."""
 KNOWN_UNSUPPORTED = {
-    ("mnn", "fp32", "bf16"): "bit by bit as in fp32",
     ("opencv", "int8-dynamic", "fp32"): "opencv cannot r",
 }
 """(runtime, recipe, precision) -> a part of its reason. Anything else has to work."""
