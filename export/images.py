@@ -308,22 +308,25 @@ class ImageFolder:
         except _UNREADABLE as exc:
             raise ImagesError(f"{entry.name} in {self.path} can't be read: {exc}") from exc
 
-    def load(self, entries: Sequence[Entry]) -> Loaded:
-        """All that can be read of ``entries``.
+    def load(self, entries: Sequence[Entry], most: int | None = None) -> Loaded:
+        """All that can be read of ``entries``, or the first ``most`` of them.
 
-        A few unreadable ones among many are normal and listed in ``skipped``;
-        more than a tenth, or all, are an ``ImagesError`` with their names.
+        A few unreadable ones among many are normal and listed in ``skipped``; more than
+        a tenth of ``entries``, or all, are an ``ImagesError`` with their names.
         """
         loaded = Loaded([], [], [])
         for entry in entries:
+            if most is not None and len(loaded.images) == most:
+                break
             try:
                 loaded.images.append(self.read(entry))
                 loaded.entries.append(entry)
             except ImagesError:
                 loaded.skipped.append(entry.name)
+        tried = len(loaded.images) + len(loaded.skipped)
         if len(loaded.skipped) > MAX_UNREADABLE * len(entries):
             raise ImagesError(
-                f"{len(loaded.skipped)} of {len(entries)} images in {self.path} can't be read: "
+                f"{len(loaded.skipped)} of {tried} images in {self.path} can't be read: "
                 + _listed(loaded.skipped)
             )
         return loaded

@@ -310,11 +310,12 @@ class Builder:
         split = "train" if "train" in folder.splits else folder.splits[0]
         # More than are needed, so that a few bad files don't leave too few.
         chosen = folder.sample(split, 2 * count, seed)
-        loaded = folder.load(chosen)
+        loaded = folder.load(chosen, count)
         if loaded.skipped:
-            left_out = f"{len(loaded.skipped)} of {len(chosen)} images left out as unreadable"
+            tried = len(loaded.images) + len(loaded.skipped)
+            left_out = f"{len(loaded.skipped)} of {tried} images left out as unreadable"
             self._note(f"{left_out}: {', '.join(loaded.skipped)}")
-        return preprocess.batch(loaded.images[:count])
+        return preprocess.batch(loaded.images)
 
     def _preprocess(self, variant: str) -> Preprocess:
         facts = self.job.weights

@@ -275,6 +275,14 @@ def test_a_few_unreadable_images_are_skipped(tmp_path):
     assert len(loaded.images) == len(loaded.entries) == 9
 
 
+def test_no_more_images_are_decoded_than_are_wanted(tmp_path):
+    """The damaged one costs one more; the rest of the folder stays unread."""
+    folder = damaged(tmp_path, good=19, bad=1)
+    loaded = folder.load(folder.entries(), 5)
+    assert loaded.skipped == ["rose/000.png"]
+    assert [entry.name for entry in loaded.entries] == [f"rose/{i:03d}.png" for i in range(1, 6)]
+
+
 @pytest.mark.parametrize(("good", "bad"), [(8, 1), (0, 2)])
 def test_many_unreadable_images_are_refused(tmp_path, good, bad):
     """More than a tenth damaged, or all, is no data: their names are given."""
