@@ -175,6 +175,26 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     return _checked(merged)
 
 
+def spelt_out(argv: Sequence[str]) -> list[str]:
+    """``argv`` with the flags that a ``--config`` file stands for in its place."""
+    given = vars(parser().parse_args(argv))
+    config = given.pop("config")
+    if not config:
+        return list(argv)
+    if given.pop("quick"):
+        given["suite"] = "quick"
+    words: list[str] = []
+    for name, value in {**_from_toml(config), **given}.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [flag] if value else []
+        elif isinstance(value, list | tuple):
+            words += [flag, ",".join(map(str, value))]
+        else:
+            words += [flag, str(value)]
+    return words
+
+
 def _checked(values: dict[str, Any]) -> Options:
     """Types, ranges and names."""
     for name in _LISTS:

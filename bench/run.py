@@ -15,7 +15,7 @@ from bench import files, host, report
 from bench.block import Effort, run_block
 from bench.case import Case, crossover, left_out, plan, unsupported
 from bench.files import Files, file_key
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
 from bench.record import (
     SCHEMA,
@@ -166,7 +166,7 @@ def _header(options: Options, cases: Sequence[Case], words: Sequence[str]) -> Ru
     identity = (named, host.host_id(facts), _code(), sorted(versions.items()))
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     name = f"{options.suite}-{digest}"
-    command = shlex.join(["python", "-m", "bench.run", *words])
+    command = shlex.join(["python", "-m", "bench.run", *spelt_out(words)])
     return RunHeader(
         schema=SCHEMA,
         run=_fresh_name(options.out, name) if options.fresh else name,

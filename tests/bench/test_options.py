@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from bench.options import SUITES, UsageError, matching, parse
+from bench.options import SUITES, UsageError, matching, parse, spelt_out
 
 
 def test_defaults_come_from_the_suite() -> None:
@@ -65,6 +66,18 @@ def test_toml_has_the_flags_names_and_the_command_line_wins(tmp_path: Path) -> N
     file.write_text('variants = ["vgg19*"]\nbatch-sizes = [1, 4]\nblocks = 5\n')
     options = parse(["--config", str(file), "--blocks", "4"])
     assert (options.variants, options.batch_sizes, options.blocks) == (("vgg19*",), (1, 4), 4)
+
+
+def test_the_page_can_name_what_a_file_said(tmp_path: Path) -> None:
+    """The flags of a --config file stand in its place: the file itself may be gone tomorrow."""
+    file = tmp_path / "run.toml"
+    file.write_text('variants = ["vgg19*"]\nbatch_sizes = [1, 4]\nseconds = 0.5\nfresh = false\n')
+    words = ["--config", str(file), "-t", "2", "--seconds", "1"]
+    told = spelt_out(words)
+    assert str(file) not in told
+    assert shlex.join(told) == "--variants 'vgg19*' --batch-sizes 1,4 --seconds 1.0 --threads 2"
+    assert parse(told) == parse(words)
+    assert spelt_out(["--quick"]) == ["--quick"]
 
 
 def test_quick_is_a_name_in_toml_too(tmp_path: Path) -> None:
