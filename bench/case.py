@@ -166,11 +166,14 @@ def _pairs(selector: Selector, options: Options) -> Iterator[tuple[str, str, str
     """Variant, recipe, runtime of one selector, narrowed by ``--variants``."""
     wanted = options.variants or ("*",)
     explicit = bool(options.recipes and options.runtimes and ALL not in options.runtimes)
+    # Who asks for a runtime, or for all, is told what can't be; a suite's own choice is silent.
+    asked = ALL in selector.runtimes or bool(options.runtimes)
     for variant in _known(selector, options):
         for recipe in selector.recipes:
             if matching(wanted, (variant, shown_name(variant, recipe))):
                 for runtime in _chosen(selector):
-                    if explicit or _makes_sense(recipe, runtime):
+                    told = asked and runtime in RECIPES[recipe].impossible
+                    if explicit or told or _makes_sense(recipe, runtime):
                         yield variant, recipe, runtime
 
 
@@ -208,8 +211,7 @@ def _makes_sense(recipe: str, runtime: str) -> bool:
         return recipe == "fp32"
     only = RECIPES[recipe].runtimes
     makes = set(RECIPES[recipe].chains) & set(REGISTRY[runtime].formats)
-    possible = bool(makes) and (only is None or runtime in only)
-    return possible or runtime in RECIPES[recipe].impossible
+    return bool(makes) and (only is None or runtime in only)
 
 
 def _precisions(recipe: str, runtime: str, asked: Sequence[str]) -> tuple[str, ...]:

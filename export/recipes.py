@@ -264,6 +264,10 @@ _ROWS = (
             "pte": ("quantize-to-pte",),
         },
         impossible={
+            "torch-eager": "operator by operator PyTorch computes such a program in fp32, between "
+            "quantising and dequantising: only compiled is it INT8 (torch-inductor)",
+            "torch-script": "TorchScript's INT8 comes from torch.ao.quantization's eager mode, "
+            "which is deprecated",
             "ncnn": "ncnn's own quantiser (ncnn2table, ncnn2int8) is in no PyPI or Debian package",
         },
         tried={

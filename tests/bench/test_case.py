@@ -9,6 +9,7 @@ import pytest
 
 from bench.case import Case, crossover, file_format, left_out, plan, unsupported
 from bench.options import UsageError, parse
+from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 from runtimes import REGISTRY
 
@@ -53,6 +54,7 @@ def everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every runtime were there."""
     monkeypatch.setattr("bench.case.available", lambda: tuple(REGISTRY))
     monkeypatch.setattr("bench.case.missing", lambda name: None)
+    monkeypatch.setattr("bench.case._missing_tools", lambda case: None)
 
 
 @pytest.mark.usefixtures("everything_installed")
@@ -77,6 +79,19 @@ def test_runtimes_suite_sweeps_threads_and_batches_of_one_variant_a_family() -> 
     assert swept == {"vgg19", "xception", "revisited-v6"}
     assert {case.batch_size for case in cases} == {1, 4, 8}
     assert all(case.batch_size == 1 for case in cases if case.runtime == "null")
+
+
+@pytest.mark.usefixtures("everything_installed")
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_all_runtimes_have_a_row_or_a_reason(recipe: str) -> None:
+    """Who asks for all is told of each; a suite that chose its runtimes has no such rows."""
+    words = ["--runtimes", "all", "--variants", "vgg19", "-t", "1"]
+    found = {case.runtime: case for case in plan(parse(words)) if case.recipe == recipe}
+    assert set(found) - {"null"} == set(REGISTRY) - {"null"}
+    reasons = {name for name, case in found.items() if unsupported(case)}
+    assert reasons == (set() if recipe == "fp32" else {"torch-eager", "torch-script", "ncnn"})
+    full = plan(parse(["--suite", "full"]))
+    assert not any(case.runtime in RECIPES[case.recipe].impossible for case in full)
 
 
 @pytest.mark.usefixtures("everything_installed")
