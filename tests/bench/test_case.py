@@ -177,9 +177,9 @@ def test_a_glob_does_not_draw_in_the_huge_variant() -> None:
 
 def test_a_combination_that_was_named_but_cannot_be_is_a_row_with_a_reason() -> None:
     """A named recipe and runtime that don't meet give an unsupported row."""
-    words = ["--variants", "vgg19", "--recipes", "int8-static", "--runtimes", "torch-eager"]
+    words = ["--variants", "vgg19", "--recipes", "fp16-weights", "--runtimes", "torch-eager"]
     (case,) = plan(parse(words))
-    assert unsupported(case) == "int8-static can't be made as pt2, which is what torch-eager opens"
+    assert unsupported(case) == "fp16-weights can't be made as pt2, which is what torch-eager opens"
 
 
 def test_nothing_to_measure_is_a_usage_error() -> None:
