@@ -42,7 +42,7 @@ test: setup ## run the tests
 bench: setup ## the main job: build, measure, write the tables into OUT
 	$(BIN)/python -m bench.run --suite default --out '$(OUT)'
 
-quick: setup ## the same without the large VGG-19s, one block each: about three minutes
+quick: setup ## the same without the large VGG-19s, one block each: two to three minutes
 	$(BIN)/python -m bench.run --quick --out '$(OUT)'
 
 results: setup ## every recipe, then every runtime, into results/: what is committed
