@@ -272,9 +272,7 @@ def _small_tables(table: Table) -> list[str]:
     return [*texts, *(f"- {text}" for text in matrix.surprises(table))]
 
 
-def row_line(
-    case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()
-) -> str:
+def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()) -> str:
     """One row in a line: name, p50, and its speed-up as far as it is known by now.
 
     ``measurements`` are all of the run so far; ``case`` must be among them. As long as

@@ -54,7 +54,6 @@ def everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every runtime were there."""
     monkeypatch.setattr("bench.case.available", lambda: tuple(REGISTRY))
     monkeypatch.setattr("bench.case.missing", lambda name: None)
-    monkeypatch.setattr("bench.case._missing_tools", lambda case: None)
 
 
 @pytest.mark.usefixtures("everything_installed")
@@ -83,8 +82,9 @@ def test_runtimes_suite_sweeps_threads_and_batches_of_one_variant_a_family() -> 
 
 @pytest.mark.usefixtures("everything_installed")
 @pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
-def test_all_runtimes_have_a_row_or_a_reason(recipe: str) -> None:
+def test_all_runtimes_have_a_row_or_a_reason(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for all is told of each; a suite that chose its runtimes has no such rows."""
+    monkeypatch.setattr("bench.case._missing_tools", lambda case: None)
     words = ["--runtimes", "all", "--variants", "vgg19", "-t", "1"]
     found = {case.runtime: case for case in plan(parse(words)) if case.recipe == recipe}
     assert set(found) - {"null"} == set(REGISTRY) - {"null"}
@@ -98,7 +98,9 @@ def test_all_runtimes_have_a_row_or_a_reason(recipe: str) -> None:
 def test_a_precision_that_a_runtime_only_seems_to_have_is_a_row_with_a_reason() -> None:
     """MNN takes the words for bf16 and computes in fp32."""
     words = ["--runtimes", "all", "-m", "vgg19", "--recipes", "fp32", "--precisions", "fp32,bf16"]
-    found = {case.precision: unsupported(case) for case in plan(parse(words)) if case.runtime == "mnn"}
+    found = {
+        case.precision: unsupported(case) for case in plan(parse(words)) if case.runtime == "mnn"
+    }
     assert found["fp32"] is None
     assert "bit by bit" in str(found["bf16"])
 
