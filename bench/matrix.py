@@ -62,7 +62,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
     titles = {
-        "p50 ms (times faster than torch-eager)": time,
+        "p50 ms (times faster than torch-eager; ? where the interval contains 1)": time,
         "CPU ms an inference / peak MB": _cost,
     }
     return tuple(
@@ -196,7 +196,7 @@ def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) ->
     if ratio is None:
         return f"{text}{wrong}"
     proven = ratio.half_width is None or ratio.excludes(1)
-    return f"{text} ({f'{number(ratio)}x' if proven else '≈1'}){wrong}"
+    return f"{text} ({number(ratio)}x{'' if proven else '?'}){wrong}"
 
 
 def _without_number(row: Row, table: Table) -> str:

@@ -83,6 +83,17 @@ def test_a_matrix_has_a_line_a_runtime_and_a_column_a_variant() -> None:
     assert lines(costs)["ort/fp32/fp32"] == ("320.0 / 20.00", "–")
 
 
+def test_what_is_not_proven_is_asked() -> None:
+    """A ratio whose interval contains 1 has a question mark."""
+    wild = [
+        replace(block, latencies_ns=(round(160e6 * by),) * 40)
+        for block, by in zip(blocks(ORT, 160), (0.6, 1.0, 1.7), strict=True)
+    ]
+    (grid, _) = matrix.matrices(table(blocks(EAGER, 200), wild, blocks(NCNN, 80)))
+    assert lines(grid)["ort/fp32/fp32"][0].endswith("x?)")
+    assert lines(grid)["ncnn/fp32/fp32"][0].endswith("(2.500x)")
+
+
 def test_a_row_without_a_number_says_where_its_reason_stands() -> None:
     """The note under the family's table has the runtime's own sentence."""
     refused = [Measurement(TRACT, n, "unsupported", "one thread only") for n in range(3)]
