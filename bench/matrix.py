@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.rows import Row, Table, doubts, main_setting, runtime_name, speedup, table_order
+from bench.rows import (
+    Row,
+    Table,
+    doubts,
+    family_of,
+    main_setting,
+    runtime_name,
+    speedup,
+    table_order,
+)
 from bench.stats import Estimate
 from bench.text import NOTHING, number
-from export.variants import VARIANTS
 
 LEAST_RUNTIMES = 3
 """A matrix of fewer says nothing that the table does not."""
@@ -113,7 +121,7 @@ def surprises(table: Table) -> tuple[str, ...]:
     tricks = [
         f"{runtime} on {variant}, {number(ratio)}x"
         for (variant, runtime), row in plain.items()
-        if runtime in _WINOGRAD_RUNTIMES and _family(variant) in _WINOGRAD_FAMILIES
+        if runtime in _WINOGRAD_RUNTIMES and family_of(row.case) in _WINOGRAD_FAMILIES
         if (rival := plain.get((variant, "ort"))) is not None
         if (ratio := speedup(rival, row)) is not None and _surprising(ratio)
     ]
@@ -138,11 +146,6 @@ def surprises(table: Table) -> tuple[str, ...]:
             "size, and half the bytes are read; 8 significant bits of each number remain."
         )
     return tuple(found)
-
-
-def _family(variant: str) -> str:
-    """The family of a variant that we know; a model of the user's is one of its own."""
-    return VARIANTS[variant].family if variant in VARIANTS else variant
 
 
 def _surprising(ratio: Estimate) -> bool:

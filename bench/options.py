@@ -167,24 +167,17 @@ def parse(argv: Sequence[str] | None = None) -> Options:
 
     Raises :class:`UsageError`; ``--help`` and unknown flags end the process as argparse does.
     """
-    given = vars(parser().parse_args(argv))
-    config = given.pop("config")
-    if given.pop("quick"):
-        given["suite"] = "quick"
-    merged = {**(_from_toml(config) if config else {}), **given}
-    return _checked(merged)
+    _, values = _read(argv)
+    return _checked(values)
 
 
 def spelt_out(argv: Sequence[str]) -> list[str]:
     """``argv`` with the flags that a ``--config`` file stands for in its place."""
-    given = vars(parser().parse_args(argv))
-    config = given.pop("config")
-    if not config:
+    config, values = _read(argv)
+    if config is None:
         return list(argv)
-    if given.pop("quick"):
-        given["suite"] = "quick"
     words: list[str] = []
-    for name, value in {**_from_toml(config), **given}.items():
+    for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words += [flag] if value else []
@@ -193,6 +186,15 @@ def spelt_out(argv: Sequence[str]) -> list[str]:
         else:
             words += [flag, str(value)]
     return words
+
+
+def _read(argv: Sequence[str] | None) -> tuple[Path | None, dict[str, Any]]:
+    """The configuration file, if any, and what was said there and on the command line."""
+    given = vars(parser().parse_args(argv))
+    config = given.pop("config")
+    if given.pop("quick"):
+        given["suite"] = "quick"
+    return config, {**(_from_toml(config) if config else {}), **given}
 
 
 def _checked(values: dict[str, Any]) -> Options:

@@ -34,6 +34,7 @@ from bench.rows import (
     Table,
     best_fp32,
     doubts,
+    family_of,
     reference_case,
     runtime_name,
     speedup,
@@ -298,7 +299,8 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
 
 def _relatives(case: Case, cases: Iterable[Case]) -> list[Case]:
     """Those that stand in one table with ``case``."""
-    return [one for one in cases if (one.family, one.weights) == (case.family, case.weights)]
+    ours = (family_of(case), case.weights)
+    return [one for one in cases if (family_of(one), one.weights) == ours]
 
 
 # --- at a glance

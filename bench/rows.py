@@ -211,8 +211,8 @@ def _place(name: str, names: Collection[str]) -> int:
     return list(names).index(name) if name in names else len(names)
 
 
-def _family(case: Case) -> str:
-    """A model that is not in VARIANTS is a family of its own."""
+def family_of(case: Case) -> str:
+    """The family of a case's table; a model that is not in VARIANTS is one of its own."""
     return case.family if case.variant in VARIANTS else case.variant
 
 
@@ -232,7 +232,7 @@ def _grouped(
     )
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((_family(row.case), row.case.weights), []).append(row)
+        groups.setdefault((family_of(row.case), row.case.weights), []).append(row)
     # The harness's own row sorts last, which must not decide the order of the tables.
     order = sorted(groups, key=lambda key: table_order(groups[key][0].case)[1:])
     return {key: _reference_first(Table(tuple(groups[key]), varying, blocks)) for key in order}
@@ -247,7 +247,7 @@ def _reference_first(table: Table) -> Table:
 def whereabouts(case: Case, measurements: Iterable[Measurement]) -> tuple[Table, Row]:
     """The table that a case stands in, and its row there."""
     found = _grouped(measurements, cases=(), blocks=0)
-    table = found[_family(case), case.weights]
+    table = found[family_of(case), case.weights]
     return table, next(row for row in table.rows if row.case == case)
 
 

@@ -24,9 +24,7 @@ from PIL import Image
 from torch import nn
 
 from export.images import Preprocess
-
-_MOST_IMAGES = 64
-"""In one batch of an ExecuTorch program, whose memory is planned for the largest one."""
+from export.recipes import MOST_IMAGES
 
 _SAID = 300
 """Characters of a converter's last line that a table has room for."""
@@ -198,7 +196,7 @@ def _lower(module: nn.Module, file: Path, size: Size) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
+    batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     example = (torch.zeros(2, 3, *size),)
     program = torch.export.export(module, example, dynamic_shapes=({0: batch},))
     edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])

@@ -41,6 +41,8 @@ class Step:
     fixes: Mapping[str, str] = field(default_factory=dict)
 
 
+MOST_IMAGES = 64
+"""In one batch of an ExecuTorch program, whose memory is planned for the largest one."""
 _ONNX = ("onnx", "onnxruntime")
 _CALIBRATED = ("calibration_images", "data")
 
@@ -172,7 +174,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             makes="pte",
             libraries=("torch", "executorch"),
             code=(),
-            fixes={"most_batch": "64"},
+            fixes={"most_batch": str(MOST_IMAGES)},
         ),
         "quantize-to-pte": Step(
             "export.convert:quantize_to_pte",
@@ -180,7 +182,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             makes="pte",
             libraries=("torch", "executorch", "torchao"),
             code=(),
-            fixes={"most_batch": "64"},
+            fixes={"most_batch": str(MOST_IMAGES)},
             options=_CALIBRATED,
         ),
     }

@@ -47,7 +47,6 @@ from export.variants import ALIASES, VARIANTS
 
 CHILD_LIMIT_S = 3600.0
 """Of one building process, which makes all files of a group."""
-_CONVERTERS = "export.convert:"
 _STALE_S = 24 * 3600.0
 _SMALL_PIXELS = 64
 _PIXELS_PER_FILE = 15_000
@@ -168,7 +167,7 @@ class _Run:
         self.store = store
         self.context = context
         self.failures: dict[str, str] = {}
-        self.crashed: set[str] = set()
+        self.refused: set[str] = set()
         self.made: set[str] = set()
         self.stopping = False
         self._emit = emit
@@ -204,7 +203,8 @@ class _Run:
             if artifact is None:
                 failed += 1
                 reason = reason or "it vanished from the store"
-                self.emit(Event("failed", wanted, reason, refused=self._refused(plan[wanted])))
+                refused = any(node.key in self.refused for node in plan[wanted])
+                self.emit(Event("failed", wanted, reason, refused=refused))
                 continue
             # The file may have been made beside other images; what is compared is of these.
             reference = str(self.store.folder(plan[wanted][-1].reference))
@@ -239,13 +239,6 @@ class _Run:
                 return f"{node.step}: {self.failures[node.key]}"
         return "interrupted" if self.stopping else ""
 
-    def _refused(self, nodes: Sequence[Node]) -> bool:
-        """Whether it was a converter that gave the reason, and lived to give it."""
-        broken = next((node for node in nodes if node.key in self.failures), None)
-        if broken is None or broken.key in self.crashed or broken.step not in STEPS:
-            return False
-        return STEPS[broken.step].function.startswith(_CONVERTERS)
-
     def _start(self, left: list[tuple[Node, Wanted]]) -> None:
         """Build in a child, and in another one what is behind a node that failed or crashed it."""
         while left and not self.stopping:
@@ -255,7 +248,6 @@ class _Run:
             if silent and not any(node.key in self.failures for node, _ in batch):
                 # It died without a word: on the first node that it did not answer for.
                 self.failures[silent[0].key] = f"its process ended with {end}; see {log}"
-                self.crashed.add(silent[0].key)
             left = [p for p in left if p[0].key not in self.made and not self._is_hopeless(p[0])]
 
     def _is_hopeless(self, node: Node) -> bool:
@@ -285,6 +277,8 @@ class _Run:
                 self.made.add(message["built"])
             else:
                 self.failures[message["failed"]] = message["reason"]
+                if message["refused"]:
+                    self.refused.add(message["failed"])
 
         return _child(["build"], JOB.dump_json(job), log, on_line), log
 

@@ -57,6 +57,7 @@ _FILES = {
     "pte": "model.pte",
 }
 """Format -> the entry file's name."""
+_CONVERTERS = "export.convert:"
 _CHECKED = 4
 """Images on which an export is compared at once; a run compares all of them."""
 
@@ -120,7 +121,12 @@ def build_all(job: Job, replies: TextIO) -> None:
             artifact = builder.build(node)
         except Exception as exc:  # a child process begins here: every failure is a reason
             traceback.print_exc()
-            replies.write(json.dumps({"failed": node.key, "reason": _one_sentence(exc)}) + "\n")
+            reply = {
+                "failed": node.key,
+                "reason": _one_sentence(exc),
+                "refused": _refuses(node, exc),
+            }
+            replies.write(json.dumps(reply) + "\n")
             sys.exit(1)
         replies.write(json.dumps({"built": artifact.key}) + "\n")
 
@@ -144,6 +150,12 @@ def check_weights(check: Check) -> Checked:
         except weights.WeightsError as exc:
             misfits[variant] = str(exc)
     return Checked(facts, misfits)
+
+
+def _refuses(node: Node, exc: Exception) -> bool:
+    """Whether a runtime's converter can't do this; a full disk or memory is no word of its."""
+    converts = node.step in STEPS and STEPS[node.step].function.startswith(_CONVERTERS)
+    return converts and not isinstance(exc, OSError | MemoryError)
 
 
 def _one_sentence(exc: BaseException) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import run
+from export import run, steps
 from export.artifact import Artifact, folder_sha256
-from export.build import Options, Wanted
+from export.build import Context, Options, Wanted, chain
 from export.run import EVENT, REQUEST, Event, Request, UsageError, main, serve
 
 Built = Callable[[str, str, str], Artifact]
@@ -123,34 +123,41 @@ def test_a_crashing_step_is_a_reason_and_the_rest_is_built(
     assert failures["revisited-v6/fp32 (pt2)"] == "it vanished from the store"
 
 
-@pytest.mark.parametrize(
-    ("last", "refused"),
-    [({"failed": True, "reason": "no such layer"}, True), ({}, False), (None, False)],
-)
+@pytest.mark.parametrize("said", [True, False, None])
 def test_a_converter_that_says_no_is_told_from_one_that_dies(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    last: dict[str, object] | None,
-    refused: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bool | None
 ) -> None:
-    """Only a converter's own answer is a refusal; a crash, and a failure before it, are not."""
+    """Only a refusal is one; a failure that is none, and a crash (None), are not."""
 
     def child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], None]) -> str:
         for key in [node["key"] for node in json.loads(stdin)["nodes"]]:
-            on_line(json.dumps({"building": key}))
-            early = last is None and "reference" in key
-            if early or (last and "to-ncnn" in key):
-                on_line(json.dumps({"failed": key, "reason": "no such layer"}))
-                return "exit code 1"
-            if "to-ncnn" in key:
+            if "to-ncnn" in key and said is None:
                 return "SIGSEGV"
+            if "to-ncnn" in key:
+                on_line(json.dumps({"failed": key, "reason": "no such layer", "refused": said}))
+                return "exit code 1"
             on_line(json.dumps({"built": key}))
         return "exit code 0"
 
     monkeypatch.setattr(run, "_child", child)
     events = served(tmp_path, Wanted("revisited-v6", "fp32", "ncnn"))
     assert events[-1].kind == "failed"
-    assert events[-1].refused is refused
+    assert events[-1].refused is (said is True)
+
+
+@pytest.mark.parametrize(
+    ("format", "exc", "refuses"),
+    [
+        ("ncnn", RuntimeError("no such layer"), True),
+        ("ncnn", OSError("disk full"), False),
+        ("ncnn", MemoryError(), False),
+        ("onnx", RuntimeError("no such layer"), False),
+    ],
+)
+def test_a_full_disk_is_no_word_of_a_converter(format: str, exc: Exception, refuses: bool) -> None:
+    """Nor is what fails in a step of our own."""
+    node = chain(Wanted("revisited-v6", "fp32", format), Context(Options()))[-1]
+    assert steps._refuses(node, exc) is refuses
 
 
 def test_a_failing_step_gives_its_sentence(tmp_path: Path) -> None:
