@@ -17,6 +17,10 @@ from runtimes import REGISTRY, available, missing
 
 SEEDED = "seeded"
 NULL = "null"
+AGAIN = "again"
+"""The copy that an A/A pair consists of: the same file, measured under a second name."""
+BASE = "base"
+"""The copy that is measured with another version of the code (``--against``)."""
 _EXTRAS = {
     "onnxruntime-tools": "ort-tools",
     "torchao": "torch",
@@ -36,7 +40,8 @@ class Case:
     """What is measured in one row. ``str(case)`` is the row's key.
 
     ``weights`` is the short name of the weights; ``precision`` is what the
-    runtime computes in where the file leaves that open.
+    runtime computes in where the file leaves that open. ``copy`` sets rows apart
+    that are otherwise the same: the second of an A/A pair, the base of a comparison.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -49,6 +54,7 @@ class Case:
     weights: str = SEEDED
     precision: str = "fp32"
     scenario: str = "single"
+    copy: str = ""
 
     def __str__(self) -> str:
         weights = "" if self.weights == SEEDED else f"@{self.weights}"
@@ -56,7 +62,7 @@ class Case:
         scenario = "" if self.scenario == "single" else f"/{self.scenario}"
         return (
             f"{self.variant}{weights}/{self.recipe}/{self.runtime}{precision}"
-            f"/t{self.threads}/b{self.batch_size}{scenario}"
+            f"/t{self.threads}/b{self.batch_size}{scenario}{f'#{self.copy}' if self.copy else ''}"
         )
 
     @property

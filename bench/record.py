@@ -8,6 +8,9 @@ written, so a run that was cut off anywhere is still readable.
 Schema history
 --------------
 1  first one
+2  what else a block tells: canary, clocks, cold start, shares of memory, idle CPU, the runtime's
+   own graph, a scenario's result; the host's peaks in the header; a case's copy. All of it may be
+   absent, so that files of schema 1 are still read.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 MAX_BYTES = 1 << 30
 """A record file that unpacks to more than this is refused: nothing of ours does."""
 
@@ -39,11 +43,19 @@ Status = Literal["ok", "unsupported", "failed"]
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident bytes of the measuring child, as the kernel reports them."""
+    """Resident bytes of the measuring child, as the kernel reports them.
+
+    ``anonymous_bytes`` and ``file_bytes`` are the two parts of the steady
+    state. ``shareable_bytes`` are clean pages of files: a second worker of the
+    same model would map them and not pay for them again (its PSS shares them).
+    """
 
     imported_bytes: int
     steady_bytes: int
     peak_bytes: int
+    anonymous_bytes: int | None = None
+    file_bytes: int | None = None
+    shareable_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,20 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class LayerWork:
+    """What one layer of the network costs for one image, counted from the ONNX graph.
+
+    ``weight_bytes`` as the file stores them; ``activation_bytes`` are its input
+    and output. ``name`` is the node's.
+    """
+
+    name: str
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
 class FileFacts:
     """What a row says about its file, copied from the artifact."""
 
@@ -73,6 +99,8 @@ class FileFacts:
     macs: int
     build_s: float
     build_peak_bytes: int
+    layers: tuple[LayerWork, ...] = ()
+    """In the order of the graph; empty for a file that is not taken apart."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +113,84 @@ class Surroundings:
     steal_s: float | None
     involuntary_switches: int
     voluntary_switches: int
+    realtime_s: float | None = None
+    """The loop by the wall's own clock (CLOCK_REALTIME): beside ``wall_s`` it shows a jump."""
+    boottime_s: float | None = None
+    """The same by CLOCK_BOOTTIME, which counts the time that a machine was suspended."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Seconds that one fixed piece of work took before the child was started and after it ended."""
+
+    before_s: float
+    after_s: float
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """From the runtime's import to the first answer, in seconds: the leaves and the whole.
+
+    ``total_s`` is read from the clock by itself. ``resident_share`` is how much
+    of the model file the page cache held just before; ``None``: the host cannot tell.
+    """
+
+    import_s: float
+    read_s: float
+    load_s: float
+    first_s: float
+    total_s: float
+    resident_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the runtime made of the file: its own graph after its own optimisation.
+
+    ``source`` says how it was asked. ``macs`` are multiply-accumulates for one
+    image by the precision in which they run, ``operators`` counts nodes by type.
+    ``unfused`` are BatchNorm and Relu nodes that still stand alone behind a
+    convolution. Where the runtime can't be asked, ``reason`` says so and the rest is empty.
+    """
+
+    source: str = ""
+    macs: Mapping[str, int] = field(default_factory=dict)
+    operators: Mapping[str, int] = field(default_factory=dict)
+    quantize_nodes: int = 0
+    unfused: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What this host reaches at most with ``threads`` threads, measured by a child.
+
+    ``macs_per_s`` by precision ("fp32", "int8", "bf16"), each the best of the
+    libraries that ``measured_by`` names; ``bytes_per_s`` is read bandwidth.
+    """
+
+    threads: int
+    macs_per_s: Mapping[str, float]
+    bytes_per_s: float
+    measured_by: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """What MLPerf LoadGen says of one test over the adapter.
+
+    ``metric`` names ``value`` ("latency_p90_s", "samples_per_s", ...);
+    ``early_stopping`` is LoadGen's own estimate of the same metric, where it gives one;
+    ``valid`` and ``reasons`` are LoadGen's; ``facts`` are further lines of its summary.
+    """
+
+    metric: str
+    value: float
+    valid: bool
+    reasons: tuple[str, ...] = ()
+    early_stopping: float | None = None
+    queries: int = 0
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,6 +224,17 @@ class Measurement:
     surroundings: Surroundings | None = None
     parity: Parity | None = None
     """Taken in the first block of a case, over the same adapter as is timed."""
+    read_s: float | None = None
+    """Reading the model file from the page cache, between import and load."""
+    cold_start_s: float | None = None
+    """From before the import to the first answer, by one reading of the clock."""
+    cold: ColdStart | None = None
+    """The same with the model file out of the page cache, in a child of its own."""
+    idle_cpu_s: float | None = None
+    """CPU time that the child used in the second after its last inference, doing nothing."""
+    canary: Canary | None = None
+    execution: Execution | None = None
+    load_test: LoadTest | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +261,8 @@ class RunHeader:
     """Distribution name -> version, of whatever was installed and is used."""
     cases: tuple[Case, ...] = ()
     """The plan, so that a report of an interrupted run names what is missing."""
+    peaks: tuple[Peaks, ...] = ()
+    """By number of threads."""
 
 
 _HEADER = TypeAdapter(RunHeader)
@@ -238,9 +357,9 @@ def _header(line: bytes | None, path: Path) -> RunHeader:
         schema = json.loads(line or b"")["schema"]
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise RecordError(f"{path} line 1: not the header of a deploybench run") from exc
-    if schema != SCHEMA:
+    if schema not in READABLE:
         raise RecordError(
-            f"{path} line 1: schema {schema!r}, but this version reads schema {SCHEMA}: "
+            f"{path} line 1: schema {schema!r}, but this version reads up to schema {SCHEMA}: "
             "read it with the version that wrote it"
         )
     try:
@@ -424,7 +543,8 @@ def _continued(path: Path, header: RunHeader) -> Run:
             )
     cases = dict.fromkeys((*earlier.header.cases, *header.cases))
     # Date, commit and command stay those under which it was begun: its code is the same.
-    return Run(replace(earlier.header, cases=tuple(cases)), earlier.measurements)
+    header = replace(earlier.header, schema=SCHEMA, cases=tuple(cases))
+    return Run(header, earlier.measurements)
 
 
 def _lines(run: Run) -> bytes:

@@ -86,7 +86,7 @@ MEASUREMENTS = st.builds(
     Measurement,
     case=st.builds(Case, variant=st.text(), threads=st.integers(1, 64)),
     status=st.sampled_from(("ok", "failed", "unsupported")),
-    file=st.none() | st.builds(FileFacts, build_s=FLOATS),
+    file=st.none() | st.builds(FileFacts, build_s=FLOATS, layers=st.just(())),
     notes=st.dictionaries(st.text(), st.text(), max_size=2),
     import_s=FLOATS,
     load_s=FLOATS,
@@ -396,3 +396,16 @@ def test_a_block_without_a_file_belongs_to_the_artifact_of_its_time() -> None:
     crashed = Measurement(CASE, 1, "failed", "killed")
     blocks = [Measurement(CASE, 0, "failed", "no build"), keyed("new", 0), crashed]
     assert current_blocks(blocks) == {CASE: (blocks[1], crashed)}
+
+
+def test_a_file_of_the_first_schema_is_still_read(tmp_path) -> None:
+    """What schema 2 brought may be absent: hours of measuring are not thrown away."""
+    path = recorded(tmp_path, BLOCK)
+    lines = path.read_bytes().splitlines()
+    first = json.loads(lines[0]) | {"schema": 1}
+    block = json.loads(lines[1])
+    for name in ("read_s", "cold_start_s", "cold", "idle_cpu_s", "canary", "execution"):
+        del block[name]
+    del block["load_test"], block["case"]["copy"], first["peaks"]
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(block)}\n")
+    assert read_run(path).measurements == (BLOCK,)
