@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,22 +12,36 @@ from typing import Any
 
 import numpy as np
 
-from bench import accuracy, launch
+from bench import accuracy, host, launch, page_cache
 from bench.case import Case
-from bench.record import FileFacts, Measurement, Memory, Parity, Surroundings
-from export.artifact import ARTIFACT, Artifact
+from bench.record import (
+    Canary,
+    ColdStart,
+    FileFacts,
+    Measurement,
+    Memory,
+    Parity,
+    Surroundings,
+)
+from export.artifact import ARTIFACT, Artifact, model_files
 
 _LEAST_BATCHES = 4
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a block measures, and within what. ``samples`` counts images."""
+    """How long a block measures, and within what. ``samples`` counts images.
+
+    In a case's first block the child is watched for ``idle_s`` after its last inference,
+    and a ``cold`` one starts another child, with the model file out of the page cache.
+    """
 
     seconds: float
     samples: int
     memory_bytes: int = 0
     logs: Path = Path("logs")
+    idle_s: float = 0.0
+    cold: bool = False
 
     def inferences(self, batch_size: int) -> int:
         """The least number of inferences: fewer of a batch, but still enough for a median."""
@@ -35,6 +50,7 @@ class Effort:
 
 def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurement:
     """Measure one block. Whatever happens to the child becomes part of the result."""
+    begun = time.perf_counter()
     draft = Measurement(
         case,
         number,
@@ -42,40 +58,70 @@ def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Me
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         file=file_facts(artifact),
     )
-    setting = launch.Setting(case.threads, effort.memory_bytes)
-    log = effort.logs / f"{str(case).replace('/', '_')}.log"
+    before_s = host.canary_s(time.perf_counter)
     try:
-        with launch.Child(setting, log) as child:
-            return _talk(child, draft, artifact, effort)
+        with _child(case, effort) as child:
+            block = _talk(child, draft, artifact, effort)
     except (launch.ChildDied, OSError) as exc:
-        return replace(draft, reason=str(exc))
+        block = replace(draft, reason=str(exc))
+    block = replace(block, canary=Canary(before_s, host.canary_s(time.perf_counter)))
+    if effort.cold and number == 0 and block.status == "ok":
+        block = replace(block, cold=_cold_start(case, artifact, effort))
+    return replace(block, block_s=time.perf_counter() - begun)
+
+
+def _child(case: Case, effort: Effort) -> launch.Child:
+    log = effort.logs / f"{str(case).replace('/', '_')}.log"
+    return launch.Child(launch.Setting(case.threads, effort.memory_bytes), log)
+
+
+def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | None:
+    """The cold start of a child whose file must come from the disk; ``None`` where it failed.
+
+    What failed here has just worked with the file in memory: the block is kept.
+    """
+    try:
+        page_cache.drop(model_files(Path(artifact.folder)))
+        with _child(case, effort) as child:
+            answer = child.ask(_load_message(case, artifact), launch.LOAD_LIMIT_S)
+    except (launch.ChildDied, OSError):
+        return None
+    if answer["status"] != "ok":
+        return None
+    leaves = {name: answer[name] for name in ("import_s", "read_s", "load_s", "first_s")}
+    return ColdStart(
+        **leaves, total_s=answer["cold_start_s"], resident_share=answer["resident_share"]
+    )
+
+
+def _load_message(case: Case, artifact: Artifact) -> dict[str, Any]:
+    return {
+        "do": "load",
+        "runtime": case.runtime,
+        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
+        "threads": case.threads,
+        "precision": case.precision,
+        "batch_size": case.batch_size,
+        "inputs": str(Path(artifact.reference) / "inputs.npy"),
+    }
 
 
 def _talk(
     child: launch.Child, draft: Measurement, artifact: Artifact, effort: Effort
 ) -> Measurement:
     """load, warm, measure, and in the first block the answers to the parity images."""
-    inputs = Path(artifact.reference) / "inputs.npy"
     limit_s = launch.LOAD_LIMIT_S
-    load = {
-        "do": "load",
-        "runtime": draft.case.runtime,
-        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
-        "threads": draft.case.threads,
-        "precision": draft.case.precision,
-        "batch_size": draft.case.batch_size,
-        "inputs": str(inputs),
-    }
-    loaded = child.ask(load, limit_s)
+    loaded = child.ask(_load_message(draft.case, artifact), limit_s)
     if loaded["status"] != "ok":
         return replace(draft, status=loaded["status"], reason=loaded["reason"])
     warm = child.ask({"do": "warm"}, limit_s)
     if warm["status"] != "ok":
         return replace(draft, status=warm["status"], reason=warm["reason"])
     least = effort.inferences(draft.case.batch_size)
-    measure = {"do": "measure", "seconds": effort.seconds, "least": least}
+    idle_s = effort.idle_s if draft.round == 0 else 0.0
+    measure = {"do": "measure", "seconds": effort.seconds, "least": least, "idle_s": idle_s}
     # Slow models may need long for the least number of inferences.
-    timed = child.ask(measure, limit_s + effort.seconds + 3 * least * warm["first_s"])
+    timed = child.ask(measure, limit_s + effort.seconds + 3 * least * loaded["first_s"])
     if timed["status"] != "ok":
         return replace(draft, status=timed["status"], reason=timed["reason"])
     done = _filled(draft, loaded, warm, timed)
@@ -103,13 +149,16 @@ def _filled(
         notes=loaded["notes"],
         import_s=loaded["import_s"],
         load_s=loaded["load_s"],
-        first_s=warm["first_s"],
+        first_s=loaded["first_s"],
+        read_s=loaded["read_s"],
+        cold_start_s=loaded["cold_start_s"],
         warmup_s=warm["warmup_s"],
         warmup_inferences=warm["warmup_inferences"],
         warmup_settled=warm["warmup_settled"],
         latencies_ns=tuple(timed["latencies_ns"]),
         cpu_s=timed["cpu_s"],
-        memory=Memory(loaded["imported_bytes"], timed["steady_bytes"], timed["peak_bytes"]),
+        idle_cpu_s=timed["idle_cpu_s"],
+        memory=Memory(loaded["imported_bytes"], **timed["memory"]),
         surroundings=Surroundings(**timed["surroundings"]),
     )
 

@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ INSTRUCTION_SETS = (
     "sve2",
 )
 """As the kernel spells them: those that decide which inference kernels run."""
+_CANARY_TURNS = 9
 _IDENTIFYING = ("CPU", "instruction sets", "cores", "memory")
 
 
@@ -116,6 +117,25 @@ def cpu_times(proc: Path = PROC) -> CpuTimes | None:
     hertz = os.sysconf("SC_CLK_TCK")
     busy = sum(ticks[:3]) + sum(ticks[5:7])
     return CpuTimes(busy / hertz, ticks[7] / hertz)
+
+
+def canary_s(clock: Callable[[], float]) -> float:
+    """Seconds that a fixed piece of work takes: hash 4 MiB on one core and copy 16 MiB.
+
+    The middle of several turns. It reads nothing and waits for nothing, so that
+    whatever changes it changes what is measured, too: the clock rate, a
+    neighbour on the same core or on the memory.
+    """
+    source = b"\x5a" * (4 << 20)  # not zeros, which the kernel may keep in one page for all
+    target = bytearray(len(source))
+    spent = []
+    for _ in range(_CANARY_TURNS):
+        begun = clock()
+        hashlib.sha256(source)
+        for _ in range(4):
+            target[:] = source
+        spent.append(clock() - begun)
+    return sorted(spent)[len(spent) // 2]
 
 
 def versions(distributions: Iterable[str]) -> Mapping[str, str]:

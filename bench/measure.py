@@ -25,7 +25,6 @@ SETTLED_WITHIN = 0.05
 class WarmUp:
     """What happened before the timed loop; none of it enters a percentile."""
 
-    first_ns: int
     total_ns: int
     inferences: int
     settled: bool
@@ -42,15 +41,12 @@ def warm_up(
 
     The rule: inferences are taken in windows of at least 3 inferences and
     150 ms; the latency has settled when the medians of two windows in a row
-    differ by at most 5 %. The first inference, where lazy compilers pay, stands
-    apart and is part of no window.
+    differ by at most 5 %. The first inference of all, where lazy compilers pay,
+    belongs to the cold start and must have been made before.
     """
     turn = itertools.cycle(inputs)
-    start = clock()
-    call(next(turn))
-    first_ns = clock() - start
     begun = clock()
-    count, before, settled = 1, None, False
+    count, before, settled = 0, None, False
     while True:
         window = _window(call, turn, clock)
         count += len(window)
@@ -59,7 +55,7 @@ def warm_up(
         before = median
         spent = clock() - begun
         if (settled and spent >= least_ns) or spent >= most_ns:
-            return WarmUp(first_ns, spent, count, settled)
+            return WarmUp(spent, count, settled)
 
 
 def _window(

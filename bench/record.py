@@ -233,6 +233,8 @@ class Measurement:
     idle_cpu_s: float | None = None
     """CPU time that the child used in the second after its last inference, doing nothing."""
     canary: Canary | None = None
+    block_s: float | None = None
+    """The whole block as the parent saw it, children's starts and ends included."""
     execution: Execution | None = None
     load_test: LoadTest | None = None
 

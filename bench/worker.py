@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtimes
-from bench import host, measure
-from export.artifact import ARTIFACT
+from bench import host, measure, page_cache
+from export.artifact import ARTIFACT, model_files
 
 Message = Mapping[str, Any]
 
@@ -94,26 +94,41 @@ class Session:
         self.answers: list[NDArray[np.float32]] = []
 
     def load(self, message: Message) -> dict[str, Any]:
-        """Import the runtime, note the memory, then load the file: two times, kept apart."""
+        """A cold start: import the runtime, read the file, load it, answer the first image.
+
+        Four times that follow one another without a gap, and the whole of them by itself.
+        """
         artifact = ARTIFACT.validate_python(message["artifact"])
-        started = time.perf_counter_ns()
+        files = model_files(Path(artifact.folder))
+        images = np.load(message["inputs"], mmap_mode="r")
+        first = batches(images, message["batch_size"], most=1)[0]
+        resident_share = page_cache.resident_share(files)
+        clock = time.perf_counter_ns
+        begun = clock()
         adapter = runtimes.adapter(message["runtime"])
-        imported = time.perf_counter_ns()
+        imported = clock()
         imported_bytes = memory_bytes("VmRSS")
-        before = time.perf_counter_ns()
+        page_cache.read(files)
+        read = clock()
         self.loaded = adapter.load(
             artifact,
             threads=message["threads"],
             precision=message["precision"],
             batch_size=message["batch_size"],
         )
-        loaded = time.perf_counter_ns()
+        loaded = clock()
+        self.answers = [np.array(self.loaded.run(first))]
+        answered = clock()
         self.inputs = message["inputs"]
-        self.batches = batches(np.load(self.inputs), message["batch_size"])
+        self.batches = batches(images, message["batch_size"])
         return {
             "status": "ok",
-            "import_s": (imported - started) / 1e9,
-            "load_s": (loaded - before) / 1e9,
+            "import_s": (imported - begun) / 1e9,
+            "read_s": (read - imported) / 1e9,
+            "load_s": (loaded - read) / 1e9,
+            "first_s": (answered - loaded) / 1e9,
+            "cold_start_s": (answered - begun) / 1e9,
+            "resident_share": resident_share,
             "runtime_version": adapter.version(),
             "precision": self.loaded.precision,
             "notes": dict(self.loaded.notes),
@@ -121,7 +136,7 @@ class Session:
         }
 
     def warm(self, message: Message) -> dict[str, Any]:
-        """First inference, then warm-up. Its answers serve parity: a slow model gives them once."""
+        """The warm-up. Its answers serve parity: a slow model gives them once."""
         del message
         run, answers, count = self._run, self.answers, len(self.batches)
 
@@ -130,10 +145,11 @@ class Session:
             if len(answers) < count:
                 answers.append(np.array(output))
 
-        done = measure.warm_up(keep, self.batches, time.perf_counter_ns)
+        # The first batch was answered by the cold start.
+        turn = [*self.batches[1:], *self.batches[:1]]
+        done = measure.warm_up(keep, turn, time.perf_counter_ns)
         return {
             "status": "ok",
-            "first_s": done.first_ns / 1e9,
             "warmup_s": done.total_ns / 1e9,
             "warmup_inferences": done.inferences,
             "warmup_settled": done.settled,
@@ -146,11 +162,13 @@ class Session:
         gc.disable()
         machine = host.cpu_times()
         switches = resource.getrusage(resource.RUSAGE_SELF)
+        outside = _other_clocks()
         cpu, wall = time.process_time_ns(), time.perf_counter_ns()
         latencies = measure.timed_loop(
             run, inputs, time.perf_counter_ns, message["seconds"], message["least"]
         )
         wall_ns, cpu_ns = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+        outside = {name: now - outside[name] for name, now in _other_clocks().items()}
         switched = resource.getrusage(resource.RUSAGE_SELF)
         machine_after = host.cpu_times()
         gc.enable()
@@ -158,10 +176,11 @@ class Session:
             "status": "ok",
             "latencies_ns": latencies,
             "cpu_s": cpu_ns / 1e9,
-            "steady_bytes": memory_bytes("VmRSS"),
-            "peak_bytes": memory_bytes("VmHWM"),
+            "idle_cpu_s": _idle_cpu_s(message["idle_s"]),
+            "memory": memory(),
             "surroundings": {
                 "wall_s": wall_ns / 1e9,
+                **outside,
                 **_elsewhere(machine, machine_after, cpu_ns / 1e9),
                 "involuntary_switches": switched.ru_nivcsw - switches.ru_nivcsw,
                 "voluntary_switches": switched.ru_nvcsw - switches.ru_nvcsw,
@@ -186,19 +205,63 @@ class Session:
         return self.loaded.run
 
 
-def batches(images: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
-    """``images`` (N, 3, H, W) as contiguous batches of ``size``; the last wraps around."""
-    starts = range(0, len(images), size)
+def batches(
+    images: NDArray[np.float32], size: int, most: int | None = None
+) -> list[NDArray[np.float32]]:
+    """``images`` (N, 3, H, W) as contiguous batches of ``size``; the last wraps around.
+
+    Only the first ``most`` batches where that is given.
+    """
+    starts = range(0, len(images), size)[:most]
     picks = [[(start + i) % len(images) for i in range(size)] for start in starts]
     return [np.ascontiguousarray(images[pick]) for pick in picks]
 
 
 def memory_bytes(field: str) -> int:
     """A line of /proc/self/status in bytes: VmRSS, VmHWM."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
+    return _kilobytes("status")[field]
+
+
+def memory() -> dict[str, int | None]:
+    """Resident bytes now and at most, by what stands behind them; see ``bench.record.Memory``."""
+    now = _kilobytes("status")
+    maps = _kilobytes("smaps_rollup")
+    clean = ("Shared_Clean", "Private_Clean")
+    return {
+        "steady_bytes": now["VmRSS"],
+        "peak_bytes": now["VmHWM"],
+        "anonymous_bytes": now.get("RssAnon"),
+        "file_bytes": now["RssFile"] + now["RssShmem"] if "RssFile" in now else None,
+        "shareable_bytes": sum(maps[name] for name in clean) if maps else None,
+    }
+
+
+def _kilobytes(file: str) -> dict[str, int]:
+    """The lines of a file in /proc/self that count in kB, as bytes; empty where it is missing."""
+    try:
+        lines = Path("/proc/self", file).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    rows = [line.split() for line in lines if line.endswith(" kB")]
+    # The first line of smaps_rollup is an address range and doesn't end so.
+    return {row[0].removesuffix(":"): int(row[1]) * 1024 for row in rows}
+
+
+def _other_clocks() -> dict[str, float]:
+    """Clocks that a jump moves and that perf_counter doesn't follow, in seconds."""
+    clocks = {"realtime_s": time.CLOCK_REALTIME}
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        clocks["boottime_s"] = time.CLOCK_BOOTTIME
+    return {name: time.clock_gettime_ns(clock) / 1e9 for name, clock in clocks.items()}
+
+
+def _idle_cpu_s(seconds: float) -> float | None:
+    """CPU time that this process uses while it only sleeps: what a pool spins away."""
+    if not seconds:
+        return None
+    before = time.process_time_ns()
+    time.sleep(seconds)
+    return (time.process_time_ns() - before) / 1e9
 
 
 def _elsewhere(before: Any, after: Any, own_s: float) -> dict[str, float | None]:

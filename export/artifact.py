@@ -144,19 +144,21 @@ def write_record(folder: Path, artifact: Artifact) -> None:
 
 def folder_bytes(folder: Path) -> int:
     """Bytes of all model files in ``folder``, the record not counted."""
-    return sum(
-        file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != RECORD
-    )
+    return sum(file.stat().st_size for file in model_files(folder))
+
+
+def model_files(folder: Path) -> list[Path]:
+    """All that has to be shipped of an artifact: every file in ``folder`` but the record."""
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != RECORD]
 
 
 def folder_sha256(folder: Path) -> str:
     """One hash over the names and contents of all model files in ``folder``."""
     whole = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != RECORD:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            whole.update(f"{file.relative_to(folder)}\0{digest}\n".encode())
+    for file in model_files(folder):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.relative_to(folder)}\0{digest}\n".encode())
     return whole.hexdigest()
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from bench import launch, worker
 from bench.block import Effort, run_block
 from bench.case import Case
-from export.artifact import Artifact
+from export.artifact import ARTIFACT, Artifact
 from runtimes import Loaded
 
 
@@ -71,6 +72,39 @@ def test_a_block_of_the_null_runtime_has_every_number(artifact: Artifact, tmp_pa
     assert block.surroundings is not None and block.surroundings.wall_s > 0
     assert block.warmup_s >= 0.5
     assert block.parity is not None and not block.parity.passed
+    assert block.canary is not None and block.canary.before_s > 0 and block.canary.after_s > 0
+    assert block.block_s is not None and block.block_s > block.warmup_s
+    assert block.idle_cpu_s is None and block.cold is None  # unless asked for
+
+
+def test_the_leaves_of_a_cold_start_sum_to_the_whole(artifact: Artifact, tmp_path: Path) -> None:
+    """Import, read, load and first inference leave nothing out: the whole is read by itself."""
+    block = run_block(case("null"), 0, artifact, effort(tmp_path))
+    assert block.read_s is not None and block.cold_start_s is not None
+    leaves = block.import_s + block.read_s + block.load_s + block.first_s
+    assert leaves == pytest.approx(block.cold_start_s, rel=1e-6)
+
+
+def test_the_clocks_agree_about_the_timed_loop(artifact: Artifact, tmp_path: Path) -> None:
+    """The wall's clock and the one that counts suspends stand beside the monotonic one."""
+    around = run_block(case("null"), 1, artifact, effort(tmp_path)).surroundings
+    assert around is not None
+    assert around.realtime_s == pytest.approx(around.wall_s, abs=0.05)
+    assert around.boottime_s == pytest.approx(around.wall_s, abs=0.05)
+
+
+def test_the_first_block_tells_what_idling_and_a_cold_cache_cost(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    """Both are asked for by the effort, and taken once for each case."""
+    asked = replace(effort(tmp_path), idle_s=0.01, cold=True)
+    first = run_block(case("null"), 0, artifact, asked)
+    assert first.idle_cpu_s is not None and first.idle_cpu_s >= 0
+    assert first.cold is not None
+    leaves = first.cold.import_s + first.cold.read_s + first.cold.load_s + first.cold.first_s
+    assert leaves == pytest.approx(first.cold.total_s, rel=1e-6)
+    later = run_block(case("null"), 1, artifact, asked)
+    assert later.idle_cpu_s is None and later.cold is None
 
 
 @pytest.mark.parametrize(
@@ -101,6 +135,7 @@ def test_parity_is_of_all_images_wherever_they_were_answered(tmp_path: Path) -> 
     session = worker.Session()
     session.loaded, session.inputs = Loaded(run, "fp32", {}), str(tmp_path / "inputs.npy")
     session.batches = worker.batches(images, 1)
+    session.answers = [run(session.batches[0])]  # by the cold start
     session.warm({})
     session.answers = session.answers[:3]  # as if the warm-up had been shorter
     warm = len(seen)
@@ -197,3 +232,35 @@ def test_the_parent_imports_no_runtime() -> None:
     modules, peak_bytes = done.stdout.splitlines()
     assert modules == "[]"
     assert int(peak_bytes) < 250e6
+
+
+def test_memory_is_told_by_what_stands_behind_it() -> None:
+    """Anonymous and file-backed pages are all that is resident; some of these are shareable."""
+    found = worker.memory()
+    numbers = {name: value for name, value in found.items() if value is not None}
+    assert len(numbers) == len(found)
+    parts = numbers["anonymous_bytes"] + numbers["file_bytes"]
+    assert parts == pytest.approx(numbers["steady_bytes"], rel=0.02)
+    assert 0 < numbers["shareable_bytes"] <= numbers["file_bytes"] * 1.02
+
+
+def test_a_second_worker_pays_for_what_is_not_shareable(artifact: Artifact, tmp_path: Path) -> None:
+    """PSS of two like children minus that of one: steady bytes less the shareable ones."""
+    message = {"do": "load", "runtime": "null", "precision": "fp32", "batch_size": 1, "threads": 1}
+    message |= {"artifact": ARTIFACT.dump_python(artifact, mode="json")}
+    message |= {"inputs": str(Path(artifact.reference) / "inputs.npy")}
+
+    def pss_bytes(child: launch.Child) -> int:
+        text = Path(f"/proc/{child._process.pid}/smaps_rollup").read_text()
+        (line,) = [line for line in text.splitlines() if line.startswith("Pss:")]
+        return int(line.split()[1]) * 1024
+
+    measure = {"do": "measure", "seconds": 0.01, "least": 1, "idle_s": 0}
+    with launch.Child(launch.Setting(1), tmp_path / "one") as one:
+        assert one.ask(message, 60)["status"] == "ok"
+        alone = pss_bytes(one)
+        told = one.ask(measure, 60)["memory"]
+        with launch.Child(launch.Setting(1), tmp_path / "two") as two:
+            assert two.ask(message, 60)["status"] == "ok"
+            second = pss_bytes(one) + pss_bytes(two) - alone
+    assert second == pytest.approx(told["steady_bytes"] - told["shareable_bytes"], rel=0.15)

@@ -50,19 +50,18 @@ def test_inputs_are_taken_in_turn() -> None:
     assert machine.calls == ["a", "b", "c", "a", "b"]
 
 
-def test_first_inference_stands_apart_from_the_warm_up() -> None:
-    """What a lazy compiler pays is ``first_ns`` and enters no window."""
-    machine = Machine([4_000_000_000, 100_000_000])
-    done = measure.warm_up(machine.run, ["a"], machine.clock)
-    assert done.first_ns == 4_000_000_000
-    assert done.settled
-    assert done.total_ns == 600_000_000
+def test_a_steady_latency_settles_after_two_windows_and_the_least_time() -> None:
+    """Windows of three inferences; the warm-up's length is what it took, to the nanosecond."""
+    machine = Machine([100_000_000])
+    assert measure.warm_up(machine.run, ["a"], machine.clock) == measure.WarmUp(
+        total_ns=600_000_000, inferences=6, settled=True
+    )
 
 
 def test_warm_up_goes_on_until_two_windows_agree() -> None:
     """A latency that still falls by more than 5 % from window to window is not settled."""
     falling = [int(200e6 * 0.9**i) for i in range(12)]
-    machine = Machine([1, *falling, falling[-1]])
+    machine = Machine([*falling, falling[-1]])
     done = measure.warm_up(machine.run, ["a"], machine.clock)
     assert done.settled
     assert done.inferences > len(falling)
@@ -70,9 +69,8 @@ def test_warm_up_goes_on_until_two_windows_agree() -> None:
 
 def test_warm_up_gives_up_and_says_so() -> None:
     """A latency that never settles ends the warm-up at its limit, marked."""
-    machine = Machine([1] + [100_000_000, 100_000_000, 100_000_000, 300_000_000] * 200)
     swinging = [100_000_000] * 3 + [300_000_000] * 3
-    machine.latencies = [1, *(swinging * 100)]
+    machine = Machine(swinging * 100)
     done = measure.warm_up(machine.run, ["a"], machine.clock)
     assert not done.settled
     assert done.total_ns >= measure.WARMUP_MOST_NS

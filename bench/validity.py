@@ -1,0 +1,166 @@
+"""Can this number be believed: a verdict with reason codes, from what was recorded raw.
+
+Pure functions over a block. Every threshold stands in ``LIMITS`` and comes from
+``results/method`` (the experiment ``thresholds``): what quiet blocks hardly ever
+reach is suspect, what only disturbed ones reach is invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from bench import stats
+from bench.record import Measurement
+
+Level = Literal["VALID", "SUSPECT", "INVALID"]
+LEVELS: tuple[Level, ...] = ("VALID", "SUSPECT", "INVALID")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far a number can be believed, and the codes of what speaks against it."""
+
+    level: Level = "VALID"
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limit:
+    """From ``suspect`` on a block is doubtful, from ``invalid`` on it proves nothing.
+
+    ``meaning`` is a sentence for a table's notes, with the worst figure as ``{}``.
+    """
+
+    suspect: float
+    invalid: float
+    meaning: str
+
+
+NEVER = float("inf")
+LIMITS: Mapping[str, Limit] = MappingProxyType(
+    {
+        "foreign-cpu": Limit(0.15, 0.5, "other processes kept {:.2f} cores busy"),
+        "steal": Limit(0.02, 0.10, "the hypervisor took {:.1%} of a core"),
+        "switches": Limit(60, 600, "pushed off its core {:.0f} times a second"),
+        "canary": Limit(0.10, 0.30, "a fixed piece of work beside it was off by {:.0%}"),
+        "clock": Limit(0.001, 0.01, "the system's clocks disagree by {:.4f} s"),
+        "warm-up": Limit(1, NEVER, "the latency had not settled when the warm-up ended"),
+        "samples": Limit(1, NEVER, "fewer than 6 samples"),
+    }
+)
+LEAST_SAMPLES = stats.least_samples(0.5)
+"""So many take a 95 % interval of a median."""
+_SLEW = 5e-4
+"""By so much a clock that is being corrected may run faster or slower (adjtimex(2): 500 ppm)."""
+
+
+def judge(block: Measurement, usual_canary_s: float | None) -> Verdict:
+    """The verdict on one block; ``usual_canary_s`` is the run's, ``None`` if unknown.
+
+    What the host could not tell speaks neither for nor against a block. A block
+    without latencies (unsupported, failed) has no number that one could doubt.
+    """
+    if block.status != "ok" or not block.latencies_ns:
+        return Verdict()
+    level, codes = 0, []
+    for code, value in figures(block, usual_canary_s).items():
+        limit = LIMITS[code]
+        found = 2 if value >= limit.invalid else int(value >= limit.suspect)
+        level = max(level, found)
+        codes += [code] if found else []
+    return Verdict(LEVELS[level], tuple(codes))
+
+
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of a row's blocks, with all their codes."""
+    found = tuple(verdicts)
+    level = max((LEVELS.index(verdict.level) for verdict in found), default=0)
+    codes = {code for verdict in found for code in verdict.codes}
+    return Verdict(LEVELS[level], tuple(code for code in LIMITS if code in codes))
+
+
+def usual_canary_s(measurements: Iterable[Measurement]) -> float | None:
+    """The median of a run's canaries, before the blocks and after; ``None`` without any."""
+    found = [
+        seconds
+        for block in measurements
+        if block.canary is not None
+        for seconds in (block.canary.before_s, block.canary.after_s)
+    ]
+    return stats.percentile(found, 0.5) if found else None
+
+
+def figures(block: Measurement, usual_canary_s: float | None = None) -> Mapping[str, float]:
+    """Code -> the figure that is held against its limits; only of what the host could tell.
+
+    ``foreign-cpu`` and ``steal`` in cores, ``switches`` a second, ``canary`` as a share
+    of the usual one, ``clock`` in seconds beyond what a correction may do.
+    """
+    found = {name: figure(block) for name, figure in _FIGURES.items()}
+    found["canary"] = _canary(block, usual_canary_s)
+    return {name: found[name] for name in LIMITS if found[name] is not None}  # type: ignore[misc]
+
+
+def _foreign_cpu(block: Measurement) -> float | None:
+    around = block.surroundings
+    if around is None or around.foreign_cpu_s is None or around.wall_s < _LEAST_WALL_S:
+        return None
+    return around.foreign_cpu_s / around.wall_s
+
+
+def _steal(block: Measurement) -> float | None:
+    around = block.surroundings
+    if around is None or around.steal_s is None or around.wall_s < _LEAST_WALL_S:
+        return None
+    return around.steal_s / around.wall_s
+
+
+_LEAST_WALL_S = 0.2
+"""The kernel counts CPU time in ticks of 10 ms: over less time a tick looks like a neighbour."""
+
+
+def _switches(block: Measurement) -> float | None:
+    around = block.surroundings
+    if around is None or around.wall_s < _LEAST_WALL_S:
+        return None
+    return around.involuntary_switches / around.wall_s
+
+
+def _clock(block: Measurement) -> float | None:
+    around = block.surroundings
+    others = [] if around is None else [around.realtime_s, around.boottime_s]
+    gaps = [abs(other - around.wall_s) for other in others if around and other is not None]
+    if not gaps or around is None:
+        return None
+    return max(0.0, max(gaps) - _SLEW * around.wall_s)
+
+
+def _warm_up(block: Measurement) -> float:
+    return float(not block.warmup_settled)
+
+
+def _samples(block: Measurement) -> float:
+    return float(len(block.latencies_ns) < LEAST_SAMPLES)
+
+
+def _canary(block: Measurement, usual_s: float | None) -> float | None:
+    """How far the worse of the two is from the usual one: slower or faster."""
+    if block.canary is None or not usual_s:
+        return None
+    both = (block.canary.before_s, block.canary.after_s)
+    return max(abs(seconds / usual_s - 1) for seconds in both)
+
+
+_FIGURES: Mapping[str, Callable[[Measurement], float | None]] = MappingProxyType(
+    {
+        "foreign-cpu": _foreign_cpu,
+        "steal": _steal,
+        "switches": _switches,
+        "clock": _clock,
+        "warm-up": _warm_up,
+        "samples": _samples,
+    }
+)

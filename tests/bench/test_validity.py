@@ -1,0 +1,112 @@
+"""Verdicts: every code can be raised, each by its own figure and at its own limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.case import Case
+from bench.record import Canary, Measurement, Surroundings
+from bench.validity import LIMITS, Verdict, figures, judge, overall, usual_canary_s
+
+QUIET = Measurement(
+    Case("vgg19", "fp32", "ort", 2),
+    0,
+    "ok",
+    latencies_ns=(5,) * 6,
+    warmup_settled=True,
+    surroundings=Surroundings(1.0, 0.0, 0.0, 0, 9, 1.0, 1.0),
+    canary=Canary(0.004, 0.004),
+)
+
+
+def around(**changes: float | None) -> Measurement:
+    """A quiet block but for these surroundings."""
+    assert QUIET.surroundings is not None
+    return replace(QUIET, surroundings=replace(QUIET.surroundings, **changes))  # type: ignore[arg-type]
+
+
+DISTURBED = {
+    "foreign-cpu": around(foreign_cpu_s=LIMITS["foreign-cpu"].suspect),
+    "steal": around(steal_s=LIMITS["steal"].suspect),
+    "switches": around(involuntary_switches=int(LIMITS["switches"].suspect)),
+    "canary": replace(QUIET, canary=Canary(0.004, 0.004 * (1 + LIMITS["canary"].suspect) + 1e-9)),
+    "clock": around(realtime_s=1.0 + LIMITS["clock"].suspect + 5.1e-4),
+    "warm-up": replace(QUIET, warmup_settled=False),
+    "samples": replace(QUIET, latencies_ns=(5,) * 5),
+}
+
+
+def test_a_quiet_block_is_valid() -> None:
+    """Nothing speaks against it, and every figure was told."""
+    assert judge(QUIET, 0.004) == Verdict("VALID", ())
+    assert set(figures(QUIET, 0.004)) == set(LIMITS)
+
+
+@pytest.mark.parametrize("code", LIMITS)
+def test_each_code_is_raised_by_its_own_figure(code: str) -> None:
+    """At the limit the block is suspect, with that code and no other."""
+    assert judge(DISTURBED[code], 0.004) == Verdict("SUSPECT", (code,))
+
+
+@pytest.mark.parametrize("code", ["foreign-cpu", "steal", "switches", "clock"])
+def test_far_beyond_the_limit_a_block_is_invalid(code: str) -> None:
+    """What only a disturbed machine reaches proves nothing."""
+    worst = LIMITS[code].invalid + 5e-4
+    fields: dict[str, dict[str, float | None]] = {
+        "foreign-cpu": {"foreign_cpu_s": worst},
+        "steal": {"steal_s": worst},
+        "switches": {"involuntary_switches": int(worst) + 1},
+        "clock": {"boottime_s": 1.0 - worst - 1e-6},
+    }
+    assert judge(around(**fields[code]), 0.004) == Verdict("INVALID", (code,))
+
+
+def test_a_canary_far_off_makes_a_block_invalid_either_way() -> None:
+    """A machine that was suddenly faster was not the same either."""
+    far = 1 + LIMITS["canary"].invalid + 1e-6
+    assert judge(replace(QUIET, canary=Canary(0.004, 0.004 * far)), 0.004).level == "INVALID"
+    assert judge(replace(QUIET, canary=Canary(0.004, 0.004 / far)), 0.004).level == "SUSPECT"
+
+
+def test_what_the_host_cannot_tell_speaks_neither_way() -> None:
+    """No /proc/stat, no canary, no other clock: fewer figures, no doubt."""
+    silent = replace(
+        around(foreign_cpu_s=None, steal_s=None, realtime_s=None, boottime_s=None), canary=None
+    )
+    assert set(figures(silent)) == {"switches", "warm-up", "samples"}
+    assert judge(silent, None) == Verdict()
+    assert judge(replace(silent, surroundings=None), None) == Verdict()
+
+
+def test_a_tick_in_a_very_short_loop_is_no_neighbour() -> None:
+    """The kernel counts in ticks of 10 ms: under 0.2 s they are not read."""
+    assert (
+        judge(around(wall_s=0.01, realtime_s=0.01, boottime_s=0.01, foreign_cpu_s=0.01), None)
+        == Verdict()
+    )
+
+
+def test_clocks_may_differ_by_what_a_correction_does() -> None:
+    """A clock that is being slewed runs 500 ppm off: over 100 s that is 50 ms and no jump."""
+    assert judge(around(wall_s=100.0, realtime_s=100.05, boottime_s=100.0), None) == Verdict()
+
+
+def test_a_row_is_as_good_as_its_worst_block() -> None:
+    """With the codes of all of them, in the order of the limits."""
+    blocks = [Verdict(), Verdict("INVALID", ("canary",)), Verdict("SUSPECT", ("steal", "warm-up"))]
+    assert overall(blocks) == Verdict("INVALID", ("steal", "canary", "warm-up"))
+    assert overall([]) == Verdict()
+
+
+def test_the_usual_canary_is_the_middle_one_of_the_run() -> None:
+    """Before and after count alike; a run without any has none."""
+    blocks = [replace(QUIET, canary=Canary(a, b)) for a, b in ((1.0, 2.0), (3.0, 9.0), (4.0, 5.0))]
+    assert usual_canary_s(blocks) == 3.0
+    assert usual_canary_s([replace(QUIET, canary=None)]) is None
+
+
+def test_a_block_without_a_number_is_not_judged() -> None:
+    """There is nothing that one could doubt."""
+    assert judge(Measurement(QUIET.case, 0, "failed", "killed"), 0.004) == Verdict()
