@@ -51,7 +51,9 @@ class Selector:
 class Suite:
     """A named plan. ``samples`` is the least number of images in a timed loop.
 
-    ``precisions`` are what fp32 files are computed in, where a runtime can.
+    ``precisions`` are what fp32 files are computed in, where a runtime can. A case's first
+    block watches the idle child for ``idle_seconds``, and with ``cold_start`` another child
+    loads the file from the disk.
     """
 
     summary: str
@@ -60,6 +62,8 @@ class Suite:
     seconds: float
     samples: int
     precisions: tuple[str, ...] = ("fp32",)
+    idle_seconds: float = 1.0
+    cold_start: bool = True
 
 
 _ONES = tuple(name for name, row in VARIANTS.items() if not row.full_suite_only)
@@ -83,6 +87,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             blocks=1,
             seconds=0.3,
             samples=6,
+            idle_seconds=0.0,
+            cold_start=False,
         ),
         "default": Suite(
             "torch-eager in fp32, ort in fp32-opt and int8-static, the two -quantized rows",
@@ -130,6 +136,8 @@ class Options:
     ``precisions`` are what fp32 files are computed in, where a runtime can.
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
     images in it (a batch counts as its images, and four batches are the least),
+    ``idle_seconds`` how long a case's first child is watched doing nothing, ``cold_start``
+    whether it is started once more with its file out of the page cache,
     ``memory_limit`` bytes of data a child may allocate
     (0: what the machine has free).
     """
@@ -152,6 +160,8 @@ class Options:
     seconds: float = 0.0
     samples: int = 0
     seed: int = 0
+    idle_seconds: float | None = None
+    cold_start: bool | None = None
     out: Path = DEFAULT_OUT
     store: Path = field(default_factory=default_store)
     memory_limit: int = 0
@@ -180,7 +190,7 @@ def spelt_out(argv: Sequence[str]) -> list[str]:
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            words += [flag] if value else []
+            words += [flag] if value else ["--no-cold-start"] if name == "cold_start" else []
         elif isinstance(value, list | tuple):
             words += [flag, ",".join(map(str, value))]
         else:
@@ -231,6 +241,8 @@ def _completed(options: Options) -> Options:
         blocks=options.blocks or suite.blocks,
         seconds=options.seconds or suite.seconds,
         samples=options.samples or suite.samples,
+        idle_seconds=suite.idle_seconds if options.idle_seconds is None else options.idle_seconds,
+        cold_start=suite.cold_start if options.cold_start is None else options.cold_start,
     )
 
 
@@ -242,6 +254,7 @@ def _check_ranges(options: Options) -> None:
         "--blocks": ([options.blocks], 1, 1000),
         "--seconds": ([options.seconds], 0.01, 3600),
         "--samples": ([options.samples], 1, 1000),
+        "--idle-seconds": ([options.idle_seconds or 0.0], 0, 60),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
     }
@@ -331,6 +344,9 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
     add("--seconds", type=float, metavar="S", help="time of one timed loop")
     add("--samples", type=int, metavar="N", help="least images in one timed loop")
+    add("--idle-seconds", type=float, metavar="S", help="watch each first child do nothing")
+    cold = "load each file from the disk once more, with the page cache dropped"
+    add("--cold-start", action=argparse.BooleanOptionalAction, help=cold)
     add("--seed", type=int, help="of the order in which cases are measured")
     add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import files, host, report
+from bench import files, host, report, rows
 from bench.block import Effort, run_block
 from bench.case import Case, crossover, left_out, plan, unsupported
 from bench.files import Files, file_key
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(words)
         check_runs(options.out)
         cases, misfits = files.fitting(plan(options), options)
+        cases = (*cases, *rows.twins(case for case in cases if unsupported(case) is None))
         # Opened before anything is built: a folder that can't be written, or in which another
         # run is measuring at this moment, is told at once.
         with (
@@ -98,8 +99,8 @@ def _measure_and_show(
     progress.summary(recorder, page, interrupted)
     if interrupted:
         return 130
-    rows = current_blocks(recorder.measurements)
-    return int(any(block.status == "failed" for case in cases for block in rows.get(case, ())))
+    current = current_blocks(recorder.measurements)
+    return int(any(block.status == "failed" for case in cases for block in current.get(case, ())))
 
 
 def _blocks(
@@ -107,7 +108,12 @@ def _blocks(
 ) -> Iterator[Measurement]:
     """The blocks that this run does not have yet, in crossover order."""
     effort = Effort(
-        options.seconds, options.samples, _memory_limit(options), options.store.absolute() / "logs"
+        options.seconds,
+        options.samples,
+        _memory_limit(options),
+        options.store.absolute() / "logs",
+        options.idle_seconds or 0.0,
+        bool(options.cold_start),
     )
     left = _left(recorder, cases, built, options)
     progress.planned(left)
