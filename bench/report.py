@@ -245,10 +245,13 @@ def _told_apart(table: Table) -> str:
     if ratio is None or ratio.half_width is None:
         known = "" if ratio is None else f" came out {number(ratio)}x as fast the second time;"
         return f"{name}{known} fewer than {stats.LEAST_BLOCKS} blocks give no interval."
-    low, high, least = ratio.low or 0, ratio.high or 0, 100 * (table.told_apart - 1)
+    ends = "–".join(rounded(end or 0, digits=4) for end in (ratio.low, ratio.high))
+    least = 100 * (table.told_apart - 1)
+    factor = rounded(table.told_apart)
+    unknown = f"below {least:.1f} %" if least < 100 else f"of less than {factor} times"
     return (
-        f"{name} came out {number(ratio)}x as fast the second time ({low:.3f}–{high:.3f}): "
-        f"a difference below {least:.1f} % could not have been told from none."
+        f"{name} came out {number(ratio)}x as fast the second time ({ends}): "
+        f"a difference {unknown} could not have been told from none."
     )
 
 
