@@ -56,7 +56,6 @@ from bench.text import (
 from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
-_PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 _PAGE = "README.md"
 _DIFF_LINES = 20
 _RIVALS = 3
@@ -195,7 +194,7 @@ COLUMNS = (
     Column("rounded to 0, M", _rounded_to_zero, _any_rounded),
     Column("load ms", _time(lambda block: block.load_s)),
     Column("first ms", _time(lambda block: block.first_s)),
-    *(Column(f"p{100 * p:g} ms", _latency(p)) for p in _PERCENTILES),
+    *(Column(f"p{100 * p:g} ms", _latency(p)) for p in resources.PERCENTILES),
     Column("CPU ms", _time(lambda block: block.cpu_s / len(block.latencies_ns))),
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
@@ -291,7 +290,7 @@ def _family_text(family: str, weights: str, table: Table, compact: bool = False)
     heading = f"### {family} (weights: {weights})"
     if compact:
         return f"{heading}\n\n{_table_text(table, compact)}"
-    further = [_grid_text(grid) for grid in resources.tables(table)]
+    further = [_folded(grid) for grid in resources.tables(table)]
     return "\n\n".join([heading, *_small_tables(table), _table_text(table), *further])
 
 
@@ -301,9 +300,19 @@ def _small_tables(table: Table) -> list[str]:
     return [*map(_grid_text, grids), *(f"- {text}" for text in matrix.surprises(table))]
 
 
+def _folded(grid: matrix.Grid) -> str:
+    """A table that opens with a click."""
+    head = f"<details><summary>{grid.title}</summary>"
+    return f"{head}\n\n{_lines(grid)}\n\n</details>"
+
+
 def _grid_text(grid: matrix.Grid) -> str:
+    return f"**{grid.title}**\n\n{_lines(grid)}"
+
+
+def _lines(grid: matrix.Grid) -> str:
     align = ["left"] * grid.names + ["right"] * (len(grid.head) - grid.names)
-    return f"**{grid.title}**\n\n{_grid(grid.head, grid.lines, align)}"
+    return _grid(grid.head, grid.lines, align)
 
 
 def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()) -> str:
@@ -431,7 +440,9 @@ _PARITY_LIMITS = ", ".join(
     else f"below cos {limit.min_cosine:g} ({name})"
     for name, limit in LIMITS.items()
 )
-_LEAST_SAMPLES = ", ".join(f"p{100 * p:g} needs {stats.least_samples(p)}" for p in _PERCENTILES)
+_LEAST_SAMPLES = ", ".join(
+    f"p{100 * p:g} needs {stats.least_samples(p)}" for p in resources.PERCENTILES
+)
 
 
 def _limit(code: str, limit: validity.Limit) -> str:
@@ -458,6 +469,9 @@ _HOW_TO_READ = f"""\
 - p50 to p99 are nearest-rank percentiles over all inferences of all blocks; a block is a fresh
   process. `{NOTHING}` stands where there are too few samples for a 95 % interval:
   {_LEAST_SAMPLES}.
+- Percentiles with intervals: of the median once Student's t over the blocks' medians, and of every
+  percentile the two inferences between which it lies by order statistics, whatever the distribution
+  (for independent samples).
 - Printed digits are what the spread over the blocks supports.
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":

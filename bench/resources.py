@@ -1,4 +1,4 @@
-"""Rows -> tables of what a row costs besides time for an image, and of what speaks against it.
+"""Rows -> further tables: intervals, what a row costs besides time, what speaks against it.
 
 Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
 """
@@ -8,20 +8,50 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from bench import validity
+from bench import stats, validity
 from bench.matrix import Grid
 from bench.record import ColdStart, Measurement, Memory
 from bench.rows import Row, Table, runtime_name
-from bench.text import NOTHING, number, rounded
+from bench.stats import Estimate
+from bench.text import NOTHING, interval_text, number, rounded
 
+PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 MOST_RESIDENT = 0.05
 """Of a file that counts as cold, at most this share may be in memory still."""
 
 
 def tables(table: Table) -> tuple[Grid, ...]:
     """Cold start, memory and doubts of the rows that were measured; none that would be empty."""
-    grids = (cold_starts(table), memory(table), doubtful(table))
+    grids = (percentiles(table), cold_starts(table), memory(table), doubtful(table))
     return tuple(grid for grid in grids if grid.lines)
+
+
+def percentiles(table: Table) -> Grid:
+    """Every percentile that the samples support, with its 95 % interval."""
+    rows = [row for row in _shown(table, copies=True) if row.latency_s(0.5)]
+    return Grid(
+        "Percentiles, ms, with 95 % intervals",
+        (*_NAMES, "inferences", "p50 by blocks", *(f"p{100 * p:g}" for p in PERCENTILES)),
+        tuple(
+            (
+                *_names(row),
+                str(sum(len(block.latencies_ns) for block in row.timed)),
+                interval_text(row.latency_s(0.5), 1e3),
+                *(_by_order(row, p) for p in PERCENTILES),
+            )
+            for row in rows
+        ),
+        names=len(_NAMES),
+    )
+
+
+def _by_order(row: Row, p: float) -> str:
+    """A percentile over all inferences, between two of them."""
+    pooled = [latency for block in row.timed for latency in block.latencies_ns]
+    ends = stats.order_statistic_interval(pooled, p)
+    if ends is None:
+        return NOTHING
+    return interval_text(Estimate(stats.percentile(pooled, p), *ends), 1e-6)
 
 
 def cold_starts(table: Table) -> Grid:

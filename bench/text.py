@@ -48,6 +48,17 @@ def _exponent(value: float) -> int:
     return int(f"{value:.1e}".partition("e")[2])
 
 
+def interval_text(estimate: Estimate | None, scale: float = 1.0) -> str:
+    """A number with its interval in brackets; nothing where there is none to be told."""
+    if estimate is None:
+        return NOTHING
+    if estimate.low is None or estimate.high is None:
+        return number(estimate, scale)
+    half = (estimate.half_width or 0.0) * scale
+    low, high = (rounded(end * scale, half or None) for end in (estimate.low, estimate.high))
+    return f"{number(estimate, scale)} ({low}–{high})"
+
+
 def speedup_text(estimate: Estimate | None, told_apart: float = 1.0) -> str:
     """A speed-up with its interval, or that there is none to be told.
 
