@@ -23,7 +23,7 @@ from bench.record import (
     Parity,
     Surroundings,
 )
-from export.artifact import ARTIFACT, Artifact, model_files
+from export.artifact import Artifact, artifact_adapter, model_files
 
 _LEAST_BATCHES = 4
 
@@ -32,8 +32,8 @@ _LEAST_BATCHES = 4
 class Effort:
     """How long a block measures, and within what. ``samples`` counts images.
 
-    In a case's first block the child is watched for ``idle_s`` after its last inference,
-    and a ``cold`` one starts another child, with the model file out of the page cache.
+    In a case's first block the child is watched for ``idle_s`` after its last inference;
+    with ``cold`` another child is started, with the model file out of the page cache.
     """
 
     seconds: float
@@ -98,7 +98,7 @@ def _load_message(case: Case, artifact: Artifact) -> dict[str, Any]:
     return {
         "do": "load",
         "runtime": case.runtime,
-        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
+        "artifact": artifact_adapter().dump_python(artifact, mode="json"),
         "threads": case.threads,
         "precision": case.precision,
         "batch_size": case.batch_size,

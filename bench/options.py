@@ -51,9 +51,9 @@ class Selector:
 class Suite:
     """A named plan. ``samples`` is the least number of images in a timed loop.
 
-    ``precisions`` are what fp32 files are computed in, where a runtime can. A case's first
-    block watches the idle child for ``idle_seconds``, and with ``cold_start`` another child
-    loads the file from the disk.
+    ``precisions`` are what fp32 files are computed in, where a runtime can. One child of each
+    family, runtime and recipe is watched idling for ``idle_seconds``; with ``cold_start`` a
+    case's first block starts another child, which loads the file from the disk.
     """
 
     summary: str
@@ -136,9 +136,9 @@ class Options:
     ``precisions`` are what fp32 files are computed in, where a runtime can.
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
     images in it (a batch counts as its images, and four batches are the least),
-    ``idle_seconds`` how long a case's first child is watched doing nothing, ``cold_start``
-    whether it is started once more with its file out of the page cache,
-    ``memory_limit`` bytes of data a child may allocate
+    ``idle_seconds`` how long one child of each family, runtime and recipe is watched doing
+    nothing, ``cold_start`` whether a case is started once more with its file out of the page
+    cache, ``memory_limit`` bytes of data a child may allocate
     (0: what the machine has free).
     """
 

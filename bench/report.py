@@ -487,7 +487,7 @@ _HOW_TO_READ = f"""\
   takes until a slower start than the reference's is made up for; "until": it is ahead only so far.
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
-  inference: what a thread pool spins away.
+  inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.

@@ -126,8 +126,22 @@ def _blocks(
         elif artifact is None:
             status: Status = "unsupported" if file_key(case) in built.refused else "failed"
             yield Measurement(case, number, status, built.reasons[file_key(case)])
+        elif _idled(case, recorder.measurements):
+            yield run_block(case, number, artifact, replace(effort, idle_s=0.0))
         else:
             yield run_block(case, number, artifact, effort)
+
+
+def _idled(case: Case, measurements: Sequence[Measurement]) -> bool:
+    """Whether a child of the same pools was watched idling already: the model doesn't matter."""
+    return any(
+        block.idle_cpu_s is not None and _pools(block.case) == _pools(case)
+        for block in measurements
+    )
+
+
+def _pools(case: Case) -> tuple[object, ...]:
+    return case.family, case.runtime, case.recipe, case.precision, case.threads
 
 
 def _left(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import runtimes
 from bench import host, measure, page_cache
-from export.artifact import ARTIFACT, model_files
+from export.artifact import Artifact, model_files
 
 Message = Mapping[str, Any]
 
@@ -98,7 +98,7 @@ class Session:
 
         Four times that follow one another without a gap, and the whole of them by itself.
         """
-        artifact = ARTIFACT.validate_python(message["artifact"])
+        artifact = Artifact.from_plain(message["artifact"])
         files = model_files(Path(artifact.folder))
         images = np.load(message["inputs"], mmap_mode="r")
         first = batches(images, message["batch_size"], most=1)[0]

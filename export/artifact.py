@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -17,9 +18,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 RECORD = "artifact.json"
 
@@ -40,7 +42,9 @@ class Artifact:
     ``build_peak_bytes`` are about the last step.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    # What pydantic's ConfigDict is: importing pydantic would make up a third of the time that a
+    # measuring child takes to start.
+    __pydantic_config__ = {"extra": "forbid", "ser_json_inf_nan": "constants"}  # noqa: RUF012
 
     key: str
     variant: str
@@ -70,8 +74,22 @@ class Artifact:
         """Where the entry file stands."""
         return Path(self.folder) / self.file
 
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Artifact:
+        """What ``artifact_adapter().dump_python(..., mode="json")`` gave, unchecked.
 
-ARTIFACT = TypeAdapter(Artifact)
+        For a child that takes it from the process that started it.
+        """
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
+
+
+@functools.cache
+def artifact_adapter() -> TypeAdapter[Artifact]:
+    """Reads, checks and writes artifacts."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Artifact)
 
 
 class Store:
@@ -91,10 +109,12 @@ class Store:
 
     def find(self, key: str) -> Artifact | None:
         """The artifact of ``key`` if it is there and whole."""
+        from pydantic import ValidationError
+
         folder = self.folder(key)
         try:
             text = (folder / RECORD).read_bytes()
-            artifact = ARTIFACT.validate_json(text)
+            artifact = artifact_adapter().validate_json(text)
         except (FileNotFoundError, ValidationError):
             # Not there, or written by another version of this class: to be built again.
             return None
@@ -139,7 +159,7 @@ class Store:
 def write_record(folder: Path, artifact: Artifact) -> None:
     """Put ``artifact`` beside its files. Paths are not stored: a store can be moved."""
     stored = replace(artifact, folder="", reference=Path(artifact.reference).name)
-    (folder / RECORD).write_bytes(ARTIFACT.dump_json(stored, indent=1))
+    (folder / RECORD).write_bytes(artifact_adapter().dump_json(stored, indent=1))
 
 
 def folder_bytes(folder: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,21 @@ def test_unsupported_is_no_failure(lab: Lab) -> None:
     assert lab.start("--recipes", "int8-static", "--runtimes", "torch-eager,ort") == 0
     blocks = read_run(find_runs(lab.out)[0]).measurements
     assert [m.status for m in blocks if m.case.runtime == "torch-eager"] == ["unsupported"]
+
+
+def test_idling_is_watched_once_for_each_pool(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model doesn't matter to a pool that spins: one second for each runtime and recipe."""
+    watched: list[str] = []
+    plain = lab.run_block
+
+    def watch(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
+        watched.extend([f"{case.runtime} {case.recipe}"] if effort.idle_s else [])
+        done = plain(case, number, artifact, effort)
+        return replace(done, idle_cpu_s=0.1 if effort.idle_s and number == 0 else None)
+
+    monkeypatch.setattr(run, "run_block", watch)
+    assert lab.start("--idle-seconds", "1") == 0
+    assert sorted(watched) == ["null fp32", "ort fp32-opt", "ort int8-static", "torch-eager fp32"]
 
 
 @pytest.mark.parametrize(
