@@ -42,6 +42,7 @@ class Effort:
     logs: Path = Path("logs")
     idle_s: float = 0.0
     cold: bool = False
+    worker: tuple[str, ...] = launch.WORKER
 
     def inferences(self, batch_size: int) -> int:
         """The least number of inferences: fewer of a batch, but still enough for a median."""
@@ -72,7 +73,7 @@ def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Me
 
 def _child(case: Case, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}.log"
-    return launch.Child(launch.Setting(case.threads, effort.memory_bytes), log)
+    return launch.Child(launch.Setting(case.threads, effort.memory_bytes, effort.worker), log)
 
 
 def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | None:

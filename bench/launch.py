@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOAD_LIMIT_S = 900.0
+WORKER = ("bench.worker",)
 _END_LIMIT_S = 10.0
 
 
@@ -31,10 +32,15 @@ class ChildDied(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a child is started with. ``memory_bytes`` 0: no limit."""
+    """What a child is started with. ``memory_bytes`` 0: no limit.
+
+    ``worker`` is the module that serves the pipe, with words for it: an experiment
+    on the method itself has one of its own.
+    """
 
     threads: int
     memory_bytes: int = 0
+    worker: tuple[str, ...] = WORKER
 
 
 class Child:
@@ -49,7 +55,7 @@ class Child:
         ours, theirs = Pipe(duplex=True)
         self.log = log
         self._connection: Connection = ours
-        command = [sys.executable, "-m", "bench.worker"]
+        command = [sys.executable, "-m", *setting.worker]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(setting.memory_bytes)],

@@ -323,7 +323,7 @@ def check_runs(out: Path) -> None:
 
 def read_header(path: Path) -> RunHeader:
     """The first line of a record file; raises ``RecordError`` as ``read_run`` does."""
-    with contextlib.closing(_whole_lines(path)) as lines:
+    with contextlib.closing(whole_lines(path)) as lines:
         return _header(next(lines, None), path)
 
 
@@ -333,12 +333,12 @@ def read_run(path: Path) -> Run:
     Raises ``RecordError``, naming file and line, for another schema number, a
     foreign or damaged file, and a field that we do not know.
     """
-    with contextlib.closing(_whole_lines(path)) as lines:
+    with contextlib.closing(whole_lines(path)) as lines:
         header = _header(next(lines, None), path)
         return Run(header, tuple(_measurement(line, path, i) for i, line in enumerate(lines, 2)))
 
 
-def _whole_lines(path: Path) -> Generator[bytes, None, None]:
+def whole_lines(path: Path) -> Generator[bytes, None, None]:
     """The lines of a file that end in a newline; not more than ``MAX_BYTES`` of them."""
     left = MAX_BYTES
     try:
@@ -565,6 +565,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _unpacks_to(packed: Path, plain: bytes) -> bool:
     """Whether a finished file already says the same; another zlib would write other bytes."""
     try:
-        return packed.exists() and b"".join(_whole_lines(packed)) == plain
+        return packed.exists() and b"".join(whole_lines(packed)) == plain
     except RecordError:
         return False

@@ -625,11 +625,15 @@ def write(out: Path) -> Path:
 
 def difference(out: Path) -> str:
     """How the page below ``out`` differs from what its records say; empty: it does not."""
-    path = out / _PAGE
+    return page_difference(out / _PAGE, render(out))
+
+
+def page_difference(path: Path, text: str) -> str:
+    """How the page at ``path`` differs from ``text``, which follows from its records."""
     stands = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     lines = list(
         difflib.unified_diff(
-            stands.splitlines(), render(out).splitlines(), str(path), "its records", lineterm=""
+            stands.splitlines(), text.splitlines(), str(path), "its records", lineterm=""
         )
     )
     more = len(lines) - _DIFF_LINES

@@ -29,13 +29,22 @@ from bench import host, measure, page_cache
 from export.artifact import Artifact, model_files
 
 Message = Mapping[str, Any]
+Prepare = Callable[[runtimes.Loaded], runtimes.Loaded]
 
 
-def main() -> None:
-    """Serve the connection whose descriptor is ``sys.argv[1]`` until ``close`` or its end."""
-    _limit_memory(int(sys.argv[2]))
-    connection = Connection(int(sys.argv[1]))
-    session = Session()
+def as_it_is(loaded: runtimes.Loaded) -> runtimes.Loaded:
+    """What is measured unless an experiment on the method puts something around it."""
+    return loaded
+
+
+def main(prepare: Prepare = as_it_is) -> None:
+    """Serve the connection whose descriptor is the last word but one, until ``close`` or its end.
+
+    ``prepare`` may put something around what an adapter loaded.
+    """
+    _limit_memory(int(sys.argv[-1]))
+    connection = Connection(int(sys.argv[-2]))
+    session = Session(prepare)
     while True:
         try:
             message = json.loads(connection.recv_bytes())
@@ -87,7 +96,8 @@ def _first_line(exc: BaseException) -> str:
 class Session:
     """One loaded model, its inputs, and what it answered to them. Filled by ``load``."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Prepare = as_it_is) -> None:
+        self.prepare = prepare
         self.loaded: runtimes.Loaded | None = None
         self.inputs = ""
         self.batches: list[NDArray[np.float32]] = []
@@ -117,6 +127,7 @@ class Session:
             batch_size=message["batch_size"],
         )
         loaded = clock()
+        self.loaded = self.prepare(self.loaded)
         self.answers = [np.array(self.loaded.run(first))]
         answered = clock()
         self.inputs = message["inputs"]
