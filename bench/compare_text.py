@@ -45,7 +45,8 @@ def headline(comparison: Comparison) -> str:
 
 
 def _side(side: ResultSet) -> str:
-    return f"({code(side.source)}, commit {plain(side.commit or 'unknown')})"
+    place = f"{code(side.source)}, " if side.source else ""
+    return f"({place}commit {plain(side.commit or 'unknown')})"
 
 
 def _count(count: int, noun: str) -> str:
@@ -62,7 +63,11 @@ def _rows(rows: Sequence[Compared], margin: float) -> str:
         return ""
     cells = [_cells(row, margin) for row in rows]
     grid = tabulate(cells, _TITLES, tablefmt="github", disable_numparse=True, colalign=_ALIGN)
-    notes = [f"- {code(row.name)}: {plain(row.reason)}" for row in rows if row.reason]
+    reasons = dict.fromkeys(row.reason for row in rows if row.reason)
+    notes = [
+        f"- {plain(reason)}: {_names(row.name for row in rows if row.reason == reason)}"
+        for reason in reasons
+    ]
     return "\n\n".join([grid, *(["\n".join(notes)] if notes else [])])
 
 

@@ -49,6 +49,7 @@ class Compared:
     ``ratio`` is head over base with the interval of ``confidence``; ``None``
     where there are too few blocks, and then ``reason`` says so. ``base_s`` and
     ``head_s`` are seconds for an image over the blocks that entered the ratio.
+    ``open``: further blocks could decide it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Compared:
     base_s: Estimate | None = None
     head_s: Estimate | None = None
     verdict: Verdict = VALID
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def compare_run(run: Run, margin: float) -> Comparison:
             "(only a run with --against holds both sides)"
         )
     base = resultset.of_run(run, against.name, BASE)
-    return compare(base, resultset.of_run(run, "HEAD"), margin, paired=True, looks=against.looks)
+    return compare(base, resultset.of_run(run, ""), margin, paired=True, looks=against.looks)
 
 
 _MUST_AGREE = {"host_id": "host", "schema": "schema", "weights": "weights", "data": "images"}
@@ -176,9 +178,13 @@ class _Pair:
             if not entry.valid:
                 codes = validity.overall(block.verdict for block in entry.blocks).codes
                 return f"{side}: all {len(entry.blocks)} blocks are INVALID ({', '.join(codes)})"
-        if self.base.right and self.head.right is False:
+        if self._wrong:
             return "HEAD: its answers are wrong (parity failed), those of BASE are right"
         return ""
+
+    @property
+    def _wrong(self) -> bool:
+        return bool(self.base.right) and self.head.right is False
 
     @cached_property
     def blocks(self) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
@@ -203,21 +209,25 @@ class _Pair:
     def row(self, confidence: float, margin: float) -> Compared:
         """What the interval of ``confidence`` says."""
         if self.trouble:
-            return Compared(self.name, "nothing valid measured", self.trouble)
+            disturbed = bool(self.base.blocks and self.head.blocks) and not self._wrong
+            return Compared(self.name, "nothing valid measured", self.trouble, open=disturbed)
         before, after = self.blocks
         verdict = validity.overall(block.verdict for block in (*before, *after))
         if self.log_ratio is None:
             counts = len(before), len(after)
-            return Compared(self.name, "inconclusive", self._too_few(*counts), verdict=verdict)
+            reason = self._too_few(*counts)
+            return Compared(self.name, "inconclusive", reason, verdict=verdict, open=True)
         ratio = stats.ratio_estimate(self.log_ratio, confidence)
+        outcome = _CLAIMS[stats.position(ratio, margin)]
         return Compared(
             self.name,
-            _CLAIMS[stats.position(ratio, margin)],
+            outcome,
             ratio=ratio,
             confidence=confidence,
             base_s=_time(before),
             head_s=_time(after),
             verdict=verdict,
+            open=outcome == "inconclusive",
         )
 
     def _too_few(self, base: int, head: int) -> str:

@@ -60,7 +60,7 @@ class Entry:
 class ResultSet:
     """What is compared: rows by name, and what has to be the same on both sides.
 
-    ``source`` names the file, ``run`` the run in it.
+    ``source`` names the file (empty: this very run), ``run`` the run in it.
     """
 
     source: str

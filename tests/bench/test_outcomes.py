@@ -311,7 +311,7 @@ TABLE = """\
 | `faster` |     49.97 |     25.00 |      0.5002 | 0.4980–0.5025 (99.00 %) | improved                         |
 | `same`   |     50.01 |     50.01 |       1.000 |   0.996–1.004 (98.33 %) | equivalent                       |
 
-- `gone`: HEAD: there is no such row"""  # noqa: E501
+- HEAD: there is no such row: `gone`"""  # noqa: E501
 CHANGED = """\
 | row      |   base ms |   head ms |   head/base |                interval | outcome                          |
 |----------|-----------|-----------|-------------|-------------------------|----------------------------------|
@@ -319,7 +319,7 @@ CHANGED = """\
 | `gone`   |         – |         – |           – |                       – | nothing valid measured           |
 | `faster` |     49.97 |     25.00 |      0.5002 | 0.4980–0.5025 (99.00 %) | improved                         |
 
-- `gone`: HEAD: there is no such row"""  # noqa: E501
+- HEAD: there is no such row: `gone`"""  # noqa: E501
 FOLDED = """\
 <details><summary>2 rows without a proven change</summary>
 
