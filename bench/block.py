@@ -32,6 +32,7 @@ _LEAST_BATCHES = 4
 class Effort:
     """How long a block measures, and within what. ``samples`` counts images.
 
+    ``root`` is the checkout whose code measures; ``None``: ours.
     In a case's first block the child is watched for ``idle_s`` after its last inference;
     with ``cold`` another child is started, with the model file out of the page cache.
     """
@@ -43,6 +44,7 @@ class Effort:
     idle_s: float = 0.0
     cold: bool = False
     worker: tuple[str, ...] = launch.WORKER
+    root: Path | None = None
 
     def inferences(self, batch_size: int) -> int:
         """The least number of inferences: fewer of a batch, but still enough for a median."""
@@ -73,7 +75,8 @@ def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Me
 
 def _child(case: Case, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}.log"
-    return launch.Child(launch.Setting(case.threads, effort.memory_bytes, effort.worker), log)
+    setting = launch.Setting(case.threads, effort.memory_bytes, effort.worker, effort.root)
+    return launch.Child(setting, log)
 
 
 def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | None:

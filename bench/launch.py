@@ -32,7 +32,7 @@ class ChildDied(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a child is started with. ``memory_bytes`` 0: no limit.
+    """What a child is started with. ``memory_bytes`` 0: no limit; ``root``: see ``code_of``.
 
     ``worker`` is the module that serves the pipe, with words for it: an experiment
     on the method itself has one of its own.
@@ -41,6 +41,18 @@ class Setting:
     threads: int
     memory_bytes: int = 0
     worker: tuple[str, ...] = WORKER
+    root: Path | None = None
+
+
+def code_of(root: Path | None) -> dict[str, str]:
+    """What makes a child of ours take its code from the checkout ``root``; ``None``: from ours.
+
+    The working folder stays, for relative paths mean the same then.
+    """
+    if root is None:
+        return {}
+    places = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
 
 
 class Child:
@@ -64,6 +76,7 @@ class Child:
                 stderr=sink,
                 env=os.environ
                 | dict.fromkeys(THREAD_VARIABLES, str(setting.threads))
+                | code_of(setting.root)
                 | {
                     "TMPDIR": self._scratch.name,
                     # Its loader compiles a probe of the CPU once, and not anew for every child.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -21,6 +22,8 @@ from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
 DEFAULT_OUT = Path("results")
+DEFAULT_MARGIN = 0.02
+DEFAULT_BUDGET_S = 600.0
 ALL = "all"
 """In place of runtimes' names: those that are installed."""
 PRECISIONS = tuple(dict.fromkeys(p for row in runtimes.REGISTRY.values() for p in row.precisions))
@@ -139,7 +142,10 @@ class Options:
     ``idle_seconds`` how long one child of each family, runtime and recipe is watched doing
     nothing, ``cold_start`` whether a case is started once more with its file out of the page
     cache, ``memory_limit`` bytes of data a child may allocate
-    (0: what the machine has free).
+    (0: what the machine has free). ``against`` is a revision or a folder whose code is
+    measured as well, in turns; ``budget`` the seconds that rounds beyond ``blocks`` may
+    take for rows that are still undecided within ``margin`` (a share); ``markdown`` the
+    file for a pull request's comment.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -166,10 +172,34 @@ class Options:
     store: Path = field(default_factory=default_store)
     memory_limit: int = 0
     fresh: bool = False
+    against: str = ""
+    margin: float = DEFAULT_MARGIN
+    budget: float = DEFAULT_BUDGET_S
+    markdown: str = ""
 
 
 _CHECK = TypeAdapter(Options)
 _LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes")
+
+
+def parse_margin(text: str) -> float:
+    """A share between 0 and 1, written as 2% or 0.02; raises :class:`UsageError`."""
+    words = re.fullmatch(r"([\d.]+) *(%?)", text.strip())
+    try:
+        value = float(words[1]) / (100 if words[2] else 1) if words else -1.0
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise UsageError(f"--margin {text}: write a share below 1, as 2% or 0.02")
+    return value
+
+
+def parse_budget(text: str) -> float:
+    """Seconds, written as 90, 90s, 10m or 1h; raises :class:`UsageError`."""
+    words = re.fullmatch(r"(\d+(?:\.\d+)?) *([smh]?)", text.strip())
+    if words is None:
+        raise UsageError(f"--budget {text}: write seconds, or 90s, 10m, 1h")
+    return float(words[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[words[2]]
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -214,6 +244,9 @@ def _checked(values: dict[str, Any]) -> Options:
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
         elif isinstance(values.get(name), int):
             values[name] = [values[name]]  # `threads = 2` in a TOML file
+    for name, read in (("margin", parse_margin), ("budget", parse_budget)):
+        if isinstance(values.get(name), str):
+            values[name] = read(values[name])
     try:
         options = _CHECK.validate_python(values)
     except ValidationError as exc:
@@ -222,6 +255,9 @@ def _checked(values: dict[str, Any]) -> Options:
         # 0 means "not given" inside, so that a user's own 0 has to be refused here.
         if name in values and not getattr(options, name) > 0:
             raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
+    for name in ("margin", "budget", "markdown"):
+        if name in values and not options.against:
+            raise UsageError(f"--{name} is about a comparison: it needs --against")
     check_names("--precisions", options.precisions, PRECISIONS)
     options = _completed(options)
     _check_ranges(options)
@@ -257,6 +293,8 @@ def _check_ranges(options: Options) -> None:
         "--idle-seconds": ([options.idle_seconds or 0.0], 0, 60),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
+        "--margin": ([options.margin], 0, 0.99),
+        "--budget": ([options.budget], 0, 7 * 24 * 3600),
     }
     for flag, (values, low, high) in limits.items():
         for value in values:
@@ -317,6 +355,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _what(result.add_argument_group("what to measure"))
     _how(result.add_argument_group("how to build and measure"))
+    _against(result.add_argument_group("comparing with another version of this project"))
     _where(result.add_argument_group("where things go"))
     return result
 
@@ -349,6 +388,15 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--cold-start", action=argparse.BooleanOptionalAction, help=cold)
     add("--seed", type=int, help="of the order in which cases are measured")
     add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
+
+
+def _against(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--against", metavar="REV_OR_DIR", help="measure this checkout's code too, in turns")
+    add("--margin", metavar="SHARE", help="differences up to this do not matter (default: 2%%)")
+    budget = "for further rounds of undecided rows: 90s, 10m, 1h (default: 10m; 0: none)"
+    add("--budget", metavar="TIME", help=budget)
+    add("--markdown", metavar="FILE", help="write a pull request's comment; - prints it")
 
 
 def _where(group: argparse._ArgumentGroup) -> None:

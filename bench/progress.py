@@ -61,12 +61,12 @@ class Progress:
             line = f"built {name} ({event.artifact.format}): {size}"
             self.console.print(line, markup=False)
 
-    def planned(self, left: Sequence[tuple[int, Case]]) -> None:
+    def planned(self, left: Sequence[tuple[int, Case]], why: str = "") -> None:
         """These blocks will be measured."""
         self._left = list(left)
         self._planned = tuple(dict.fromkeys(case for _, case in left))
         self._bar.update(self._task, total=max(1, len(left)), completed=0)
-        self.console.print(f"{len(left)} blocks to measure", markup=False)
+        self.console.print(f"{len(left)} blocks to measure{why}", markup=False)
 
     def starting(self, number: int, case: Case) -> None:
         """One block begins."""

@@ -9,8 +9,8 @@ Schema history
 --------------
 1  first one
 2  what else a block tells: canary, clocks, cold start, shares of memory, idle CPU, the runtime's
-   own graph, a scenario's result; the host's peaks in the header; a case's copy. All of it may be
-   absent, so that files of schema 1 are still read.
+   own graph, a scenario's result; the host's peaks in the header; a case's copy, and what the
+   copies called base are of. All of it may be absent, so that files of schema 1 are still read.
 """
 
 from __future__ import annotations
@@ -240,6 +240,20 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Against:
+    """The other version of the code, with which a run's ``base`` cases were measured.
+
+    ``name`` as it was asked for, ``commit`` what that was. ``looks`` is how often, at
+    most, the rows were judged to decide which of them get further rounds: each look
+    has its share of the error that all of them may make.
+    """
+
+    name: str
+    commit: str
+    looks: int = 1
+
+
+@dataclass(frozen=True)
 class RunHeader:
     """What all blocks of one run share; the first line of a record file."""
 
@@ -265,6 +279,7 @@ class RunHeader:
     """The plan, so that a report of an interrupted run names what is missing."""
     peaks: tuple[Peaks, ...] = ()
     """By number of threads."""
+    against: Against | None = None
 
 
 _HEADER = TypeAdapter(RunHeader)
