@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +24,9 @@ from export.variants import ALIASES, VARIANTS
 DEFAULT_OUT = Path("results")
 ALL = "all"
 """In place of runtimes' names: those that are installed."""
+SCENARIOS = ("single", "multi", "offline", "server", "workers")
+"""MLPerf's four, and single-threaded workers at once."""
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 PRECISIONS = tuple(dict.fromkeys(p for row in runtimes.REGISTRY.values() for p in row.precisions))
 
 
@@ -131,7 +135,9 @@ class Options:
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
     images in it (a batch counts as its images, and four batches are the least),
     ``memory_limit`` bytes of data a child may allocate
-    (0: what the machine has free).
+    (0: what the machine has free). ``scenarios`` are measured besides our own
+    loop, each test of LoadGen in ``scenario_seconds`` at most; ``latency_bound`` is
+    what a server's p99 must stay under, in seconds.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -152,6 +158,9 @@ class Options:
     seconds: float = 0.0
     samples: int = 0
     seed: int = 0
+    scenarios: tuple[str, ...] = ()
+    latency_bound: float = 0.0
+    scenario_seconds: float = 30.0
     out: Path = DEFAULT_OUT
     store: Path = field(default_factory=default_store)
     memory_limit: int = 0
@@ -159,7 +168,7 @@ class Options:
 
 
 _CHECK = TypeAdapter(Options)
-_LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes")
+_LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes", "scenarios")
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -204,6 +213,8 @@ def _checked(values: dict[str, Any]) -> Options:
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
         elif isinstance(values.get(name), int):
             values[name] = [values[name]]  # `threads = 2` in a TOML file
+    if "latency_bound" in values:
+        values["latency_bound"] = _seconds("--latency-bound", values["latency_bound"])
     try:
         options = _CHECK.validate_python(values)
     except ValidationError as exc:
@@ -213,8 +224,10 @@ def _checked(values: dict[str, Any]) -> Options:
         if name in values and not getattr(options, name) > 0:
             raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
     check_names("--precisions", options.precisions, PRECISIONS)
+    check_names("--scenarios", options.scenarios, SCENARIOS)
     options = _completed(options)
     _check_ranges(options)
+    _check_bound(options)
     check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
     check_names("--recipes", options.recipes, RECIPES)
     check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
@@ -231,6 +244,7 @@ def _completed(options: Options) -> Options:
         blocks=options.blocks or suite.blocks,
         seconds=options.seconds or suite.seconds,
         samples=options.samples or suite.samples,
+        scenarios=matching(options.scenarios, SCENARIOS),
     )
 
 
@@ -242,6 +256,7 @@ def _check_ranges(options: Options) -> None:
         "--blocks": ([options.blocks], 1, 1000),
         "--seconds": ([options.seconds], 0.01, 3600),
         "--samples": ([options.samples], 1, 1000),
+        "--scenario-seconds": ([options.scenario_seconds], 0.1, 3600),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
     }
@@ -250,6 +265,25 @@ def _check_ranges(options: Options) -> None:
             if not low <= value <= high:
                 cause = f" (this process may use {cores} cores)" if flag == "--threads" else ""
                 raise UsageError(f"{flag} {value:g} is not between {low:g} and {high:g}{cause}")
+
+
+def _check_bound(options: Options) -> None:
+    """A server is searched for the rate that keeps a bound, and nothing else has one."""
+    if "server" in options.scenarios and not options.latency_bound > 0:
+        raise UsageError(
+            "--scenarios server needs --latency-bound: what the p99 latency must stay under, "
+            "for instance --latency-bound 50ms"
+        )
+    if options.latency_bound and "server" not in options.scenarios:
+        raise UsageError("--latency-bound is for --scenarios server, which was not asked for")
+
+
+def _seconds(flag: str, text: object) -> float:
+    """A time with its unit in seconds."""
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s)\s*", str(text))
+    if found is None:
+        raise UsageError(f"{flag} {text} is not a time with its unit, such as 50ms or 0.5s")
+    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def check_names(flag: str, patterns: Iterable[str], known: Iterable[str]) -> None:
@@ -319,6 +353,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add("--precisions", metavar="GLOBS", help=f"compute fp32 files in: {', '.join(PRECISIONS)}")
     add("-t", "--threads", metavar="N[,N]", help="threads for every runtime (default: all cores)")
     add("-b", "--batch-sizes", metavar="N[,N]", help="images in one inference (default: 1)")
+    add("--scenarios", metavar="GLOBS", help=f"besides our own loop: {', '.join(SCENARIOS)}")
 
 
 def _how(group: argparse._ArgumentGroup) -> None:
@@ -331,6 +366,10 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
     add("--seconds", type=float, metavar="S", help="time of one timed loop")
     add("--samples", type=int, metavar="N", help="least images in one timed loop")
+    bound = "what p99 must stay under in --scenarios server: 50ms"
+    add("--latency-bound", metavar="TIME", help=bound)
+    longest = "most time of one MLPerf LoadGen test (default: 30)"
+    add("--scenario-seconds", type=float, metavar="S", help=longest)
     add("--seed", type=int, help="of the order in which cases are measured")
     add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import files, host, report
+from bench import files, host, load_test, report
 from bench.block import Effort, run_block
-from bench.case import Case, crossover, left_out, plan, unsupported
+from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
 from bench.files import Files, file_key
 from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
@@ -46,6 +46,7 @@ _TOOLS = (
     "litert-torch",
     "litert-converter",
     "ai-edge-quantizer",
+    LOADGEN,
 )
 
 
@@ -120,6 +121,8 @@ def _blocks(
         elif artifact is None:
             status: Status = "unsupported" if file_key(case) in built.refused else "failed"
             yield Measurement(case, number, status, built.reasons[file_key(case)])
+        elif load_test.wanted(case, options):
+            yield load_test.run(case, number, artifact, effort, load_test.limits(options))
         else:
             yield run_block(case, number, artifact, effort)
 
