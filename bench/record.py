@@ -176,12 +176,25 @@ class Peaks:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """One rate of a server's search: queries a second, the p99 at it, and LoadGen's verdict."""
+
+    rate: float
+    p99_s: float
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LoadTest:
     """What MLPerf LoadGen says of one test over the adapter.
 
-    ``metric`` names ``value`` ("latency_p90_s", "samples_per_s", ...);
+    ``metric`` names ``value``: "latency_p90_s" (single), "query_latency_p99_s"
+    (multi), "images_per_s" (offline), "queries_per_s" (server: the highest rate
+    of ``probes`` that was valid, 0 where none was).
     ``early_stopping`` is LoadGen's own estimate of the same metric, where it gives one;
-    ``valid`` and ``reasons`` are LoadGen's; ``facts`` are further lines of its summary.
+    ``valid`` and ``reasons`` are LoadGen's; ``percentiles_s`` its latencies of a query,
+    "p50" to "p99"; ``facts`` the settings of the test.
     """
 
     metric: str
@@ -191,6 +204,24 @@ class LoadTest:
     early_stopping: float | None = None
     queries: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
+    percentiles_s: Mapping[str, float] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    """Of the search for the highest rate, in the order in which they were tried."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Several single-threaded workers of one model at the same time.
+
+    ``images_per_s`` is of all together, while all were at work; ``overlap`` is how much
+    of the longest worker's time that was. ``pss_bytes`` is the memory of all, what they
+    share counted once; ``None``: the host cannot tell.
+    """
+
+    count: int
+    images_per_s: float
+    overlap: float
+    pss_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +268,7 @@ class Measurement:
     """The whole block as the parent saw it, children's starts and ends included."""
     execution: Execution | None = None
     load_test: LoadTest | None = None
+    workers: Workers | None = None
 
 
 @dataclass(frozen=True)

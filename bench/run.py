@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import against, compare, files, host, outcomes, report, rows
+from bench import against, compare, files, host, load_test, outcomes, report, rows
 from bench.against import Tree
 from bench.block import Effort, run_block
-from bench.case import Case, crossover, left_out, plan, unsupported
+from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
 from bench.files import Source
 from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
@@ -49,6 +49,7 @@ _TOOLS = (
     "litert-torch",
     "litert-converter",
     "ai-edge-quantizer",
+    LOADGEN,
 )
 
 
@@ -149,13 +150,13 @@ def _blocks(
     usual = list(crossover(tuple(sources), options.blocks, options.seed))
     left = _left(usual, recorder, sources)
     progress.planned(left)
-    yield from _measured(left, recorder, sources, effort, progress)
+    yield from _measured(left, recorder, sources, effort, options, progress)
     if options.against:
         for batch in against.further_rounds(recorder.header, recorder.measurements, options):
             left = _left(batch, recorder, sources)
             count = len(batch) // 2
             progress.planned(left, f" in round {batch[0][0] + 1}: {count} rows are undecided")
-            yield from _measured(left, recorder, sources, effort, progress)
+            yield from _measured(left, recorder, sources, effort, options, progress)
 
 
 def _measured(
@@ -163,6 +164,7 @@ def _measured(
     recorder: Recorder,
     sources: Mapping[Case, Source],
     effort: Effort,
+    options: Options,
     progress: Progress,
 ) -> Iterator[Measurement]:
     """These blocks, one after the other."""
@@ -174,7 +176,11 @@ def _measured(
         else:
             idle_s = 0.0 if _idled(case, recorder.measurements) else effort.idle_s
             here = replace(effort, root=source.root, idle_s=idle_s)
-            yield run_block(case, number, source.artifact, here)
+            if load_test.wanted(case, options):
+                limits = load_test.limits(options)
+                yield load_test.run(case, number, source.artifact, here, limits)
+            else:
+                yield run_block(case, number, source.artifact, here)
 
 
 def _idled(case: Case, measurements: Sequence[Measurement]) -> bool:

@@ -1,6 +1,6 @@
 """The child side: numpy and the one adapter. Speaks a few messages over its own pipe.
 
-``load``, ``warm``, ``measure``, ``infer``, ``close``: each is a JSON object
+``load``, ``warm``, ``measure``, ``scenario``, ``infer``, ``close``: each is a JSON object
 ``{"do": ..., ...}`` and gets one JSON object back. Standard output and standard
 error are the libraries' to fill; the parent keeps them in a log.
 """
@@ -79,6 +79,7 @@ def answer(session: Session, message: Message) -> dict[str, Any]:
         "load": session.load,
         "warm": session.warm,
         "measure": session.measure,
+        "scenario": session.scenario,
         "infer": session.infer,
     }
     try:
@@ -189,6 +190,7 @@ class Session:
         gc.enable()
         return {
             "status": "ok",
+            "begun_ns": wall,
             "latencies_ns": latencies,
             "cpu_s": cpu_ns / 1e9,
             "idle_cpu_s": _idle_cpu_s(message["idle_s"]),
@@ -201,6 +203,14 @@ class Session:
                 "voluntary_switches": switched.ru_nvcsw - switches.ru_nvcsw,
             },
         }
+
+    def scenario(self, message: Message) -> dict[str, Any]:
+        """One test by MLPerf's LoadGen: what it says. Its state is global: one a process."""
+        from bench import scenarios
+
+        images = [batch[i : i + 1] for batch in self.batches for i in range(len(batch))]
+        gc.collect()
+        return {"status": "ok", **scenarios.run_test(self._run, images, message)}
 
     def infer(self, message: Message) -> dict[str, Any]:
         """Logits for the images in the file ``inputs``, as base64 of a .npy."""
