@@ -194,4 +194,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         macs=artifact.macs,
         build_s=artifact.build_s,
         build_peak_bytes=artifact.build_peak_bytes,
+        layers=artifact.layers,
     )

@@ -32,6 +32,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
+from export.artifact import LayerWork
 
 SCHEMA = 2
 READABLE = (1, 2)
@@ -69,20 +70,6 @@ class Parity:
     top1_agreement: float
     images: int
     passed: bool
-
-
-@dataclass(frozen=True)
-class LayerWork:
-    """What one layer of the network costs for one image, counted from the ONNX graph.
-
-    ``weight_bytes`` as the file stores them; ``activation_bytes`` are its input
-    and output. ``name`` is the node's.
-    """
-
-    name: str
-    macs: int
-    weight_bytes: int
-    activation_bytes: int
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from bench.record import (
     read_run,
     write_atomically,
 )
+from bench.roofline import share_of_attainable
 from bench.rows import (
     Row,
     Table,
@@ -166,6 +167,11 @@ def _parity(row: Row, table: Table) -> str:
     return f"{'ok' if parity.passed else 'FAIL'}, {short}{agree}"
 
 
+def _attainable(row: Row, table: Table) -> str:
+    share = share_of_attainable(row, table)
+    return NOTHING if share is None else number(share, 100)
+
+
 def _note_numbers(row: Row, table: Table) -> str:
     return ", ".join(str(table.notes[text]) for text in doubts(row, table))
 
@@ -196,6 +202,7 @@ COLUMNS = (
     Column("first ms", _time(lambda block: block.first_s)),
     *(Column(f"p{100 * p:g} ms", _latency(p)) for p in resources.PERCENTILES),
     Column("CPU ms", _time(lambda block: block.cpu_s / len(block.latencies_ns))),
+    Column("% of attainable", _attainable, lambda table: bool(table.peaks)),
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
     Column("parity", _parity, align="left"),
@@ -215,6 +222,7 @@ COMPACT = frozenset(column.title for column in COLUMNS) - {
     "p90 ms",
     "p99 ms",
     "CPU ms",
+    "% of attainable",
     "peak MB (import)",
 }
 """The columns that a terminal has room for."""
@@ -488,6 +496,13 @@ _HOW_TO_READ = f"""\
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
   inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
+- "% of attainable" is the least time that this host needs over the measured p50. The least time
+  is the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in
+  the layer's precision, and weights, input and output at its read bandwidth. Peaks are measured
+  before the run with the same number of threads: matrix products in the fastest of ort and
+  OpenVINO, and reading an array larger than the caches. More than 100 is possible: Winograd's
+  algorithm needs fewer multiplications for a 3x3 convolution than are counted, and what a cache
+  keeps from one inference to the next is read faster than from memory.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.

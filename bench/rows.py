@@ -14,7 +14,7 @@ from bench import stats, validity
 from bench.accuracy import judged_precision
 from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
-from bench.record import FileFacts, Measurement, Memory, Parity, Run, current_blocks
+from bench.record import FileFacts, Measurement, Memory, Parity, Peaks, Run, current_blocks
 from bench.stats import Estimate
 from bench.text import plain, top1
 from bench.validity import Verdict
@@ -135,12 +135,13 @@ class Table:
     """The rows of one family with one set of weights, as they are shown.
 
     ``varying`` names the fields of ``Case`` that get a column of their own;
-    ``blocks`` is how many were planned for a row.
+    ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
     """
 
     rows: tuple[Row, ...]
     varying: frozenset[str]
     blocks: int
+    peaks: tuple[Peaks, ...] = ()
 
     @cached_property
     def reference(self) -> Row | None:
@@ -270,7 +271,8 @@ def family_of(case: Case) -> str:
 
 def tables_of(run: Run) -> dict[tuple[str, str], Table]:
     """(family, weights) -> its table, in the order in which they are shown."""
-    return _grouped(run.measurements, run.header.cases, run.header.blocks)
+    found = _grouped(run.measurements, run.header.cases, run.header.blocks)
+    return {key: replace(table, peaks=run.header.peaks) for key, table in found.items()}
 
 
 def _grouped(

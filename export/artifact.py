@@ -27,6 +27,23 @@ RECORD = "artifact.json"
 
 
 @dataclass(frozen=True)
+class LayerWork:
+    """What one layer of a network costs for one image, counted from its graph.
+
+    ``weight_bytes`` are its weights and bias as the file stores them;
+    ``activation_bytes`` its input and output, in INT8 where they are passed on
+    quantised. ``name`` is the node's. ``precision`` is that of its operands:
+    INT8 where both are, and what the file leaves a runtime to compute in otherwise.
+    """
+
+    name: str
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One model file, with what is known about it.
 
@@ -35,7 +52,8 @@ class Artifact:
     ``parameters`` counts weights and biases as stored in the file;
     ``nonzero_parameters`` leaves out zeros of the fp32 parent (pruned ones),
     ``rounded_to_zero`` counts further zeros that only quantisation made.
-    ``macs`` are multiply-accumulates for one image. ``fixes`` says what the
+    ``macs`` are multiply-accumulates for one image, ``layers`` those and the
+    bytes by layer. ``fixes`` says what the
     file cannot do without, for instance ``{"instruction_set": "avx512_vnni"}``;
     it is empty for a plain .onnx. ``facts`` holds what a step has to say about
     its result, ``provenance`` what the key is a hash of. ``build_s`` and
@@ -65,6 +83,7 @@ class Artifact:
     reference: str
     build_s: float = 0.0
     build_peak_bytes: int = 0
+    layers: tuple[LayerWork, ...] = ()
     fixes: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +100,8 @@ class Artifact:
         For a child that takes it from the process that started it.
         """
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **lists})
+        layers = tuple(LayerWork(**layer) for layer in values.get("layers", ()))
+        return cls(**{**values, **lists, "layers": layers})
 
 
 @functools.cache
