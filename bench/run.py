@@ -59,10 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     With ``--against`` that of the comparison instead of 0 and 1; see ``bench.outcomes``.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # As Ctrl-C does: keep what was measured, leave no child behind. Not what nohup ignores.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    heed_signals()
     try:
         options = parse(words)
         check_runs(options.out)
@@ -74,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept: the same command goes on", file=sys.stderr)
         return 130
+
+
+def heed_signals() -> None:
+    """End as Ctrl-C does: keep what was measured, leave no child behind. Not what nohup ignores."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
