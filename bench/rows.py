@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bench import stats
@@ -121,12 +121,14 @@ class Table:
     """The rows of one family with one set of weights, as they are shown.
 
     ``varying`` names the fields of ``Case`` that get a column of their own;
-    ``blocks`` is how many were planned for a row.
+    ``blocks`` is how many were planned for a row. ``scenarios`` are rows of other
+    scenarios than our own loop's, which are never compared with the ``rows``.
     """
 
     rows: tuple[Row, ...]
     varying: frozenset[str]
     blocks: int
+    scenarios: tuple[Row, ...] = ()
 
     @cached_property
     def reference(self) -> Row | None:
@@ -235,20 +237,28 @@ def _grouped(
         groups.setdefault((family_of(row.case), row.case.weights), []).append(row)
     # The harness's own row sorts last, which must not decide the order of the tables.
     order = sorted(groups, key=lambda key: table_order(groups[key][0].case)[1:])
-    return {key: _reference_first(Table(tuple(groups[key]), varying, blocks)) for key in order}
+    return {key: _reference_first(_table(groups[key], varying, blocks)) for key in order}
+
+
+def _table(rows: Iterable[Row], varying: frozenset[str], blocks: int) -> Table:
+    """The rows of our own loop, and apart from them those of other scenarios."""
+    apart: dict[bool, list[Row]] = {True: [], False: []}
+    for row in rows:
+        apart[row.case.scenario == "single"].append(row)
+    return Table(tuple(apart[True]), varying, blocks, tuple(apart[False]))
 
 
 def _reference_first(table: Table) -> Table:
     first = [row for row in table.rows if row is table.reference]
     others = [row for row in table.rows if row is not table.reference]
-    return Table((*first, *others), table.varying, table.blocks)
+    return replace(table, rows=(*first, *others))
 
 
 def whereabouts(case: Case, measurements: Iterable[Measurement]) -> tuple[Table, Row]:
     """The table that a case stands in, and its row there."""
     found = _grouped(measurements, cases=(), blocks=0)
     table = found[family_of(case), case.weights]
-    return table, next(row for row in table.rows if row.case == case)
+    return table, next(row for row in (*table.rows, *table.scenarios) if row.case == case)
 
 
 def best_fp32(row: Row, table: Table) -> Row | None:
