@@ -23,7 +23,7 @@ from bench.record import (
     Parity,
     Surroundings,
 )
-from export.artifact import ARTIFACT, Artifact, model_files
+from export.artifact import Artifact, artifact_adapter, model_files
 
 _LEAST_BATCHES = 4
 Then = Callable[[launch.Child, Measurement], Measurement]
@@ -34,8 +34,9 @@ Then = Callable[[launch.Child, Measurement], Measurement]
 class Effort:
     """How long a block measures, and within what. ``samples`` counts images.
 
-    In a case's first block the child is watched for ``idle_s`` after its last inference,
-    and a ``cold`` one starts another child, with the model file out of the page cache.
+    ``root`` is the checkout whose code measures; ``None``: ours.
+    In a case's first block the child is watched for ``idle_s`` after its last inference;
+    with ``cold`` another child is started, with the model file out of the page cache.
     """
 
     seconds: float
@@ -44,6 +45,8 @@ class Effort:
     logs: Path = Path("logs")
     idle_s: float = 0.0
     cold: bool = False
+    worker: tuple[str, ...] = launch.WORKER
+    root: Path | None = None
 
     def inferences(self, batch_size: int) -> int:
         """The least number of inferences: fewer of a batch, but still enough for a median."""
@@ -83,7 +86,8 @@ def begun_block(case: Case, number: int, artifact: Artifact) -> Measurement:
 
 def _child(case: Case, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}.log"
-    return launch.Child(launch.Setting(case.threads, effort.memory_bytes), log)
+    setting = launch.Setting(case.threads, effort.memory_bytes, effort.worker, effort.root)
+    return launch.Child(setting, log)
 
 
 def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | None:
@@ -110,7 +114,7 @@ def load_message(case: Case, artifact: Artifact) -> dict[str, Any]:
     return {
         "do": "load",
         "runtime": case.runtime,
-        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
+        "artifact": artifact_adapter().dump_python(artifact, mode="json"),
         "threads": case.threads,
         "precision": case.precision,
         "batch_size": case.batch_size,
@@ -195,4 +199,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         macs=artifact.macs,
         build_s=artifact.build_s,
         build_peak_bytes=artifact.build_peak_bytes,
+        layers=artifact.layers,
     )

@@ -35,7 +35,7 @@ SAMPLES_PER_QUERY = 8
 """Of MultiStream, by MLPerf's rules."""
 _BY_LOADGEN = ("multi", "offline", "server")
 """Single is measured by our own loop, and by LoadGen where that is installed."""
-_ONCE = ("server",)
+ONCE = ("server",)
 """A search is long, and each of its rates a child of its own: not in every round."""
 _EXTRAS = {
     "onnxruntime-tools": "ort-tools",
@@ -120,15 +120,21 @@ def plan(options: Options) -> tuple[Case, ...]:
 
 
 def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[int, Case]]:
-    """Blocks in measuring order: every round holds each case once, in its own random order.
+    """Blocks in measuring order: every round holds each case once, in a random order.
 
     A slow drift of the machine then hits every case alike, and ratios can be
-    paired by round. A search for a rate stands in the first round only.
+    paired by round. Every second round goes back the way that the one before it
+    came, so that over the two of them a steady drift cancels: with an order of its
+    own for each, one case comes first in all of three rounds once in four times,
+    and the intervals of such a run are narrow and wrong. A search for a
+    rate stands in the first round only.
     """
     chance = random.Random(seed)
+    order: Sequence[Case] = ()
     for number in range(rounds):
-        for case in chance.sample(cases, len(cases)):
-            if number == 0 or case.scenario not in _ONCE:
+        order = order[::-1] if number % 2 else chance.sample(cases, len(cases))
+        for case in order:
+            if number == 0 or case.scenario not in ONCE:
                 yield number, case
 
 

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
 
+from bench import launch
 from bench.case import NULL, SEEDED, Case, file_format, unsupported
 from bench.options import Options, UsageError
+from bench.record import Status
 from export.artifact import Artifact
 from export.variants import ALIASES, VARIANTS
 
@@ -57,6 +60,24 @@ class Files:
     built: int = 0
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a case is measured from: its file, or the status and reason of a row without one.
+
+    ``root`` is the checkout whose code measures; ``None``: ours.
+    """
+
+    artifact: Artifact | None = None
+    status: Status = "failed"
+    reason: str = ""
+    root: Path | None = None
+
+    @property
+    def key(self) -> str | None:
+        """Of the file."""
+        return self.artifact.key if self.artifact else None
+
+
 COMMAND = (sys.executable, "-m", "export.run", "--request", "-")
 """Who builds: a process of its own, which may import what this one must not."""
 
@@ -73,16 +94,27 @@ def file_key(case: Case) -> FileKey:
 
 
 def build(cases: Sequence[Case], options: Options, show: Callable[[Event], None]) -> Files:
-    """Build (or find) every file that ``cases`` need. A failure is a reason, not an exception.
+    """Build (or find) every file that ``cases`` need; see :func:`build_files`."""
+    return build_files([file_key(c) for c in cases if unsupported(c) is None], options, show)
 
-    Raises :class:`UsageError` if the data or the weights can't be used at all.
+
+def build_files(
+    keys: Iterable[FileKey],
+    options: Options,
+    show: Callable[[Event], None],
+    root: Path | None = None,
+) -> Files:
+    """Build (or find) some files. A failure is a reason, not an exception.
+
+    ``root`` is the checkout whose code builds; ``None``: ours. Raises
+    :class:`UsageError` if the data or the weights can't be used at all.
     """
-    keys = dict.fromkeys(file_key(case) for case in cases if unsupported(case) is None)
+    keys = dict.fromkeys(keys)
     wanted = [dict(zip(("variant", "recipe", "format"), key, strict=True)) for key in keys]
     files = Files()
     ending = "the build ended before this file was made"
     try:
-        for event in _events(options, {"wanted": wanted}):
+        for event in _events(options, {"wanted": wanted}, root):
             show(event)
             _take(event, files)
     except BuildError as exc:
@@ -92,6 +124,22 @@ def build(cases: Sequence[Case], options: Options, show: Callable[[Event], None]
         if key not in files.artifacts:
             files.reasons.setdefault(key, ending)
     return files
+
+
+def sources(cases: Iterable[Case], files: Files) -> dict[Case, Source]:
+    """What each case is measured from."""
+    return {case: source(file_key(case), unsupported(case), files) for case in cases}
+
+
+def source(key: FileKey, impossible: str | None, files: Files, root: Path | None = None) -> Source:
+    """The file of ``key``, unless the case is ``impossible`` for a reason."""
+    if impossible is not None:
+        return Source(status="unsupported", reason=impossible)
+    if key in files.artifacts:
+        return Source(files.artifacts[key], root=root)
+    return Source(
+        status="unsupported" if key in files.refused else "failed", reason=files.reasons[key]
+    )
 
 
 def _take(event: Event, files: Files) -> None:
@@ -138,7 +186,9 @@ def _fitting(case: Case, misfits: Mapping[str, str], variants: Sequence[str]) ->
     return replace(case, variant=family[0]) if case.runtime == NULL and family else None
 
 
-def _events(options: Options, request: Mapping[str, object]) -> Iterator[Event]:
+def _events(
+    options: Options, request: Mapping[str, object], root: Path | None = None
+) -> Iterator[Event]:
     """Start ``export.run``, send the request, yield its events as they come."""
     whole = {
         "store": str(options.store.absolute()),
@@ -151,20 +201,25 @@ def _events(options: Options, request: Mapping[str, object]) -> Iterator[Event]:
         },
         **request,
     }
-    with _exporter(TypeAdapter(dict[str, object]).dump_json(whole)) as process:
+    with _exporter(TypeAdapter(dict[str, object]).dump_json(whole), root) as process:
         assert process.stdout is not None
         for line in process.stdout:
             yield _EVENT.validate_json(line)
 
 
 @contextmanager
-def _exporter(request: bytes) -> Iterator[subprocess.Popen[bytes]]:
+def _exporter(request: bytes, root: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     """The exporting child; usage errors come back as ours, and it never outlives us."""
     with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as sent:
         sent.write(request)
         sent.seek(0)
         process = subprocess.Popen(
-            COMMAND, stdin=sent, stdout=subprocess.PIPE, stderr=complaints, start_new_session=True
+            COMMAND,
+            stdin=sent,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=os.environ | launch.code_of(root),
+            start_new_session=True,
         )
         try:
             yield process

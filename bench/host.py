@@ -156,14 +156,14 @@ def commit(folder: Path) -> str:
     writes there itself); "unknown" outside a checkout, without git, and in a
     folder that a checkout does not track (a virtual environment inside it).
     """
-    head = _git(folder, "rev-parse", "--short", "HEAD")
-    if not head or not _git(folder, "ls-files", "--", "."):
+    head = git(folder, "rev-parse", "--short", "HEAD")
+    if not head or not git(folder, "ls-files", "--", "."):
         return "unknown"
     changes = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
-    return f"{head}+dirty" if _git(folder, *changes) else head
+    return f"{head}+dirty" if git(folder, *changes) else head
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
     """What git answers about ``folder``; nothing where it refuses or is missing."""
     # A git hook that calls us points these at another checkout.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}

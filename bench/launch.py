@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOAD_LIMIT_S = 900.0
+WORKER = ("bench.worker",)
 _END_LIMIT_S = 10.0
 
 
@@ -31,10 +32,27 @@ class ChildDied(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a child is started with. ``memory_bytes`` 0: no limit."""
+    """What a child is started with. ``memory_bytes`` 0: no limit; ``root``: see ``code_of``.
+
+    ``worker`` is the module that serves the pipe, with words for it: an experiment
+    on the method itself has one of its own.
+    """
 
     threads: int
     memory_bytes: int = 0
+    worker: tuple[str, ...] = WORKER
+    root: Path | None = None
+
+
+def code_of(root: Path | None) -> dict[str, str]:
+    """What makes a child of ours take its code from the checkout ``root``; ``None``: from ours.
+
+    The working folder stays, for relative paths mean the same then.
+    """
+    if root is None:
+        return {}
+    places = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
 
 
 class Child:
@@ -50,7 +68,7 @@ class Child:
         self.log = log
         self._connection: Connection = ours
         self._asked = ""
-        command = [sys.executable, "-m", "bench.worker"]
+        command = [sys.executable, "-m", *setting.worker]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(setting.memory_bytes)],
@@ -59,6 +77,7 @@ class Child:
                 stderr=sink,
                 env=os.environ
                 | dict.fromkeys(THREAD_VARIABLES, str(setting.threads))
+                | code_of(setting.root)
                 | {
                     "TMPDIR": self._scratch.name,
                     # Its loader compiles a probe of the CPU once, and not anew for every child.

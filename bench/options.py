@@ -22,6 +22,8 @@ from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
 DEFAULT_OUT = Path("results")
+DEFAULT_MARGIN = 0.02
+DEFAULT_BUDGET_S = 600.0
 ALL = "all"
 """In place of runtimes' names: those that are installed."""
 SCENARIOS = ("single", "multi", "offline", "server", "workers")
@@ -55,7 +57,9 @@ class Selector:
 class Suite:
     """A named plan. ``samples`` is the least number of images in a timed loop.
 
-    ``precisions`` are what fp32 files are computed in, where a runtime can.
+    ``precisions`` are what fp32 files are computed in, where a runtime can. One child of each
+    family, runtime and recipe is watched idling for ``idle_seconds``; with ``cold_start`` a
+    case's first block starts another child, which loads the file from the disk.
     """
 
     summary: str
@@ -64,6 +68,8 @@ class Suite:
     seconds: float
     samples: int
     precisions: tuple[str, ...] = ("fp32",)
+    idle_seconds: float = 1.0
+    cold_start: bool = True
 
 
 _ONES = tuple(name for name, row in VARIANTS.items() if not row.full_suite_only)
@@ -87,6 +93,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             blocks=1,
             seconds=0.3,
             samples=6,
+            idle_seconds=0.0,
+            cold_start=False,
         ),
         "default": Suite(
             "torch-eager in fp32, ort in fp32-opt and int8-static, the two -quantized rows",
@@ -134,10 +142,16 @@ class Options:
     ``precisions`` are what fp32 files are computed in, where a runtime can.
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
     images in it (a batch counts as its images, and four batches are the least),
-    ``memory_limit`` bytes of data a child may allocate
-    (0: what the machine has free). ``scenarios`` are measured besides our own
-    loop, each test of LoadGen in ``scenario_seconds`` at most; ``latency_bound`` is
-    what a server's p99 must stay under, in seconds.
+    ``idle_seconds`` how long one child of each family, runtime and recipe is watched doing
+    nothing, ``cold_start`` whether a case is started once more with its file out of the page
+    cache, ``memory_limit`` bytes of data a child may allocate
+    (0: what the machine has free). ``against`` is a revision or a folder whose code is
+    measured as well, in turns; ``budget`` the seconds that rounds beyond ``blocks`` may
+    take for rows that are still undecided within ``margin`` (a share); ``markdown`` the
+    file for a pull request's comment.
+    ``scenarios`` are measured besides our own loop, each test of LoadGen in
+    ``scenario_seconds`` at most; ``latency_bound`` is what a server's p99 must stay
+    under, in seconds.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -158,6 +172,8 @@ class Options:
     seconds: float = 0.0
     samples: int = 0
     seed: int = 0
+    idle_seconds: float | None = None
+    cold_start: bool | None = None
     scenarios: tuple[str, ...] = ()
     latency_bound: float = 0.0
     scenario_seconds: float = 30.0
@@ -165,10 +181,34 @@ class Options:
     store: Path = field(default_factory=default_store)
     memory_limit: int = 0
     fresh: bool = False
+    against: str = ""
+    margin: float = DEFAULT_MARGIN
+    budget: float = DEFAULT_BUDGET_S
+    markdown: str = ""
 
 
 _CHECK = TypeAdapter(Options)
 _LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes", "scenarios")
+
+
+def parse_margin(text: str) -> float:
+    """A share between 0 and 1, written as 2% or 0.02; raises :class:`UsageError`."""
+    words = re.fullmatch(r"([\d.]+) *(%?)", text.strip())
+    try:
+        value = float(words[1]) / (100 if words[2] else 1) if words else -1.0
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise UsageError(f"--margin {text}: write a share below 1, as 2% or 0.02")
+    return value
+
+
+def parse_budget(text: str) -> float:
+    """Seconds, written as 90, 90s, 10m or 1h; raises :class:`UsageError`."""
+    words = re.fullmatch(r"(\d+(?:\.\d+)?) *([smh]?)", text.strip())
+    if words is None:
+        raise UsageError(f"--budget {text}: write seconds, or 90s, 10m, 1h")
+    return float(words[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[words[2]]
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -189,7 +229,7 @@ def spelt_out(argv: Sequence[str]) -> list[str]:
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            words += [flag] if value else []
+            words += [flag] if value else ["--no-cold-start"] if name == "cold_start" else []
         elif isinstance(value, list | tuple):
             words += [flag, ",".join(map(str, value))]
         else:
@@ -213,6 +253,9 @@ def _checked(values: dict[str, Any]) -> Options:
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
         elif isinstance(values.get(name), int):
             values[name] = [values[name]]  # `threads = 2` in a TOML file
+    for name, read in (("margin", parse_margin), ("budget", parse_budget)):
+        if isinstance(values.get(name), str):
+            values[name] = read(values[name])
     if "latency_bound" in values:
         values["latency_bound"] = _seconds("--latency-bound", values["latency_bound"])
     try:
@@ -223,6 +266,9 @@ def _checked(values: dict[str, Any]) -> Options:
         # 0 means "not given" inside, so that a user's own 0 has to be refused here.
         if name in values and not getattr(options, name) > 0:
             raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
+    for name in ("margin", "budget", "markdown"):
+        if name in values and not options.against:
+            raise UsageError(f"--{name} is about a comparison: it needs --against")
     check_names("--precisions", options.precisions, PRECISIONS)
     check_names("--scenarios", options.scenarios, SCENARIOS)
     options = _completed(options)
@@ -244,6 +290,8 @@ def _completed(options: Options) -> Options:
         blocks=options.blocks or suite.blocks,
         seconds=options.seconds or suite.seconds,
         samples=options.samples or suite.samples,
+        idle_seconds=suite.idle_seconds if options.idle_seconds is None else options.idle_seconds,
+        cold_start=suite.cold_start if options.cold_start is None else options.cold_start,
         scenarios=matching(options.scenarios, SCENARIOS),
     )
 
@@ -256,9 +304,12 @@ def _check_ranges(options: Options) -> None:
         "--blocks": ([options.blocks], 1, 1000),
         "--seconds": ([options.seconds], 0.01, 3600),
         "--samples": ([options.samples], 1, 1000),
+        "--idle-seconds": ([options.idle_seconds or 0.0], 0, 60),
         "--scenario-seconds": ([options.scenario_seconds], 0.1, 3600),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
+        "--margin": ([options.margin], 0, 0.99),
+        "--budget": ([options.budget], 0, 7 * 24 * 3600),
     }
     for flag, (values, low, high) in limits.items():
         for value in values:
@@ -338,6 +389,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _what(result.add_argument_group("what to measure"))
     _how(result.add_argument_group("how to build and measure"))
+    _against(result.add_argument_group("comparing with another version of this project"))
     _where(result.add_argument_group("where things go"))
     return result
 
@@ -366,12 +418,24 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
     add("--seconds", type=float, metavar="S", help="time of one timed loop")
     add("--samples", type=int, metavar="N", help="least images in one timed loop")
+    add("--idle-seconds", type=float, metavar="S", help="watch each first child do nothing")
+    cold = "load each file from the disk once more, with the page cache dropped"
+    add("--cold-start", action=argparse.BooleanOptionalAction, help=cold)
     bound = "what p99 must stay under in --scenarios server: 50ms"
     add("--latency-bound", metavar="TIME", help=bound)
     longest = "most time of one MLPerf LoadGen test (default: 30)"
     add("--scenario-seconds", type=float, metavar="S", help=longest)
     add("--seed", type=int, help="of the order in which cases are measured")
     add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
+
+
+def _against(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--against", metavar="REV_OR_DIR", help="measure this checkout's code too, in turns")
+    add("--margin", metavar="SHARE", help="differences up to this do not matter (default: 2%%)")
+    budget = "for further rounds of undecided rows: 90s, 10m, 1h (default: 10m; 0: none)"
+    add("--budget", metavar="TIME", help=budget)
+    add("--markdown", metavar="FILE", help="write a pull request's comment; - prints it")
 
 
 def _where(group: argparse._ArgumentGroup) -> None:

@@ -9,8 +9,8 @@ Schema history
 --------------
 1  first one
 2  what else a block tells: canary, clocks, cold start, shares of memory, idle CPU, the runtime's
-   own graph, a scenario's result; the host's peaks in the header; a case's copy. All of it may be
-   absent, so that files of schema 1 are still read.
+   own graph, a scenario's result; the host's peaks in the header; a case's copy, and what the
+   copies called base are of. All of it may be absent, so that files of schema 1 are still read.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
+from export.artifact import LayerWork
 
 SCHEMA = 2
 READABLE = (1, 2)
@@ -69,20 +70,6 @@ class Parity:
     top1_agreement: float
     images: int
     passed: bool
-
-
-@dataclass(frozen=True)
-class LayerWork:
-    """What one layer of the network costs for one image, counted from the ONNX graph.
-
-    ``weight_bytes`` as the file stores them; ``activation_bytes`` are its input
-    and output. ``name`` is the node's.
-    """
-
-    name: str
-    macs: int
-    weight_bytes: int
-    activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -272,6 +259,20 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Against:
+    """The other version of the code, with which a run's ``base`` cases were measured.
+
+    ``name`` as it was asked for, ``commit`` what that was. ``looks`` is how often, at
+    most, the rows were judged to decide which of them get further rounds: each look
+    has its share of the error that all of them may make.
+    """
+
+    name: str
+    commit: str
+    looks: int = 1
+
+
+@dataclass(frozen=True)
 class RunHeader:
     """What all blocks of one run share; the first line of a record file."""
 
@@ -297,6 +298,7 @@ class RunHeader:
     """The plan, so that a report of an interrupted run names what is missing."""
     peaks: tuple[Peaks, ...] = ()
     """By number of threads."""
+    against: Against | None = None
 
 
 _HEADER = TypeAdapter(RunHeader)
@@ -355,7 +357,7 @@ def check_runs(out: Path) -> None:
 
 def read_header(path: Path) -> RunHeader:
     """The first line of a record file; raises ``RecordError`` as ``read_run`` does."""
-    with contextlib.closing(_whole_lines(path)) as lines:
+    with contextlib.closing(whole_lines(path)) as lines:
         return _header(next(lines, None), path)
 
 
@@ -365,12 +367,12 @@ def read_run(path: Path) -> Run:
     Raises ``RecordError``, naming file and line, for another schema number, a
     foreign or damaged file, and a field that we do not know.
     """
-    with contextlib.closing(_whole_lines(path)) as lines:
+    with contextlib.closing(whole_lines(path)) as lines:
         header = _header(next(lines, None), path)
         return Run(header, tuple(_measurement(line, path, i) for i, line in enumerate(lines, 2)))
 
 
-def _whole_lines(path: Path) -> Generator[bytes, None, None]:
+def whole_lines(path: Path) -> Generator[bytes, None, None]:
     """The lines of a file that end in a newline; not more than ``MAX_BYTES`` of them."""
     left = MAX_BYTES
     try:
@@ -597,6 +599,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _unpacks_to(packed: Path, plain: bytes) -> bool:
     """Whether a finished file already says the same; another zlib would write other bytes."""
     try:
-        return packed.exists() and b"".join(_whole_lines(packed)) == plain
+        return packed.exists() and b"".join(whole_lines(packed)) == plain
     except RecordError:
         return False

@@ -7,14 +7,15 @@ import hashlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import files, host, load_test, report
+from bench import against, compare, files, host, load_test, outcomes, report, rows
+from bench.against import Tree
 from bench.block import Effort, run_block
 from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
-from bench.files import Files, file_key
+from bench.files import Source
 from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
 from bench.record import (
@@ -22,8 +23,8 @@ from bench.record import (
     Measurement,
     Recorder,
     RecordError,
+    Run,
     RunHeader,
-    Status,
     check_runs,
     current_blocks,
     find_runs,
@@ -34,6 +35,8 @@ from runtimes import REGISTRY
 _ROOT = Path(__file__).parent.parent
 _CHILD_SHARE = 0.9
 """Of the free memory, what one child may allocate unless told otherwise."""
+_ELSEWHERE = ("out", "store", "fresh", "markdown")
+"""Options that say where things go: a run is the same whatever they are."""
 _OWN_IMAGES = "crops of the photographs that scikit-learn ships"
 _TOOLS = (
     "numpy",
@@ -51,7 +54,10 @@ _TOOLS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 if a row failed; 2 for a bad argument; 130 if interrupted."""
+    """Exit code 0; 1 if a row failed; 2 for a bad argument; 130 if interrupted.
+
+    With ``--against`` that of the comparison instead of 0 and 1; see ``bench.outcomes``.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does: keep what was measured, leave no child behind. Not what nohup ignores.
@@ -60,19 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(words)
         check_runs(options.out)
-        cases, misfits = files.fitting(plan(options), options)
-        # Opened before anything is built: a folder that can't be written, or in which another
-        # run is measuring at this moment, is told at once.
-        with (
-            Recorder.open(options.out, _header(options, cases, words)) as recorder,
-            Progress() as progress,
-        ):
-            for line in left_out(options):
-                progress.say(line)
-            for variant, reason in misfits.items():
-                progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
-            built = files.build(cases, options, progress.building)
-            return _measure_and_show(recorder, cases, built, options, progress)
+        with against.opened(options.against, _ROOT) as tree:
+            return _run(options, words, tree)
     except (UsageError, RecordError, files.BuildError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2 if isinstance(exc, UsageError) else 1
@@ -81,13 +76,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
+    """One run, with the cases of another version where there is one; returns the exit code."""
+    own = plan(options)
+    cases, misfits = files.fitting(own, options)
+    pairs = rows.twins(case for case in cases if unsupported(case) is None)
+    theirs = against.planned(tree, options) if tree else ()
+    lost = against.gone(theirs, own)
+    base = [against.base_case(row.case) for row in theirs if row.case in cases]
+    # Opened before anything is built: a folder that can't be written, or in which another
+    # run is measuring at this moment, is told at once.
+    with (
+        Recorder.open(
+            options.out, _header(options, (*cases, *pairs, *base, *lost), words, tree)
+        ) as recorder,
+        Progress() as progress,
+    ):
+        for line in left_out(options):
+            progress.say(line)
+        for variant, reason in misfits.items():
+            progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
+        built = files.build(cases, options, progress.building)
+        sources = files.sources((*cases, *pairs), built) | lost
+        if tree:
+            sources |= against.sources(tree, theirs, cases, options, progress.building)
+        return _measure_and_show(recorder, sources, options, progress)
+
+
 def _measure_and_show(
-    recorder: Recorder, cases: Sequence[Case], built: Files, options: Options, progress: Progress
+    recorder: Recorder, sources: Mapping[Case, Source], options: Options, progress: Progress
 ) -> int:
     """Measure what is missing, write the tables, return the exit code."""
     interrupted = False
     try:
-        for block in _blocks(recorder, cases, built, options, progress):
+        for block in _blocks(recorder, sources, options, progress):
             recorder.append(replace(block, reason=_without_paths(block.reason, options)))
             progress.measured(block, recorder.measurements)
     except KeyboardInterrupt:
@@ -99,36 +121,83 @@ def _measure_and_show(
     progress.summary(recorder, page, interrupted)
     if interrupted:
         return 130
-    rows = current_blocks(recorder.measurements)
-    return int(any(block.status == "failed" for case in cases for block in rows.get(case, ())))
+    if options.against:
+        return _compared(recorder, options)
+    current = current_blocks(recorder.measurements)
+    return int(any(block.status == "failed" for case in sources for block in current.get(case, ())))
+
+
+def _compared(recorder: Recorder, options: Options) -> int:
+    """Show how this version does beside the other; the comparison's exit code."""
+    run = Run(recorder.header, tuple(recorder.measurements))
+    comparison = outcomes.compare_run(run, options.margin)
+    compare.show(comparison, options.markdown)
+    return comparison.exit_code
 
 
 def _blocks(
-    recorder: Recorder, cases: Sequence[Case], built: Files, options: Options, progress: Progress
+    recorder: Recorder, sources: Mapping[Case, Source], options: Options, progress: Progress
 ) -> Iterator[Measurement]:
-    """The blocks that this run does not have yet, in crossover order."""
+    """The blocks that this run does not have yet, in crossover order, then what is undecided."""
     effort = Effort(
-        options.seconds, options.samples, _memory_limit(options), options.store.absolute() / "logs"
+        options.seconds,
+        options.samples,
+        _memory_limit(options),
+        options.store.absolute() / "logs",
+        options.idle_seconds or 0.0,
+        bool(options.cold_start),
     )
-    left = _left(recorder, cases, built, options)
+    usual = list(crossover(tuple(sources), options.blocks, options.seed))
+    left = _left(usual, recorder, sources)
     progress.planned(left)
+    yield from _measured(left, recorder, sources, effort, options, progress)
+    if options.against:
+        for batch in against.further_rounds(recorder.header, recorder.measurements, options):
+            left = _left(batch, recorder, sources)
+            count = len(batch) // 2
+            progress.planned(left, f" in round {batch[0][0] + 1}: {count} rows are undecided")
+            yield from _measured(left, recorder, sources, effort, options, progress)
+
+
+def _measured(
+    left: Sequence[tuple[int, Case]],
+    recorder: Recorder,
+    sources: Mapping[Case, Source],
+    effort: Effort,
+    options: Options,
+    progress: Progress,
+) -> Iterator[Measurement]:
+    """These blocks, one after the other."""
     for number, case in left:
         progress.starting(number, case)
-        reason = unsupported(case)
-        artifact = built.artifacts.get(file_key(case))
-        if reason is not None:
-            yield Measurement(case, number, "unsupported", reason)
-        elif artifact is None:
-            status: Status = "unsupported" if file_key(case) in built.refused else "failed"
-            yield Measurement(case, number, status, built.reasons[file_key(case)])
-        elif load_test.wanted(case, options):
-            yield load_test.run(case, number, artifact, effort, load_test.limits(options))
+        source = sources[case]
+        if source.artifact is None:
+            yield Measurement(case, number, source.status, source.reason)
         else:
-            yield run_block(case, number, artifact, effort)
+            idle_s = 0.0 if _idled(case, recorder.measurements) else effort.idle_s
+            here = replace(effort, root=source.root, idle_s=idle_s)
+            if load_test.wanted(case, options):
+                limits = load_test.limits(options)
+                yield load_test.run(case, number, source.artifact, here, limits)
+            else:
+                yield run_block(case, number, source.artifact, here)
+
+
+def _idled(case: Case, measurements: Sequence[Measurement]) -> bool:
+    """Whether a child with the same pools was watched idling already."""
+    return any(
+        block.idle_cpu_s is not None and _pools(block.case) == _pools(case)
+        for block in measurements
+    )
+
+
+def _pools(case: Case) -> tuple[object, ...]:
+    """What a thread pool depends on: it idles the same whatever model it has run."""
+    return case.family, case.runtime, case.recipe, case.precision, case.threads
 
 
 def _left(
-    recorder: Recorder, cases: Sequence[Case], built: Files, options: Options
+    planned: Sequence[tuple[int, Case]], recorder: Recorder, sources: Mapping[Case, Source]
 ) -> list[tuple[int, Case]]:
     """What still has to be measured: not what stands, measured on the same file.
 
@@ -140,33 +209,31 @@ def _left(
         for case, blocks in current_blocks(recorder.measurements).items()
         for block in blocks
         if block.status != "failed"
-        and (block.file.key if block.file else None) == _key(built, case)
+        and case in sources
+        and (block.file.key if block.file else None) == sources[case].key
     }
-    hopeless = {case for case in cases if _key(built, case) is None}
     return [
         (number, case)
-        for number, case in crossover(cases, options.blocks, options.seed)
-        if (number, case) not in done and not (number > 0 and case in hopeless)
+        for number, case in planned
+        if (number, case) not in done and not (number > 0 and sources[case].key is None)
     ]
-
-
-def _key(built: Files, case: Case) -> str | None:
-    artifact = built.artifacts.get(file_key(case))
-    return artifact.key if artifact and unsupported(case) is None else None
 
 
 def _memory_limit(options: Options) -> int:
     return options.memory_limit or int(_CHILD_SHARE * (host.available_memory_bytes() or 0))
 
 
-def _header(options: Options, cases: Sequence[Case], words: Sequence[str]) -> RunHeader:
+def _header(
+    options: Options, cases: Sequence[Case], words: Sequence[str], tree: Tree | None
+) -> RunHeader:
     """What all blocks of this run share. Its name covers what makes results comparable."""
     facts = host.describe()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     installed = [row.distribution for row in REGISTRY.values() if row.distribution]
     versions = host.versions([*installed, *_TOOLS])
-    named = {k: v for k, v in asdict(options).items() if k not in ("out", "store", "fresh")}
-    identity = (named, host.host_id(facts), _code(), sorted(versions.items()))
+    named = {k: v for k, v in asdict(options).items() if k not in _ELSEWHERE}
+    code = (_code(_ROOT), *([_code(tree.root)] if tree else []))
+    identity = (named, host.host_id(facts), *code, sorted(versions.items()))
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     name = f"{options.suite}-{digest}"
     command = shlex.join(["python", "-m", "bench.run", *spelt_out(words)])
@@ -185,14 +252,15 @@ def _header(options: Options, cases: Sequence[Case], words: Sequence[str]) -> Ru
         host_id=host.host_id(facts),
         versions=versions,
         cases=tuple(cases),
+        against=against.header_entry(tree, options) if tree else None,
     )
 
 
-def _code() -> str:
-    """A hash of our own source: numbers of other code are another run's."""
+def _code(root: Path) -> str:
+    """A hash of the source in a checkout: numbers of other code are another run's."""
     whole = hashlib.sha256()
     for package in ("bench", "export", "runtimes"):
-        for file in sorted((_ROOT / package).rglob("*.py")):
+        for file in sorted((root / package).rglob("*.py")):
             whole.update(file.read_bytes())
     return whole.hexdigest()
 
@@ -208,10 +276,15 @@ def _fresh_name(out: Path, name: str) -> str:
     return f"{name}-{number}"
 
 
+def _is_folder(place: str) -> bool:
+    return bool(place) and Path(place).is_dir()
+
+
 def _without_paths(text: str, options: Options) -> str:
     """``text`` without the folders of this machine: records travel."""
     places = {
         **{place: Path(place).name for place in (options.data, options.weights) if place},
+        **{place: Path(place).name for place in [options.against] if _is_folder(place)},
         str(options.store.absolute()): "STORE",
         str(_ROOT): ".",
         str(Path.home()): "~",

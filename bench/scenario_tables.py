@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
-from bench import stats, validity
+from bench import stats
 from bench.case import SAMPLES_PER_QUERY
 from bench.record import LoadTest, Measurement, Probe, Workers
 from bench.rows import Row, Table
@@ -59,9 +59,6 @@ def _by_loadgen(table: Table) -> str:
     if not rows:
         return ""
     notes = _numbered(_reason(row) for row in rows)
-    usual_s = validity.usual_canary_s(
-        block for row in (*table.rows, *table.scenarios) for block in row.blocks
-    )
     lines = [
         (
             code(str(row.case)),
@@ -70,7 +67,7 @@ def _by_loadgen(table: Table) -> str:
             _estimate(row),
             _verdict(row) + (f" (note {notes[_reason(row)]})" if _reason(row) else ""),
             _METRICS[row.case.scenario].ours(row) if row.timed else NOTHING,
-            _our_verdict(row, usual_s),
+            _our_verdict(row),
         )
         for row in rows
     ]
@@ -226,12 +223,11 @@ def _our_server(row: Row) -> str:
     return NOTHING if p50 is None else f"1/p50: {rounded(1 / p50.value)} images/s"
 
 
-def _our_verdict(row: Row, usual_canary_s: float | None) -> str:
+def _our_verdict(row: Row) -> str:
     """On the loop that was timed in the same child as LoadGen's test."""
     if not row.timed:
         return NOTHING
-    verdict = validity.overall(validity.judge(block, usual_canary_s) for block in row.timed)
-    return " ".join((verdict.level, ", ".join(verdict.codes))).strip()
+    return " ".join((row.verdict.level, ", ".join(row.verdict.codes))).strip()
 
 
 def _milliseconds(found: Estimate | None, times: int = 1) -> str:

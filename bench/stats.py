@@ -1,9 +1,11 @@
-"""Percentiles, intervals and ratios: each rule written once.
+"""Percentiles, intervals, ratios and what may be claimed of them: each rule written once.
 
 Pure functions over numpy and ``scipy.special``. The rules are those of
 METHOD.md: nearest-rank percentiles, distribution-free intervals from order
 statistics, Student's t over blocks (Hyndman & Fan 1996, type 1; David &
-Nagaraja, *Order Statistics*, 7.1). The measuring child never imports this.
+Nagaraja, *Order Statistics*, 7.1), Welch's where blocks are not paired, two
+one-sided tests for equivalence (Schuirmann 1987), Holm's step-down over several
+rows (Holm 1979). The measuring child never imports this.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, stdtrit
+from scipy.special import bdtr, stdtr, stdtrit
 
 CONFIDENCE = 0.95
+FAMILY_ERROR = 0.05
+"""How often, at most, any of the claims made together may be wrong."""
 _TAIL = Fraction(1, 40)
 """What may lie outside a two-sided 95 % interval, on either side."""
 LEAST_BLOCKS = 3
@@ -30,7 +35,7 @@ Share = float | Fraction
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its two-sided 95 % interval; ``None`` where there is none."""
+    """A number with its two-sided interval, of 95 % unless said otherwise; ``None``: without."""
 
     value: float
     low: float | None = None
@@ -141,6 +146,40 @@ def order_statistic_interval(samples: Samples, p: Share) -> tuple[float, float] 
     return float(ordered[low - 1]), float(ordered[high - 1])
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A mean, or a difference of two: its value, standard error and degrees of freedom."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Student's t interval, two-sided."""
+        half = float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.error
+        return self.value - half, self.value + half
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the claim that the true value lies above ``bound``."""
+        distance = self.value - bound
+        if self.error == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(stdtr(self.freedom, -distance / self.error))
+
+    def p_below(self, bound: float) -> float:
+        """The same for below."""
+        return Spread(-self.value, self.error, self.freedom).p_above(-bound)
+
+
+def _mean(values: Sequence[float]) -> Spread | None:
+    """The mean of ``values``; ``None`` for fewer than three."""
+    if len(values) < LEAST_BLOCKS:
+        return None
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return Spread(mean, math.sqrt(variance / len(values)), len(values) - 1)
+
+
 def t_interval(
     values: Sequence[float], confidence: float = CONFIDENCE
 ) -> tuple[float, float] | None:
@@ -149,13 +188,8 @@ def t_interval(
     Two blocks would give a factor of 12.7 on one difference: not an interval
     that anybody should print.
     """
-    if len(values) < LEAST_BLOCKS:
-        return None
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    factor = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
-    half = factor * math.sqrt(variance / len(values))
-    return mean - half, mean + half
+    found = _mean(values)
+    return None if found is None else found.interval(confidence)
 
 
 def geometric_estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
@@ -186,3 +220,90 @@ def ratio_interval(
     if not rounds:
         return None
     return geometric_estimate([numerators[i] / denominators[i] for i in rounds])
+
+
+# --- comparing two sets of blocks
+
+Position = Literal["above", "below", "within"]
+"""Where a ratio lies: above 1 + margin, below 1 / (1 + margin), or between the two."""
+
+
+def paired_log_ratio(
+    numerators: Mapping[int, float], denominators: Mapping[int, float]
+) -> Spread | None:
+    """Logarithm of the ratio over the rounds that both have; ``None`` for fewer than three.
+
+    Both map a round to that block's estimate. Raises ``ValueError`` for one that
+    is not positive.
+    """
+    rounds = sorted(numerators.keys() & denominators.keys())
+    above = _logarithms([numerators[i] for i in rounds])
+    below = _logarithms([denominators[i] for i in rounds])
+    return _mean([a - b for a, b in zip(above, below, strict=True)])
+
+
+def unpaired_log_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread | None:
+    """Logarithm of the ratio of two independent sets of blocks, by Welch's approximation.
+
+    Their variances may differ (Welch 1947). ``None`` for fewer than three on
+    either side; raises ``ValueError`` for an estimate that is not positive.
+    """
+    above, below = _mean(_logarithms(numerators)), _mean(_logarithms(denominators))
+    if above is None or below is None:
+        return None
+    first, second = above.error**2, below.error**2
+    # Where neither varies the formula is 0/0; then the interval is a point whatever it says.
+    weight = first**2 / above.freedom + second**2 / below.freedom
+    freedom = (first + second) ** 2 / weight if weight else above.freedom + below.freedom
+    return Spread(above.value - below.value, math.sqrt(first + second), freedom)
+
+
+def _logarithms(values: Sequence[float]) -> list[float]:
+    if any(value <= 0 for value in values):
+        raise ValueError(f"a ratio needs positive values, not {list(values)}")
+    return [math.log(value) for value in values]
+
+
+def ratio_estimate(log_ratio: Spread, confidence: float = CONFIDENCE) -> Estimate:
+    """The ratio itself with its interval."""
+    low, high = log_ratio.interval(confidence)
+    return Estimate(math.exp(log_ratio.value), math.exp(low), math.exp(high))
+
+
+def position(ratio: Estimate, margin: float) -> Position | None:
+    """Where the whole interval of ``ratio`` lies; ``None`` if across a bound, or absent."""
+    if ratio.low is None or ratio.high is None:
+        return None
+    if ratio.low > 1 + margin:
+        return "above"
+    if ratio.high < 1 / (1 + margin):
+        return "below"
+    return "within" if ratio.low > 1 / (1 + margin) and ratio.high < 1 + margin else None
+
+
+def position_p_value(log_ratio: Spread, margin: float) -> float:
+    """The level from which on ``position`` is told, of the two-sided interval.
+
+    Each claim is tested with half the level: above and below by one test each,
+    within by two one-sided ones. Of the three the best counts.
+    """
+    bound = math.log1p(margin)
+    within = max(log_ratio.p_above(-bound), log_ratio.p_below(bound))
+    return min(1.0, 2 * min(log_ratio.p_above(bound), log_ratio.p_below(-bound), within))
+
+
+def holm_levels(p_values: Sequence[float], alpha: float = FAMILY_ERROR) -> tuple[float, ...]:
+    """The level at which each of several tests is decided, so that all together err with ``alpha``.
+
+    In the order of ``p_values``. A test is positive where its p-value is at most
+    its level: the smallest p-value has ``alpha / n``, the next ``alpha / (n - 1)``,
+    and so on; from the first that is above it, all others share its level.
+    """
+    count = len(p_values)
+    levels = [alpha] * count
+    level, passing = alpha, True
+    for place, test in enumerate(sorted(range(count), key=p_values.__getitem__)):
+        level = alpha / (count - place) if passing else level
+        levels[test] = level
+        passing = passing and p_values[test] <= level
+    return tuple(levels)

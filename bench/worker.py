@@ -26,16 +26,29 @@ from numpy.typing import NDArray
 
 import runtimes
 from bench import host, measure, page_cache
-from export.artifact import ARTIFACT, model_files
+from export.artifact import Artifact, model_files
+
+PROTOCOL = 1
+"""Raised with every change to a message, an answer, or what ``bench.against`` asks of another
+version of this code: a parent and a child of two versions understand each other by it."""
 
 Message = Mapping[str, Any]
+Prepare = Callable[[runtimes.Loaded], runtimes.Loaded]
 
 
-def main() -> None:
-    """Serve the connection whose descriptor is ``sys.argv[1]`` until ``close`` or its end."""
-    _limit_memory(int(sys.argv[2]))
-    connection = Connection(int(sys.argv[1]))
-    session = Session()
+def as_it_is(loaded: runtimes.Loaded) -> runtimes.Loaded:
+    """What is measured unless an experiment on the method puts something around it."""
+    return loaded
+
+
+def main(prepare: Prepare = as_it_is) -> None:
+    """Serve the connection whose descriptor is the last word but one, until ``close`` or its end.
+
+    ``prepare`` may put something around what an adapter loaded.
+    """
+    _limit_memory(int(sys.argv[-1]))
+    connection = Connection(int(sys.argv[-2]))
+    session = Session(prepare)
     while True:
         try:
             message = json.loads(connection.recv_bytes())
@@ -88,7 +101,8 @@ def _first_line(exc: BaseException) -> str:
 class Session:
     """One loaded model, its inputs, and what it answered to them. Filled by ``load``."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Prepare = as_it_is) -> None:
+        self.prepare = prepare
         self.loaded: runtimes.Loaded | None = None
         self.inputs = ""
         self.batches: list[NDArray[np.float32]] = []
@@ -99,7 +113,7 @@ class Session:
 
         Four times that follow one another without a gap, and the whole of them by itself.
         """
-        artifact = ARTIFACT.validate_python(message["artifact"])
+        artifact = Artifact.from_plain(message["artifact"])
         files = model_files(Path(artifact.folder))
         images = np.load(message["inputs"], mmap_mode="r")
         first = batches(images, message["batch_size"], most=1)[0]
@@ -118,6 +132,7 @@ class Session:
             batch_size=message["batch_size"],
         )
         loaded = clock()
+        self.loaded = self.prepare(self.loaded)
         self.answers = [np.array(self.loaded.run(first))]
         answered = clock()
         self.inputs = message["inputs"]
