@@ -143,7 +143,10 @@ def _speedup(row: Row, table: Table) -> str:
         return "reference"
     if row.is_null or table.reference is None:
         return NOTHING
-    return speedup_text(speedup(table.reference, row), table.told_apart)
+    ratio = speedup(table.reference, row)
+    text = speedup_text(ratio, table.told_apart)
+    alone = ratio is not None and table.proven(ratio) and row.case not in table.held_together
+    return f"{text} †" if alone else text
 
 
 def _verdict(row: Row, table: Table) -> str:
@@ -489,7 +492,9 @@ _HOW_TO_READ = f"""\
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
   the interval contains 1, or the difference is smaller than what the A/A pair above the table (one
-  row measured twice under two names) shows that this run could have told from none.
+  row measured twice under two names) shows that this run could have told from none. †: told from 1
+  by its own interval, but not when the claims of all rows of the table are held to 5 % together
+  (Holm's method).
 - Verdict is whether the numbers of a row can be believed, by its worst block:
   {_VERDICTS}.
   What the host cannot tell speaks neither way; the limits come from `results/method`.

@@ -196,6 +196,30 @@ class Table:
             return 1.0
         return max(ratio.high, 1 / ratio.low)
 
+    @cached_property
+    def held_together(self) -> frozenset[Case]:
+        """The rows whose speed-up is told from 1 with all rows' claims held to 5 % (Holm)."""
+        found = (
+            {}
+            if self.reference is None
+            else {
+                row.case: spread
+                for row in self.rows
+                if row is not self.reference
+                and not row.is_null
+                and row.timed
+                and (
+                    spread := stats.paired_log_ratio(
+                        self.reference.image_medians_s, row.image_medians_s
+                    )
+                )
+            }
+        )
+        chances = [2 * min(one.p_above(0), one.p_below(0)) for one in found.values()]
+        levels = stats.holm_levels(chances)
+        held = zip(found, chances, levels, strict=True)
+        return frozenset(case for case, chance, level in held if chance <= level)
+
     def proven(self, ratio: Estimate) -> bool:
         """Whether a ratio differs from 1: its interval, and by more than an A/A pair does."""
         far = max(ratio.value, 1 / ratio.value)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import compare_text, outcomes, resultset
@@ -68,7 +68,6 @@ BLOCKS = st.lists(st.floats(0.5, 2.0), min_size=3, max_size=8)
 
 
 @given(st.lists(st.tuples(BLOCKS, BLOCKS), min_size=1, max_size=5), st.floats(0, 0.5))
-@settings(deadline=None)
 def test_what_is_printed_and_what_is_claimed_agree(rows, margin) -> None:
     """The interval as text lies where the outcome says, whatever the digits."""
     base = result_set(**{f"row{i}": entry(before) for i, (before, _) in enumerate(rows)})
