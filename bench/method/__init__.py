@@ -14,6 +14,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
     {
         "thresholds": "bench.method.thresholds",
         "stressor": "bench.method.stressor",
+        "loops": "bench.method.loops",
     }
 )
 """Name -> module, in the order of the page."""
