@@ -58,13 +58,7 @@ def run_block(
 ) -> Measurement:
     """Measure one block. Whatever happens to the child becomes part of the result."""
     begun = time.perf_counter()
-    draft = Measurement(
-        case,
-        number,
-        status="failed",
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        file=file_facts(artifact),
-    )
+    draft = begun_block(case, number, artifact)
     before_s = host.canary_s(time.perf_counter)
     try:
         with _child(case, effort) as child:
@@ -77,6 +71,17 @@ def run_block(
     if effort.cold and number == 0 and block.status == "ok":
         block = replace(block, cold=_cold_start(case, artifact, effort))
     return replace(block, block_s=time.perf_counter() - begun)
+
+
+def begun_block(case: Case, number: int, artifact: Artifact) -> Measurement:
+    """What is known before a child was started; failed, until it has answered."""
+    return Measurement(
+        case,
+        number,
+        status="failed",
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        file=file_facts(artifact),
+    )
 
 
 def _child(case: Case, effort: Effort) -> launch.Child:

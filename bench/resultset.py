@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import stats, validity
-from bench.case import BASE, NULL, Case
+from bench.case import BASE, NULL, ONCE, Case
 from bench.record import (
+    LoadTest,
     Measurement,
     RecordError,
     Run,
@@ -82,14 +83,16 @@ class ResultSet:
 def of_run(run: Run, source: str, copy: str = "") -> ResultSet:
     """The rows of ``run`` that are such a copy: "" its own, ``BASE`` those of the other code.
 
-    The harness's own row is left out: a regression of nothing is none. A case
-    that was planned and has no block is a row without blocks.
+    The harness's own row is left out: a regression of nothing is none. So is a search
+    for a rate, which is made once and has no interval. A case that was planned and has
+    no block is a row without blocks.
     """
     header = run.header
     usual = validity.usual_canary_s(run.measurements)
     current = current_blocks(run.measurements)
     cases = dict.fromkeys((*header.cases, *current))
-    chosen = [case for case in cases if case.copy == copy and case.runtime != NULL]
+    repeated = (case for case in cases if case.scenario not in ONCE and case.runtime != NULL)
+    chosen = [case for case in repeated if case.copy == copy]
     commit = header.against.commit if copy == BASE and header.against else header.commit
     return ResultSet(
         source=source,
@@ -129,8 +132,10 @@ def _entry(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Entry
 
 
 def _seconds(block: Measurement) -> float | None:
-    """Seconds for an image: the block's median, or what a load test reports, as a time."""
-    test = block.load_test
+    """Seconds for an image: the block's median, or what another scenario reports, as a time."""
+    test = _deciding_test(block)
+    if block.workers is not None and block.workers.images_per_s > 0:
+        return 1 / block.workers.images_per_s
     if test is not None and test.value > 0:
         return 1 / test.value if test.metric.endswith("_per_s") else test.value
     if not block.latencies_ns:
@@ -138,8 +143,14 @@ def _seconds(block: Measurement) -> float | None:
     return stats.percentile(block.latencies_ns, 0.5) / 1e9 / block.case.batch_size
 
 
+def _deciding_test(block: Measurement) -> LoadTest | None:
+    """LoadGen's test where the row is one; a single stream's is beside our own loop's numbers."""
+    return None if block.case.scenario == "single" else block.load_test
+
+
 def _verdict(block: Measurement, usual_canary_s: float | None) -> Verdict:
-    if block.load_test is not None and not block.load_test.valid:
+    test = _deciding_test(block)
+    if test is not None and not test.valid:
         return Verdict("INVALID", ("loadgen",))
     return validity.judge(block, usual_canary_s)
 

@@ -19,6 +19,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "drift": "bench.method.drift",
         "agreement": "bench.method.agreement",
         "overhead": "bench.method.overhead",
+        "loops": "bench.method.loops",
     }
 )
 """Name -> module, in the order of the page."""
