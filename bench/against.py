@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench import files, host, launch, outcomes
 from bench.case import BASE, NULL, Case, crossover, file_format, plan, unsupported
@@ -201,8 +201,9 @@ def sources(
     keys = [key for row, key in shared.items() if row.unsupported is None]
     try:
         made = files.build_files(keys, options, show, tree.root)
-    except UsageError as exc:
-        raise UsageError(f"--against {tree.name}: {exc}") from exc
+    except (UsageError, ValidationError) as exc:
+        first = str(exc).partition("\n")[0]
+        raise UsageError(f"--against {tree.name}: its files can't be had: {first}") from exc
     return {
         base_case(row.case): files.source(key, row.unsupported, made, tree.root)
         for row, key in shared.items()

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import stats, validity
 from bench.case import NULL, Case
-from bench.record import Measurement, RecordError, Run, current_blocks
+from bench.record import Measurement, RecordError, Run, current_blocks, write_atomically
 from bench.resultset import Block, Entry, ResultSet, row_name
 from bench.validity import Verdict
 
@@ -62,6 +62,12 @@ def document(run: Run) -> dict[str, Any]:
             "versions": dict(header.versions),
         },
     }
+
+
+def write(run: Run, path: Path) -> Path:
+    """Put :func:`document` into a file; raises ``RecordError`` where that fails."""
+    write_atomically(path, json.dumps(document(run), indent=1).encode() + b"\n")
+    return path
 
 
 def _counts(block: Measurement, usual_canary_s: float | None) -> bool:
@@ -118,7 +124,7 @@ def _block(block: Measurement, usual_canary_s: float | None) -> dict[str, Any]:
 
 
 def summary(data: Sequence[float]) -> dict[str, Any]:
-    """The statistics that pytest-benchmark keeps beside its samples, as it defines them."""
+    """The statistics that pytest-benchmark keeps beside its samples; quartiles interpolate."""
     ordered, mean = sorted(data), statistics.fmean(data)
     deviation = statistics.stdev(data) if len(data) > 1 else 0.0
     q1, _, q3 = _quartiles(ordered)

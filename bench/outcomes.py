@@ -233,7 +233,7 @@ class _Pair:
     def _too_few(self, base: int, head: int) -> str:
         least = stats.LEAST_BLOCKS
         if self.paired:
-            return f"{base} rounds have a valid block of both: an interval takes {least}"
+            return f"valid on both sides in {base} of the rounds: an interval takes {least}"
         return f"{base} valid blocks in BASE, {head} in HEAD: an interval takes {least} of each"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench import matrix, resources, scenario_tables, stats, validity
+from bench import interchange, matrix, resources, resultset, scenario_tables, stats, validity
 from bench.accuracy import LIMITS, judged_precision
 from bench.case import NULL, Case
 from bench.options import DEFAULT_OUT
@@ -547,7 +547,7 @@ def _facts(run: Run) -> str:
     batches = ", ".join(str(n) for n in sorted({case.batch_size for case in cases}))
     lines = {
         "Command": code(header.command),
-        "Code": f"commit {plain(header.commit)}",
+        "Code": f"commit {plain(header.commit)}{_base(header)}",
         "Measured": f"{header.blocks} blocks of {header.seconds:g} s a row, threads {threads}, "
         f"batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
@@ -555,6 +555,14 @@ def _facts(run: Run) -> str:
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
+
+
+def _base(header: RunHeader) -> str:
+    """Which other code the rows called base come from."""
+    if header.against is None:
+        return ""
+    name, commit = plain(header.against.name), plain(header.against.commit)
+    return f"; of the rows called base: {name}, commit {commit}"
 
 
 def _interruption(run: Run) -> str:
@@ -669,6 +677,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the page. 0: done, 1: the page does not follow, 2: unreadable records."""
     options = _parser().parse_args(arguments)
     try:
+        if options.pytest_benchmark:
+            run = resultset.find_run(options.out, options.run)
+            print(interchange.write(run, options.pytest_benchmark))
+            return 0
         if not options.check:
             print(write(options.out))
             return 0
@@ -693,6 +705,15 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="write nothing; exit 1 if the page does not follow from the records",
+    )
+    parser.add_argument(
+        "--pytest-benchmark",
+        type=Path,
+        metavar="FILE",
+        help="write no page, but a run as pytest-benchmark saves one",
+    )
+    parser.add_argument(
+        "--run", metavar="NAME", help="that run (or pattern), not the newest finished one"
     )
     return parser
 

@@ -161,9 +161,10 @@ def _blocks(
     if options.against:
         for batch in against.further_rounds(recorder.header, recorder.measurements, options):
             left = _left(batch, recorder, sources)
-            count = len(batch) // 2
-            progress.planned(left, f" in round {batch[0][0] + 1}: {count} rows are undecided")
-            yield from _measured(left, recorder, sources, effort, options, progress)
+            if left:
+                why = f" in round {left[0][0] + 1}, for undecided rows"
+                progress.planned(left, why)
+                yield from _measured(left, recorder, sources, effort, options, progress)
 
 
 def _measured(

@@ -29,8 +29,8 @@ from bench import host, measure, page_cache
 from export.artifact import Artifact, model_files
 
 PROTOCOL = 1
-"""Raised with every change to a message, an answer, or what ``bench.against`` asks of another
-version of this code: a parent and a child of two versions understand each other by it."""
+"""Raised with every change to a message, an answer, or what ``bench.against`` and ``bench.files``
+ask of another version of this code: two versions understand each other by it."""
 
 Message = Mapping[str, Any]
 Prepare = Callable[[runtimes.Loaded], runtimes.Loaded]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.cli import COMMANDS
 from export.recipes import RECIPES
@@ -54,9 +55,23 @@ def commands(text: str) -> Iterator[list[str]]:
     for language, body in FENCE.findall(text):
         if language in SHELL:
             yield from _lines(body, prompt=language == "console")
+        for script in _scripts(yaml.safe_load(body)) if language in ("yaml", "yml") else ():
+            yield from _lines(script)
     for code in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
         if code.split()[0] in ("python", "make", "deploybench", "tox", "pip", "pytest"):
             yield from _lines(code)
+
+
+def _scripts(workflow: object) -> Iterator[str]:
+    """What the steps of a GitHub Actions workflow run, what GitHub fills in left out."""
+    if isinstance(workflow, dict):
+        for name, value in workflow.items():
+            if name == "run" and isinstance(value, str):
+                yield re.sub(r"\$\{\{.*?\}\}", "X", value)
+            yield from _scripts(value)
+    elif isinstance(workflow, list):
+        for item in workflow:
+            yield from _scripts(item)
 
 
 def _lines(body: str, prompt: bool = False) -> Iterator[list[str]]:
@@ -270,6 +285,18 @@ def test_readme_tables_follow_from_the_code() -> None:
     assert text == filled(text)
 
 
+@pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_workflows_are_ones(page: Path) -> None:
+    """YAML in a page parses, and has what GitHub asks of a workflow: a trigger and steps."""
+    bodies = [body for name, body in FENCE.findall(page.read_text("utf-8")) if name == "yaml"]
+    for workflow in map(yaml.safe_load, bodies):
+        # YAML 1.1 reads the word `on` as true.
+        assert {"name", True, "jobs"} <= workflow.keys()
+        for job in workflow["jobs"].values():
+            assert "runs-on" in job
+            assert all(len({"run", "uses"} & step.keys()) == 1 for step in job["steps"])
+
+
 @pytest.mark.parametrize(
     ("command", "text"),
     [
@@ -294,8 +321,10 @@ def test_commands_are_read_as_a_shell_would() -> None:
     script = "```sh\nA=1 make x # why\nmake a && make \\\n  b\n```\n"
     session = "```console\n$ make c\nmake d is output\n```\n"
     other = "```python\nmake e\n```\nand `make f`, but not `maker`\n"
-    words = [" ".join(found) for found in commands(script + session + other)]
-    assert words == ["make x", "make a", "make b", "make c", "make f"]
+    steps = "```yaml\nsteps:\n  - run: make g\n  - run: |\n      make h\n      make ${{ i }}\n```\n"
+    words = [" ".join(found) for found in commands(script + session + other + steps)]
+    assert words[:4] == ["make x", "make a", "make b", "make c"]
+    assert words[4:] == ["make g", "make h", "make X", "make f"]
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:

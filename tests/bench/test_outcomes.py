@@ -15,7 +15,7 @@ from bench import compare_text, outcomes, resultset
 from bench.case import AGAIN, BASE, Case
 from bench.options import UsageError
 from bench.outcomes import Comparison, Outcome
-from bench.record import SCHEMA, Against, LoadTest, Measurement, Parity, Run, RunHeader, Workers
+from bench.record import Against, LoadTest, Measurement, Parity, Workers
 from bench.resultset import Block, Entry, ResultSet
 from bench.validity import Verdict
 
@@ -137,7 +137,7 @@ def test_too_few_blocks_are_inconclusive() -> None:
     )
     lost = Entry((*two.blocks, Block(2, 1.0, INVALID)))
     assert judged(three, lost, paired=True).reason == (
-        "2 rounds have a valid block of both: an interval takes 3"
+        "valid on both sides in 2 of the rounds: an interval takes 3"
     )
 
 
@@ -212,27 +212,7 @@ def block(case: Case, number: int = 0, ms: float = 50.0, **changes) -> Measureme
     return replace(plain, **changes)
 
 
-def run_of(*blocks: Measurement, **changes) -> Run:
-    """A run of these blocks."""
-    header = RunHeader(
-        schema=SCHEMA,
-        run="default-1",
-        started="2026-01-02T10:00:00+00:00",
-        command="python -m bench.run",
-        commit="abc1234",
-        suite="default",
-        weights="seeded",
-        data="built-in",
-        blocks=3,
-        seconds=0.6,
-        host={"CPU": "one"},
-        host_id="ff00",
-        versions={"onnxruntime": "1.25.0"},
-    )
-    return Run(replace(header, **changes), blocks)
-
-
-def test_a_run_holds_both_sides_where_it_was_measured_against_a_base() -> None:
+def test_a_run_holds_both_sides_where_it_was_measured_against_a_base(run_of) -> None:
     """Base cases are looked up under the names of the others; A/A pairs and null are no rows."""
     base, again = replace(CASE, copy=BASE), replace(CASE, copy=AGAIN)
     null = replace(CASE, runtime="null")
@@ -247,13 +227,13 @@ def test_a_run_holds_both_sides_where_it_was_measured_against_a_base() -> None:
     assert (found.paired, found.base.commit, found.head.commit) == (True, "def5678", "abc1234")
 
 
-def test_a_run_beside_itself_is_refused() -> None:
+def test_a_run_beside_itself_is_refused(run_of) -> None:
     """Without --against there is nothing to compare in it."""
     with pytest.raises(UsageError, match="are the same run, default-1"):
         outcomes.compare_run(run_of(block(CASE)), 0.02)
 
 
-def test_what_counts_of_a_case_is_read_from_its_blocks() -> None:
+def test_what_counts_of_a_case_is_read_from_its_blocks(run_of) -> None:
     """Failed, unsupported, planned but not measured, wrong, per image, by a load test."""
     batch = replace(CASE, batch_size=4)
     multi, offline, together, server = (
