@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -264,23 +265,41 @@ class _Run:
         nodes = tuple(node for node, _ in left)
         known = {node.key: (node, wanted) for node, wanted in left}
         job = Job(str(self.store.root), nodes, self.context.options, self.context.weights)
-        log = self.store.root / "logs" / f"{nodes[0].key}.log"
+        log = self.store.root / "logs" / f"{nodes[0].key}.process.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        begun = 0
 
         def on_line(line: str) -> None:
+            nonlocal begun
             message = json.loads(line)
             if "building" in message:
                 node, wanted = known[message["building"]]
+                begun = len(_printed(log))
                 self.emit(Event("building", wanted, node.step))
-            elif "note" in message:
-                self.emit(Event("note", text=message["note"]))
-            elif "built" in message:
-                self.made.add(message["built"])
+                return
+            if "note" not in message:
+                # What the converter printed is kept beside what else was made of the same file.
+                key = message.get("built") or message["failed"]
+                log.with_name(f"{key}.log").write_bytes(_printed(log)[begun:])
+                self._note_end(message)
             else:
-                self.failures[message["failed"]] = message["reason"]
-                if message["refused"]:
-                    self.refused.add(message["failed"])
+                self.emit(Event("note", text=message["note"]))
 
         return _child(["build"], JOB.dump_json(job), log, on_line), log
+
+    def _note_end(self, message: Mapping[str, Any]) -> None:
+        """A node was built, or failed."""
+        if "built" in message:
+            self.made.add(message["built"])
+            return
+        self.failures[message["failed"]] = message["reason"]
+        if message["refused"]:
+            self.refused.add(message["failed"])
+
+
+def _printed(log: Path) -> bytes:
+    """What a process has printed so far."""
+    return log.read_bytes() if log.exists() else b""
 
 
 def _groups(plan: Plan) -> list[list[Wanted]]:
@@ -321,7 +340,7 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=_environment(log.parent),
             pass_fds=(writer,),
         )
     os.close(writer)
@@ -378,10 +397,19 @@ def _memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
     return min(physical, int(text)) if text.isdigit() else physical
 
 
-def _environment() -> dict[str, str]:
-    """Cores are shared out; threads that spin at barriers would slow the other build down."""
+def _environment(logs: Path) -> dict[str, str]:
+    """Cores are shared out; threads that spin at barriers would slow the other build down.
+
+    What torch-inductor compiles to find out about the CPU is kept where the measuring
+    children look for it, or the first of them would pay for it while loading.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // workers())
-    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **os.environ}
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        **os.environ,
+        "TORCHINDUCTOR_CACHE_DIR": str(logs.absolute() / "torchinductor"),
+    }
 
 
 def _ending(code: int) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tabulate import tabulate
 
+from export.recipes import RECIPES
 from runtimes import REGISTRY, missing
 
 _TITLES = (
@@ -53,11 +54,24 @@ def _row(name: str) -> tuple[str, ...]:
         name,
         reason or _version(name),
         ", ".join(entry.formats),
-        ", ".join(entry.precisions),
+        ", ".join(precisions(name)),
         threads,
         "" if reason else _instruction_sets(name),
         entry.summary,
     )
+
+
+def precisions(name: str) -> tuple[str, ...]:
+    """What a runtime computes in: what it can be told, and INT8 if a recipe makes such files."""
+    entry = REGISTRY[name]
+    whole = any(
+        recipe.precision == "int8"
+        and set(recipe.chains) & set(entry.formats)
+        and name not in recipe.impossible
+        and (recipe.runtimes is None or name in recipe.runtimes)
+        for recipe in RECIPES.values()
+    )
+    return (*entry.precisions, *(["int8"] if whole and entry.distribution else []))
 
 
 def _version(name: str) -> str:

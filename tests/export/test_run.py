@@ -232,3 +232,24 @@ def test_a_converter_that_is_stopped_takes_its_programs_along() -> None:
     assert process.stdout.read() == ""  # would wait for the sleep
     assert process.wait() == -signal.SIGKILL
     process.stdout.close()
+
+
+def test_each_step_keeps_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log a step beside that of the whole process, named like the artifact."""
+
+    def child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], None]) -> str:
+        nodes = json.loads(stdin)["nodes"]
+        for place, node in enumerate(nodes):
+            on_line(json.dumps({"building": node["key"]}))
+            with log.open("a") as sink:
+                sink.write(f"words of step {place}\n")
+            on_line(json.dumps({"failed": node["key"], "reason": "no", "refused": False}))
+        return "exit code 0"
+
+    monkeypatch.setattr(run, "_child", child)
+    served(tmp_path, SMALL)
+    found = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
+    (whole,) = [text for name, text in found.items() if name.endswith(".process.log")]
+    steps_own = [text for name, text in found.items() if not name.endswith(".process.log")]
+    assert len(steps_own) > 1
+    assert sorted(steps_own) == whole.splitlines(keepends=True)

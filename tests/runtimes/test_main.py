@@ -22,3 +22,10 @@ def test_a_library_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPat
     """Its own last words stand in the line, and the others are listed all the same."""
     monkeypatch.setattr(__main__, "_ASK", "raise SystemExit('libfoo.so is missing')")
     assert __main__._instruction_sets("null") == "can't be imported: libfoo.so is missing"
+
+
+def test_int8_is_named_where_a_recipe_makes_such_files() -> None:
+    """Besides what a runtime can be told to compute an fp32 file in."""
+    assert __main__.precisions("openvino") == ("fp32", "bf16", "int8")
+    assert __main__.precisions("ncnn") == ("fp32", "bf16")
+    assert __main__.precisions("null") == ("fp32",)
