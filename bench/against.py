@@ -39,6 +39,7 @@ _PLANNING = (
     "precisions",
     "threads",
     "batch_sizes",
+    "scenarios",
     "weights",
 )
 """The options on which a plan depends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from bench.record import (
     Parity,
     Surroundings,
 )
-from export.artifact import ARTIFACT, Artifact, model_files
+from export.artifact import Artifact, artifact_adapter, model_files
 
 _LEAST_BATCHES = 4
+Then = Callable[[launch.Child, Measurement], Measurement]
+"""What a block's child does after the timed loop, and what becomes of the block by it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Effort:
     """How long a block measures, and within what. ``samples`` counts images.
 
     ``root`` is the checkout whose code measures; ``None``: ours.
-    In a case's first block the child is watched for ``idle_s`` after its last inference,
-    and a ``cold`` one starts another child, with the model file out of the page cache.
+    In a case's first block the child is watched for ``idle_s`` after its last inference;
+    with ``cold`` another child is started, with the model file out of the page cache.
     """
 
     seconds: float
@@ -43,6 +45,7 @@ class Effort:
     logs: Path = Path("logs")
     idle_s: float = 0.0
     cold: bool = False
+    worker: tuple[str, ...] = launch.WORKER
     root: Path | None = None
 
     def inferences(self, batch_size: int) -> int:
@@ -50,7 +53,9 @@ class Effort:
         return min(self.samples, max(_LEAST_BATCHES, math.ceil(self.samples / batch_size)))
 
 
-def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurement:
+def run_block(
+    case: Case, number: int, artifact: Artifact, effort: Effort, then: Then | None = None
+) -> Measurement:
     """Measure one block. Whatever happens to the child becomes part of the result."""
     begun = time.perf_counter()
     draft = Measurement(
@@ -64,6 +69,8 @@ def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Me
     try:
         with _child(case, effort) as child:
             block = _talk(child, draft, artifact, effort)
+            if then is not None and block.status == "ok":
+                block = then(child, block)
     except (launch.ChildDied, OSError) as exc:
         block = replace(draft, reason=str(exc))
     block = replace(block, canary=Canary(before_s, host.canary_s(time.perf_counter)))
@@ -74,7 +81,8 @@ def run_block(case: Case, number: int, artifact: Artifact, effort: Effort) -> Me
 
 def _child(case: Case, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}.log"
-    return launch.Child(launch.Setting(case.threads, effort.memory_bytes, effort.root), log)
+    setting = launch.Setting(case.threads, effort.memory_bytes, effort.worker, effort.root)
+    return launch.Child(setting, log)
 
 
 def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | None:
@@ -85,7 +93,7 @@ def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | N
     try:
         page_cache.drop(model_files(Path(artifact.folder)))
         with _child(case, effort) as child:
-            answer = child.ask(_load_message(case, artifact), launch.LOAD_LIMIT_S)
+            answer = child.ask(load_message(case, artifact), launch.LOAD_LIMIT_S)
     except (launch.ChildDied, OSError):
         return None
     if answer["status"] != "ok":
@@ -96,11 +104,12 @@ def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | N
     )
 
 
-def _load_message(case: Case, artifact: Artifact) -> dict[str, Any]:
+def load_message(case: Case, artifact: Artifact) -> dict[str, Any]:
+    """What a child is told first."""
     return {
         "do": "load",
         "runtime": case.runtime,
-        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
+        "artifact": artifact_adapter().dump_python(artifact, mode="json"),
         "threads": case.threads,
         "precision": case.precision,
         "batch_size": case.batch_size,
@@ -113,7 +122,7 @@ def _talk(
 ) -> Measurement:
     """load, warm, measure, and in the first block the answers to the parity images."""
     limit_s = launch.LOAD_LIMIT_S
-    loaded = child.ask(_load_message(draft.case, artifact), limit_s)
+    loaded = child.ask(load_message(draft.case, artifact), limit_s)
     if loaded["status"] != "ok":
         return replace(draft, status=loaded["status"], reason=loaded["reason"])
     warm = child.ask({"do": "warm"}, limit_s)
@@ -126,7 +135,7 @@ def _talk(
     timed = child.ask(measure, limit_s + effort.seconds + 3 * least * loaded["first_s"])
     if timed["status"] != "ok":
         return replace(draft, status=timed["status"], reason=timed["reason"])
-    done = _filled(draft, loaded, warm, timed)
+    done = filled(draft, loaded, warm, timed)
     if draft.round > 0:
         return done
     try:
@@ -136,7 +145,7 @@ def _talk(
         return replace(done, status="failed", reason=f"parity: {exc}")
 
 
-def _filled(
+def filled(
     draft: Measurement,
     loaded: Mapping[str, Any],
     warm: Mapping[str, Any],
@@ -185,4 +194,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         macs=artifact.macs,
         build_s=artifact.build_s,
         build_peak_bytes=artifact.build_peak_bytes,
+        layers=artifact.layers,
     )

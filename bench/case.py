@@ -6,11 +6,20 @@ import importlib.metadata
 import random
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict
 
-from bench.options import ALL, PRECISIONS, SUITES, Options, Selector, UsageError, matching
+from bench.options import (
+    ALL,
+    PRECISIONS,
+    SCENARIOS,
+    SUITES,
+    Options,
+    Selector,
+    UsageError,
+    matching,
+)
 from export.recipes import RECIPES, STEPS
 from export.variants import ALIASES, VARIANTS, shown_name, weights_name
 from runtimes import REGISTRY, available, missing
@@ -21,6 +30,13 @@ AGAIN = "again"
 """The copy that an A/A pair consists of: the same file, measured under a second name."""
 BASE = "base"
 """The copy that is measured with another version of the code (``--against``)."""
+LOADGEN = "mlcommons-loadgen"
+SAMPLES_PER_QUERY = 8
+"""Of MultiStream, by MLPerf's rules."""
+_BY_LOADGEN = ("multi", "offline", "server")
+"""Single is measured by our own loop, and by LoadGen where that is installed."""
+_ONCE = ("server",)
+"""A search is long, and each of its rates a child of its own: not in every round."""
 _EXTRAS = {
     "onnxruntime-tools": "ort-tools",
     "torchao": "torch",
@@ -99,19 +115,27 @@ def plan(options: Options) -> tuple[Case, ...]:
             f"--precisions ({', '.join(options.precisions)}) for these --variants "
             f"(of suite {options.suite}); note that {'; '.join(fixed)}"
         )
-    return tuple(sorted(_one_null_per_family(cases), key=_table_order))
+    whole = _with_scenarios(tuple(_one_null_per_family(cases)), options)
+    return tuple(sorted(whole, key=_table_order))
 
 
 def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[int, Case]]:
-    """Blocks in measuring order: every round holds each case once, in its own random order.
+    """Blocks in measuring order: every round holds each case once, in a random order.
 
     A slow drift of the machine then hits every case alike, and ratios can be
-    paired by round.
+    paired by round. Every second round goes back the way that the one before it
+    came, so that over the two of them a steady drift cancels: with an order of its
+    own for each, one case comes first in all of three rounds once in four times,
+    and the intervals of such a run are narrow and wrong. A search for a
+    rate stands in the first round only.
     """
     chance = random.Random(seed)
+    order: Sequence[Case] = ()
     for number in range(rounds):
-        for case in chance.sample(cases, len(cases)):
-            yield number, case
+        order = order[::-1] if number % 2 else chance.sample(cases, len(cases))
+        for case in order:
+            if number == 0 or case.scenario not in _ONCE:
+                yield number, case
 
 
 def unsupported(case: Case) -> str | None:
@@ -128,7 +152,27 @@ def unsupported(case: Case) -> str | None:
     if file_format(case) is None:
         opens = " or ".join(runtime.formats)
         return f"{case.recipe} can't be made as {opens}, which is what {case.runtime} opens"
-    return missing(case.runtime) or _missing_tools(case)
+    return missing(case.runtime) or _missing_tools(case) or _no_scenario(case)
+
+
+def _no_scenario(case: Case) -> str | None:
+    """Why a case can't be measured under its scenario."""
+    if case.scenario == "server" and case.batch_size > 1:
+        return "a server answers one image at a time here: batch 1 only"
+    if case.scenario == "multi" and SAMPLES_PER_QUERY % case.batch_size:
+        return f"a query of {SAMPLES_PER_QUERY} images can't be cut into batches of this size"
+    if case.scenario == "workers" and case.threads == 1:
+        return "one thread makes one worker, which is the row without workers: give more --threads"
+    return missing_loadgen() if case.scenario in _BY_LOADGEN else None
+
+
+def missing_loadgen() -> str | None:
+    """Why MLPerf's LoadGen can't be used here and how to get it; ``None`` if it can."""
+    try:
+        importlib.metadata.version(LOADGEN)
+    except importlib.metadata.PackageNotFoundError:
+        return "MLPerf LoadGen is not installed: pip install 'deploybench[loadgen]'"
+    return None
 
 
 def _missing_tools(case: Case) -> str | None:
@@ -192,11 +236,13 @@ def _chosen(selector: Selector) -> tuple[str, ...]:
 
 
 def left_out(options: Options) -> tuple[str, ...]:
-    """Runtimes that all stands for and that are not installed, each with how to get it."""
+    """What was asked for in general terms and is not installed, each with how to get it."""
     asked = options.runtimes or tuple(
         name for row in SUITES[options.suite].selectors for name in row.runtimes
     )
     reasons = {name: missing(name) for name in REGISTRY} if ALL in asked else {}
+    if "single" in options.scenarios:
+        reasons["single, by our own loop only"] = missing_loadgen()
     return tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason)
 
 
@@ -228,6 +274,19 @@ def _precisions(recipe: str, runtime: str, asked: Sequence[str]) -> tuple[str, .
     return tuple(name for name in asked if name in open_to)
 
 
+def _with_scenarios(cases: Sequence[Case], options: Options) -> Iterator[Case]:
+    """Each case, and the same under every further scenario.
+
+    Our own loop is always run: the others are set beside it. A suite's sweep and the
+    harness's own row have no further scenario.
+    """
+    yield from cases
+    for case in cases:
+        swept = case.threads not in options.threads or case.batch_size not in options.batch_sizes
+        if case.runtime != NULL and not swept:
+            yield from (replace(case, scenario=n) for n in options.scenarios if n != "single")
+
+
 def _one_null_per_family(cases: Iterable[Case]) -> Iterator[Case]:
     """The harness's overhead does not depend on the model: one such variant a family will do."""
     first: dict[str, str] = {}
@@ -244,4 +303,5 @@ def _table_order(case: Case) -> tuple[int, ...]:
         list(PRECISIONS).index(case.precision),
         case.threads,
         case.batch_size,
+        SCENARIOS.index(case.scenario),
     )

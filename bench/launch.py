@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOAD_LIMIT_S = 900.0
+WORKER = ("bench.worker",)
 _END_LIMIT_S = 10.0
 
 
@@ -31,10 +32,15 @@ class ChildDied(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a child is started with. ``memory_bytes`` 0: no limit; ``root``: see ``code_of``."""
+    """What a child is started with. ``memory_bytes`` 0: no limit; ``root``: see ``code_of``.
+
+    ``worker`` is the module that serves the pipe, with words for it: an experiment
+    on the method itself has one of its own.
+    """
 
     threads: int
     memory_bytes: int = 0
+    worker: tuple[str, ...] = WORKER
     root: Path | None = None
 
 
@@ -61,7 +67,8 @@ class Child:
         ours, theirs = Pipe(duplex=True)
         self.log = log
         self._connection: Connection = ours
-        command = [sys.executable, "-m", "bench.worker"]
+        self._asked = ""
+        command = [sys.executable, "-m", *setting.worker]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(setting.memory_bytes)],
@@ -86,14 +93,31 @@ class Child:
 
         Raises :class:`ChildDied` if the child ends, or is silent for ``limit_s`` seconds.
         """
+        self.tell(message)
+        return self.hear(limit_s)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send one message and don't wait; ``hear`` must follow. Raises as ``ask`` does."""
+        self._asked = message["do"]
         try:
             self._connection.send_bytes(json.dumps(message).encode())
+        except OSError as exc:
+            raise ChildDied(f"{self._ending()} during {self._asked}") from exc
+
+    def hear(self, limit_s: float) -> dict[str, Any]:
+        """The answer to what was told. Raises as ``ask`` does."""
+        try:
             if not self._connection.poll(limit_s):
-                raise ChildDied(f"no answer to {message['do']} within {limit_s:.0f} s")
+                raise ChildDied(f"no answer to {self._asked} within {limit_s:.0f} s")
             answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError) as exc:
-            raise ChildDied(f"{self._ending()} during {message['do']}") from exc
+            raise ChildDied(f"{self._ending()} during {self._asked}") from exc
         return answer
+
+    @property
+    def pid(self) -> int:
+        """The process's number, for what the kernel tells of it."""
+        return self._process.pid
 
     def infer(self, inputs: Path, limit_s: float) -> NDArray[np.float32]:
         """Logits for the images (N, 3, H, W) in a .npy file."""

@@ -52,7 +52,9 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     rows = [
         row
         for row in table.rows
-        if (row.case.threads, row.case.batch_size) == (threads, batch_size) and not row.is_null
+        if (row.case.threads, row.case.batch_size) == (threads, batch_size)
+        and not row.is_null
+        and not row.case.copy
     ]
     if len({row.case.runtime for row in rows}) < LEAST_RUNTIMES:
         return ()
@@ -70,7 +72,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
     titles = {
-        "p50 ms (times faster than torch-eager; ? where the interval contains 1)": time,
+        "p50 ms (times faster than torch-eager; ? where that is not proven)": time,
         "CPU ms an inference / peak MB": _cost,
     }
     return tuple(
@@ -82,7 +84,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
 def sweeps(table: Table) -> tuple[Grid, ...]:
     """Of each variant that was measured so: threads at batch 1, and batch sizes."""
     threads, batch_size = main_setting(row.case for row in table.rows)
-    rows = [row for row in table.rows if not row.is_null]
+    rows = [row for row in table.rows if not row.is_null and not row.case.copy]
     if len({row.case.runtime for row in rows}) < LEAST_RUNTIMES:
         return ()
     found = []
@@ -182,7 +184,7 @@ def _fastest(rows: Iterable[Row]) -> Row | None:
     timed = [
         (p50.value, place, row)
         for place, row in enumerate(rows)
-        if row.candidate and (p50 := row.latency_s(0.5))
+        if row.candidate and row.verdict.level != "INVALID" and (p50 := row.latency_s(0.5))
     ]
     return min(timed, default=(0.0, 0, None))[2]
 
@@ -195,11 +197,16 @@ def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) ->
     text = number(p50, 1e3)
     text = f"**{text}**" if row is fastest else text
     ratio = speedup(reference, row) if reference and row is not reference else None
-    wrong = "" if row.candidate else _WRONG
     if ratio is None:
-        return f"{text}{wrong}"
-    proven = ratio.half_width is None or ratio.excludes(1)
-    return f"{text} ({number(ratio)}x{'' if proven else '?'}){wrong}"
+        return f"{text}{_mark(row)}"
+    proven = ratio.half_width is None or table.proven(ratio)
+    return f"{text} ({number(ratio)}x{'' if proven else '?'}){_mark(row)}"
+
+
+def _mark(row: Row) -> str:
+    """What a reader must know before believing the number."""
+    wrong = "" if row.candidate else _WRONG
+    return f"{wrong}{'' if row.verdict.level == 'VALID' else f' {row.verdict.level}'}"
 
 
 def _without_number(row: Row, table: Table) -> str:
@@ -228,7 +235,7 @@ def _sweep(
     for row in sorted(rows, key=lambda row: row.order):
         p50 = row.latency_s(0.5)
         text = number(p50, 1e3 / row.case.batch_size) if p50 else _without_number(row, table)
-        text += "" if row.candidate or not row.timed else _WRONG
+        text += _mark(row) if row.timed else ""
         lines.setdefault(runtime_name(row.case), {})[setting(row)] = text
     several = {name: found for name, found in lines.items() if len(found) > 1}
     return Grid(

@@ -26,6 +26,9 @@ DEFAULT_MARGIN = 0.02
 DEFAULT_BUDGET_S = 600.0
 ALL = "all"
 """In place of runtimes' names: those that are installed."""
+SCENARIOS = ("single", "multi", "offline", "server", "workers")
+"""MLPerf's four, and single-threaded workers at once."""
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 PRECISIONS = tuple(dict.fromkeys(p for row in runtimes.REGISTRY.values() for p in row.precisions))
 
 
@@ -54,7 +57,9 @@ class Selector:
 class Suite:
     """A named plan. ``samples`` is the least number of images in a timed loop.
 
-    ``precisions`` are what fp32 files are computed in, where a runtime can.
+    ``precisions`` are what fp32 files are computed in, where a runtime can. One child of each
+    family, runtime and recipe is watched idling for ``idle_seconds``; with ``cold_start`` a
+    case's first block starts another child, which loads the file from the disk.
     """
 
     summary: str
@@ -63,6 +68,8 @@ class Suite:
     seconds: float
     samples: int
     precisions: tuple[str, ...] = ("fp32",)
+    idle_seconds: float = 1.0
+    cold_start: bool = True
 
 
 _ONES = tuple(name for name, row in VARIANTS.items() if not row.full_suite_only)
@@ -86,6 +93,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             blocks=1,
             seconds=0.3,
             samples=6,
+            idle_seconds=0.0,
+            cold_start=False,
         ),
         "default": Suite(
             "torch-eager in fp32, ort in fp32-opt and int8-static, the two -quantized rows",
@@ -133,11 +142,16 @@ class Options:
     ``precisions`` are what fp32 files are computed in, where a runtime can.
     ``seconds`` is the time of one timed loop, ``samples`` the least number of
     images in it (a batch counts as its images, and four batches are the least),
-    ``memory_limit`` bytes of data a child may allocate
+    ``idle_seconds`` how long one child of each family, runtime and recipe is watched doing
+    nothing, ``cold_start`` whether a case is started once more with its file out of the page
+    cache, ``memory_limit`` bytes of data a child may allocate
     (0: what the machine has free). ``against`` is a revision or a folder whose code is
     measured as well, in turns; ``budget`` the seconds that rounds beyond ``blocks`` may
     take for rows that are still undecided within ``margin`` (a share); ``markdown`` the
     file for a pull request's comment.
+    ``scenarios`` are measured besides our own loop, each test of LoadGen in
+    ``scenario_seconds`` at most; ``latency_bound`` is what a server's p99 must stay
+    under, in seconds.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -158,6 +172,11 @@ class Options:
     seconds: float = 0.0
     samples: int = 0
     seed: int = 0
+    idle_seconds: float | None = None
+    cold_start: bool | None = None
+    scenarios: tuple[str, ...] = ()
+    latency_bound: float = 0.0
+    scenario_seconds: float = 30.0
     out: Path = DEFAULT_OUT
     store: Path = field(default_factory=default_store)
     memory_limit: int = 0
@@ -169,7 +188,7 @@ class Options:
 
 
 _CHECK = TypeAdapter(Options)
-_LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes")
+_LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes", "scenarios")
 
 
 def parse_margin(text: str) -> float:
@@ -210,7 +229,7 @@ def spelt_out(argv: Sequence[str]) -> list[str]:
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            words += [flag] if value else []
+            words += [flag] if value else ["--no-cold-start"] if name == "cold_start" else []
         elif isinstance(value, list | tuple):
             words += [flag, ",".join(map(str, value))]
         else:
@@ -237,6 +256,8 @@ def _checked(values: dict[str, Any]) -> Options:
     for name, read in (("margin", parse_margin), ("budget", parse_budget)):
         if isinstance(values.get(name), str):
             values[name] = read(values[name])
+    if "latency_bound" in values:
+        values["latency_bound"] = _seconds("--latency-bound", values["latency_bound"])
     try:
         options = _CHECK.validate_python(values)
     except ValidationError as exc:
@@ -249,8 +270,10 @@ def _checked(values: dict[str, Any]) -> Options:
         if name in values and not options.against:
             raise UsageError(f"--{name} is about a comparison: it needs --against")
     check_names("--precisions", options.precisions, PRECISIONS)
+    check_names("--scenarios", options.scenarios, SCENARIOS)
     options = _completed(options)
     _check_ranges(options)
+    _check_bound(options)
     check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
     check_names("--recipes", options.recipes, RECIPES)
     check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
@@ -267,6 +290,9 @@ def _completed(options: Options) -> Options:
         blocks=options.blocks or suite.blocks,
         seconds=options.seconds or suite.seconds,
         samples=options.samples or suite.samples,
+        idle_seconds=suite.idle_seconds if options.idle_seconds is None else options.idle_seconds,
+        cold_start=suite.cold_start if options.cold_start is None else options.cold_start,
+        scenarios=matching(options.scenarios, SCENARIOS),
     )
 
 
@@ -278,6 +304,8 @@ def _check_ranges(options: Options) -> None:
         "--blocks": ([options.blocks], 1, 1000),
         "--seconds": ([options.seconds], 0.01, 3600),
         "--samples": ([options.samples], 1, 1000),
+        "--idle-seconds": ([options.idle_seconds or 0.0], 0, 60),
+        "--scenario-seconds": ([options.scenario_seconds], 0.1, 3600),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
         "--margin": ([options.margin], 0, 0.99),
@@ -288,6 +316,25 @@ def _check_ranges(options: Options) -> None:
             if not low <= value <= high:
                 cause = f" (this process may use {cores} cores)" if flag == "--threads" else ""
                 raise UsageError(f"{flag} {value:g} is not between {low:g} and {high:g}{cause}")
+
+
+def _check_bound(options: Options) -> None:
+    """A server is searched for the rate that keeps a bound, and nothing else has one."""
+    if "server" in options.scenarios and not options.latency_bound > 0:
+        raise UsageError(
+            "--scenarios server needs --latency-bound: what the p99 latency must stay under, "
+            "for instance --latency-bound 50ms"
+        )
+    if options.latency_bound and "server" not in options.scenarios:
+        raise UsageError("--latency-bound is for --scenarios server, which was not asked for")
+
+
+def _seconds(flag: str, text: object) -> float:
+    """A time with its unit in seconds."""
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s)\s*", str(text))
+    if found is None:
+        raise UsageError(f"{flag} {text} is not a time with its unit, such as 50ms or 0.5s")
+    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def check_names(flag: str, patterns: Iterable[str], known: Iterable[str]) -> None:
@@ -358,6 +405,7 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add("--precisions", metavar="GLOBS", help=f"compute fp32 files in: {', '.join(PRECISIONS)}")
     add("-t", "--threads", metavar="N[,N]", help="threads for every runtime (default: all cores)")
     add("-b", "--batch-sizes", metavar="N[,N]", help="images in one inference (default: 1)")
+    add("--scenarios", metavar="GLOBS", help=f"besides our own loop: {', '.join(SCENARIOS)}")
 
 
 def _how(group: argparse._ArgumentGroup) -> None:
@@ -370,6 +418,13 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
     add("--seconds", type=float, metavar="S", help="time of one timed loop")
     add("--samples", type=int, metavar="N", help="least images in one timed loop")
+    add("--idle-seconds", type=float, metavar="S", help="watch each first child do nothing")
+    cold = "load each file from the disk once more, with the page cache dropped"
+    add("--cold-start", action=argparse.BooleanOptionalAction, help=cold)
+    bound = "what p99 must stay under in --scenarios server: 50ms"
+    add("--latency-bound", metavar="TIME", help=bound)
+    longest = "most time of one MLPerf LoadGen test (default: 30)"
+    add("--scenario-seconds", type=float, metavar="S", help=longest)
     add("--seed", type=int, help="of the order in which cases are measured")
     add("--memory-limit", type=int, metavar="BYTES", help="data a child may allocate")
 

@@ -71,7 +71,7 @@ class Progress:
     def starting(self, number: int, case: Case) -> None:
         """One block begins."""
         self._begun = time.monotonic()
-        left = f"about {_minutes(self._estimate())} left"
+        left = f"about {minutes(self._estimate())} left"
         self._bar.update(self._task, description=f"round {number + 1}: {case}", left=left)
 
     def measured(self, block: Measurement, measurements: Sequence[Measurement]) -> None:
@@ -117,6 +117,6 @@ class Progress:
         self._bar.stop()
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
     """ "3 min", or seconds below two minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -32,6 +32,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
+from export.artifact import LayerWork
 
 SCHEMA = 2
 READABLE = (1, 2)
@@ -69,20 +70,6 @@ class Parity:
     top1_agreement: float
     images: int
     passed: bool
-
-
-@dataclass(frozen=True)
-class LayerWork:
-    """What one layer of the network costs for one image, counted from the ONNX graph.
-
-    ``weight_bytes`` as the file stores them; ``activation_bytes`` are its input
-    and output. ``name`` is the node's.
-    """
-
-    name: str
-    macs: int
-    weight_bytes: int
-    activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -176,12 +163,25 @@ class Peaks:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """One rate of a server's search: queries a second, the p99 at it, and LoadGen's verdict."""
+
+    rate: float
+    p99_s: float
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LoadTest:
     """What MLPerf LoadGen says of one test over the adapter.
 
-    ``metric`` names ``value`` ("latency_p90_s", "samples_per_s", ...);
+    ``metric`` names ``value``: "latency_p90_s" (single), "query_latency_p99_s"
+    (multi), "images_per_s" (offline), "queries_per_s" (server: the highest rate
+    of ``probes`` that was valid, 0 where none was).
     ``early_stopping`` is LoadGen's own estimate of the same metric, where it gives one;
-    ``valid`` and ``reasons`` are LoadGen's; ``facts`` are further lines of its summary.
+    ``valid`` and ``reasons`` are LoadGen's; ``percentiles_s`` its latencies of a query,
+    "p50" to "p99"; ``facts`` the settings of the test.
     """
 
     metric: str
@@ -191,6 +191,24 @@ class LoadTest:
     early_stopping: float | None = None
     queries: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
+    percentiles_s: Mapping[str, float] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    """Of the search for the highest rate, in the order in which they were tried."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Several single-threaded workers of one model at the same time.
+
+    ``images_per_s`` is of all together, while all were at work; ``overlap`` is how much
+    of the longest worker's time that was. ``pss_bytes`` is the memory of all, what they
+    share counted once; ``None``: the host cannot tell.
+    """
+
+    count: int
+    images_per_s: float
+    overlap: float
+    pss_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +255,7 @@ class Measurement:
     """The whole block as the parent saw it, children's starts and ends included."""
     execution: Execution | None = None
     load_test: LoadTest | None = None
+    workers: Workers | None = None
 
 
 @dataclass(frozen=True)
@@ -338,7 +357,7 @@ def check_runs(out: Path) -> None:
 
 def read_header(path: Path) -> RunHeader:
     """The first line of a record file; raises ``RecordError`` as ``read_run`` does."""
-    with contextlib.closing(_whole_lines(path)) as lines:
+    with contextlib.closing(whole_lines(path)) as lines:
         return _header(next(lines, None), path)
 
 
@@ -348,12 +367,12 @@ def read_run(path: Path) -> Run:
     Raises ``RecordError``, naming file and line, for another schema number, a
     foreign or damaged file, and a field that we do not know.
     """
-    with contextlib.closing(_whole_lines(path)) as lines:
+    with contextlib.closing(whole_lines(path)) as lines:
         header = _header(next(lines, None), path)
         return Run(header, tuple(_measurement(line, path, i) for i, line in enumerate(lines, 2)))
 
 
-def _whole_lines(path: Path) -> Generator[bytes, None, None]:
+def whole_lines(path: Path) -> Generator[bytes, None, None]:
     """The lines of a file that end in a newline; not more than ``MAX_BYTES`` of them."""
     left = MAX_BYTES
     try:
@@ -580,6 +599,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _unpacks_to(packed: Path, plain: bytes) -> bool:
     """Whether a finished file already says the same; another zlib would write other bytes."""
     try:
-        return packed.exists() and b"".join(_whole_lines(packed)) == plain
+        return packed.exists() and b"".join(whole_lines(packed)) == plain
     except RecordError:
         return False

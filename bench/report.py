@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench import interchange, matrix, resultset, stats
+from bench import interchange, matrix, resources, resultset, stats, validity
 from bench.accuracy import LIMITS, judged_precision
 from bench.case import NULL, Case
 from bench.options import DEFAULT_OUT
@@ -29,6 +29,7 @@ from bench.record import (
     read_run,
     write_atomically,
 )
+from bench.roofline import share_of_attainable
 from bench.rows import (
     Row,
     Table,
@@ -56,7 +57,6 @@ from bench.text import (
 from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
-_PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 _PAGE = "README.md"
 _DIFF_LINES = 20
 _RIVALS = 3
@@ -143,7 +143,17 @@ def _speedup(row: Row, table: Table) -> str:
         return "reference"
     if row.is_null or table.reference is None:
         return NOTHING
-    return speedup_text(speedup(table.reference, row))
+    ratio = speedup(table.reference, row)
+    text = speedup_text(ratio, table.told_apart)
+    alone = ratio is not None and table.proven(ratio) and row.case not in table.held_together
+    return f"{text} †" if alone else text
+
+
+def _verdict(row: Row, table: Table) -> str:
+    del table
+    if not row.timed:
+        return NOTHING
+    return " ".join((row.verdict.level, ", ".join(row.verdict.codes))).strip()
 
 
 def _parity(row: Row, table: Table) -> str:
@@ -158,6 +168,11 @@ def _parity(row: Row, table: Table) -> str:
     short = f"cos {parity.cosine:.4f}" if by_cosine else f"err {parity.max_error:.1e}"
     agree = "" if parity.top1_agreement == 1 else f", {top1(parity)}"
     return f"{'ok' if parity.passed else 'FAIL'}, {short}{agree}"
+
+
+def _attainable(row: Row, table: Table) -> str:
+    share = share_of_attainable(row, table)
+    return NOTHING if share is None else number(share, 100)
 
 
 def _note_numbers(row: Row, table: Table) -> str:
@@ -188,11 +203,13 @@ COLUMNS = (
     Column("rounded to 0, M", _rounded_to_zero, _any_rounded),
     Column("load ms", _time(lambda block: block.load_s)),
     Column("first ms", _time(lambda block: block.first_s)),
-    *(Column(f"p{100 * p:g} ms", _latency(p)) for p in _PERCENTILES),
+    *(Column(f"p{100 * p:g} ms", _latency(p)) for p in resources.PERCENTILES),
     Column("CPU ms", _time(lambda block: block.cpu_s / len(block.latencies_ns))),
+    Column("% of attainable", _attainable, lambda table: bool(table.peaks)),
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
     Column("parity", _parity, align="left"),
+    Column("verdict", _verdict, align="left"),
     Column("notes", _note_numbers, lambda table: bool(table.notes), align="left"),
 )
 
@@ -208,6 +225,7 @@ COMPACT = frozenset(column.title for column in COLUMNS) - {
     "p90 ms",
     "p99 ms",
     "CPU ms",
+    "% of attainable",
     "peak MB (import)",
 }
 """The columns that a terminal has room for."""
@@ -223,7 +241,28 @@ def _table_text(table: Table, compact: bool = False) -> str:
     reference = "Speed-ups: none, no row can be a reference."
     if table.reference is not None:
         reference = f"Speed-ups are against {_row_name(table.reference, table)}."
-    return "\n\n".join(part for part in (reference, grid, notes) if part)
+    return "\n\n".join(part for part in (reference + _told_apart(table), grid, notes) if part)
+
+
+def _told_apart(table: Table) -> str:
+    """What the A/A pair says about this host and this run."""
+    if table.twin is None:
+        return ""
+    first, again = table.twin
+    ratio = speedup(first, again)
+    assert ratio is not None or not first.image_medians_s.keys() & again.image_medians_s.keys()
+    name = f" A/A: {_row_name(first, table)}, measured twice under two names,"
+    if ratio is None or ratio.half_width is None:
+        known = "" if ratio is None else f" came out {number(ratio)}x as fast the second time;"
+        return f"{name}{known} fewer than {stats.LEAST_BLOCKS} blocks give no interval."
+    ends = "–".join(rounded(end or 0, digits=4) for end in (ratio.low, ratio.high))
+    least = 100 * (table.told_apart - 1)
+    factor = rounded(table.told_apart)
+    unknown = f"below {least:.1f} %" if least < 100 else f"of less than {factor} times"
+    return (
+        f"{name} came out {number(ratio)}x as fast the second time ({ends}): "
+        f"a difference {unknown} could not have been told from none."
+    )
 
 
 def _row_name(row: Row, table: Table) -> str:
@@ -260,17 +299,31 @@ def tables(header: RunHeader, measurements: Sequence[Measurement], compact: bool
 
 def _family_text(family: str, weights: str, table: Table, compact: bool = False) -> str:
     heading = f"### {family} (weights: {weights})"
-    small = [] if compact else _small_tables(table)
-    return "\n\n".join([heading, *small, _table_text(table, compact)])
+    if compact:
+        return f"{heading}\n\n{_table_text(table, compact)}"
+    further = [_folded(grid) for grid in resources.tables(table)]
+    return "\n\n".join([heading, *_small_tables(table), _table_text(table), *further])
 
 
 def _small_tables(table: Table) -> list[str]:
     """Which runtime for which variant, and what threads and batches do, before all columns."""
-    texts = []
-    for grid in (*matrix.matrices(table), *matrix.sweeps(table)):
-        align = ["left"] * grid.names + ["right"] * (len(grid.head) - grid.names)
-        texts.append(f"**{grid.title}**\n\n{_grid(grid.head, grid.lines, align)}")
-    return [*texts, *(f"- {text}" for text in matrix.surprises(table))]
+    grids = (*matrix.matrices(table), *matrix.sweeps(table))
+    return [*map(_grid_text, grids), *(f"- {text}" for text in matrix.surprises(table))]
+
+
+def _folded(grid: matrix.Grid) -> str:
+    """A table that opens with a click."""
+    head = f"<details><summary>{grid.title}</summary>"
+    return f"{head}\n\n{_lines(grid)}\n\n</details>"
+
+
+def _grid_text(grid: matrix.Grid) -> str:
+    return f"**{grid.title}**\n\n{_lines(grid)}"
+
+
+def _lines(grid: matrix.Grid) -> str:
+    align = ["left"] * grid.names + ["right"] * (len(grid.head) - grid.names)
+    return _grid(grid.head, grid.lines, align)
 
 
 def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()) -> str:
@@ -318,7 +371,7 @@ def at_a_glance(table: Table) -> str:
     if fast is not None and (p50 := fast.latency_s(0.5)):
         found.append(
             f"Fastest: {_row_name(fast, table)}, p50 {number(p50, 1e3)} ms"
-            f"{_times_faster(fast, reference)}{_rivals(fast, table)}."
+            f"{_times_faster(fast, table)}{_rivals(fast, table)}."
         )
     if reference is not None and found:
         found.append(f"(Reference: {_row_name(reference, table)}{_reference_facts(reference)}.)")
@@ -332,7 +385,8 @@ def _times_smaller(row: Row, reference: Row | None) -> str:
     return f", {rounded(ratio)} times smaller than the reference" if ratio > 1 else ""
 
 
-def _times_faster(row: Row, reference: Row | None) -> str:
+def _times_faster(row: Row, table: Table) -> str:
+    reference = table.reference
     if reference is None:
         return ""
     if row is reference:
@@ -342,9 +396,10 @@ def _times_faster(row: Row, reference: Row | None) -> str:
         return ""
     if estimate.half_width is None:
         return f", {speedup_text(estimate)} the speed of the reference, without an interval"
-    if not estimate.excludes(1):
-        return f", against the reference {speedup_text(estimate)}"
-    return f", {speedup_text(estimate)} the speed of the reference"
+    text = speedup_text(estimate, table.told_apart)
+    if not table.proven(estimate):
+        return f", against the reference {text}"
+    return f", {text} the speed of the reference"
 
 
 def _rivals(fast: Row, table: Table) -> str:
@@ -353,7 +408,7 @@ def _rivals(fast: Row, table: Table) -> str:
     known = (fast, table.reference)  # the sentence already says how fast it is against that
     for row in table.rows:
         ratio = speedup(row, fast) if row.candidate and row not in known else None
-        if ratio and ratio.half_width is not None and not ratio.excludes(1):
+        if ratio and ratio.half_width is not None and not table.proven(ratio):
             names.append(_row_name(row, table))
     more = f" and {len(names) - _RIVALS} more" if len(names) > _RIVALS else ""
     return f"; not distinguishable from {', '.join(names[:_RIVALS])}{more}" if names else ""
@@ -396,8 +451,21 @@ _PARITY_LIMITS = ", ".join(
     else f"below cos {limit.min_cosine:g} ({name})"
     for name, limit in LIMITS.items()
 )
-_LEAST_SAMPLES = ", ".join(f"p{100 * p:g} needs {stats.least_samples(p)}" for p in _PERCENTILES)
+_LEAST_SAMPLES = ", ".join(
+    f"p{100 * p:g} needs {stats.least_samples(p)}" for p in resources.PERCENTILES
+)
 
+
+def _limit(code: str, limit: validity.Limit) -> str:
+    """One code, from when it counts and what it is."""
+    if limit.invalid == validity.NEVER:
+        return f"`{code}` ({limit.meaning})"
+    doubt = f"SUSPECT from {limit.suspect:g}, INVALID from {limit.invalid:g}"
+    return f"`{code}` ({limit.meaning}: {doubt})"
+
+
+_VERDICTS = ", ".join(_limit(code, limit) for code, limit in validity.LIMITS.items())
+_VERDICTS += f", `{validity.FEW_SAMPLES}` (fewer than {validity.LEAST_SAMPLES} in all blocks)"
 _HOW_TO_READ = f"""\
 ## How to read the tables
 
@@ -412,10 +480,34 @@ _HOW_TO_READ = f"""\
 - p50 to p99 are nearest-rank percentiles over all inferences of all blocks; a block is a fresh
   process. `{NOTHING}` stands where there are too few samples for a 95 % interval:
   {_LEAST_SAMPLES}.
+- Percentiles with intervals: of the median once Student's t over the blocks' medians, and of every
+  percentile the two inferences between which it lies by order statistics, whatever the distribution
+  (for independent samples).
 - Printed digits are what the spread over the blocks supports.
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
-  the interval contains 1.
+  the interval contains 1, or the difference is smaller than what the A/A pair above the table (one
+  row measured twice under two names) shows that this run could have told from none. †: told from 1
+  by its own interval, but not when the claims of all rows of the table are held to 5 % together
+  (Holm's method).
+- Verdict is whether the numbers of a row can be believed, by its worst block:
+  {_VERDICTS}.
+  What the host cannot tell speaks neither way; the limits come from `results/method`.
+- A cold start is import of the library, reading the file (from the page cache), the runtime's own
+  parsing, optimising and pre-packing, and the first inference: times that follow one another
+  without a gap. "From disk": one child more, the file's pages dropped before (posix_fadvise) and
+  seen to be gone (mincore); the library itself stays in memory. "Pays after" is how many images it
+  takes until a slower start than the reference's is made up for; "until": it is ahead only so far.
+- A second worker costs what is resident less the clean pages of files, which both would share (the
+  sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
+  inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
+- "% of attainable" is the least time that this host needs over the measured p50. The least time
+  is the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in
+  the layer's precision, and weights, input and output at its read bandwidth. Peaks are measured
+  before the run with the same number of threads: matrix products in the fastest of ort and
+  OpenVINO, and reading an array larger than the caches. More than 100 is possible: Winograd's
+  algorithm needs fewer multiplications for a 3x3 convolution than are counted, and what a cache
+  keeps from one inference to the next is read faster than from memory.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
@@ -488,7 +580,7 @@ def _quantisation(found: Iterable[Table]) -> str:
             best = best_fp32(row, table)
             if best is not None and row.file and best.file:
                 shrunk = rounded(best.file.size_bytes / row.file.size_bytes)
-                ratio = speedup_text(speedup(best, row))
+                ratio = speedup_text(speedup(best, row), table.told_apart)
                 cells.append([_label(row, table.varying), best.case.recipe, ratio, f"{shrunk}x"])
     if not cells:
         return ""
@@ -561,11 +653,15 @@ def write(out: Path) -> Path:
 
 def difference(out: Path) -> str:
     """How the page below ``out`` differs from what its records say; empty: it does not."""
-    path = out / _PAGE
+    return page_difference(out / _PAGE, render(out))
+
+
+def page_difference(path: Path, text: str) -> str:
+    """How the page at ``path`` differs from ``text``, which follows from its records."""
     stands = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     lines = list(
         difflib.unified_diff(
-            stands.splitlines(), render(out).splitlines(), str(path), "its records", lineterm=""
+            stands.splitlines(), text.splitlines(), str(path), "its records", lineterm=""
         )
     )
     more = len(lines) - _DIFF_LINES

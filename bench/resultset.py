@@ -114,34 +114,35 @@ def _entry(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Entry
     if not blocks:
         return Entry(reason="not measured yet")
     measured = [
-        Block(block.round, seconds, _verdict(block, usual_canary_s))
+        Block(block.round, seconds, validity.judge(block, usual_canary_s))
         for block in blocks
         if block.status == "ok" and (seconds := _seconds(block))
     ]
     last = blocks[-1]
+    silent = "it gave no number" if last.status == "ok" else "no reason was given"
     parities = [block.parity.passed for block in blocks if block.parity]
     return Entry(
         tuple(measured),
-        reason=f"{last.status}: {last.reason or 'no reason was given'}",
+        reason=f"{last.status}: {last.reason or silent}",
         unsupported=all(block.status == "unsupported" for block in blocks),
         right=all(parities) if parities else None,
     )
 
 
 def _seconds(block: Measurement) -> float | None:
-    """Seconds for an image: the block's median, or what a load test reports, as a time."""
+    """Seconds for an image: the block's median; of another scenario what its test reports.
+
+    A rate becomes the time between two. LoadGen's own VALID is about a submission's
+    length and no part of this.
+    """
     test = block.load_test
-    if test is not None and test.value > 0:
+    if block.case.scenario != "single":
+        if test is None or test.value <= 0:
+            return None
         return 1 / test.value if test.metric.endswith("_per_s") else test.value
     if not block.latencies_ns:
         return None
     return stats.percentile(block.latencies_ns, 0.5) / 1e9 / block.case.batch_size
-
-
-def _verdict(block: Measurement, usual_canary_s: float | None) -> Verdict:
-    if block.load_test is not None and not block.load_test.valid:
-        return Verdict("INVALID", ("loadgen",))
-    return validity.judge(block, usual_canary_s)
 
 
 def find_run(place: Path, name: str | None) -> Run:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench import stats
+from bench import stats, validity
 from bench.accuracy import judged_precision
-from bench.case import NULL, Case
+from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
-from bench.record import FileFacts, Measurement, Memory, Parity, Run, current_blocks
+from bench.record import FileFacts, Measurement, Memory, Parity, Peaks, Run, current_blocks
 from bench.stats import Estimate
 from bench.text import plain, top1
+from bench.validity import Verdict
 from export.recipes import RECIPES
 from export.variants import VARIANTS
 from runtimes import REGISTRY
@@ -34,10 +35,14 @@ _PLAIN = ("fp32", "fp32-opt")
 
 @dataclass(frozen=True)
 class Row:
-    """All blocks of one case that count, by round, and what follows from them."""
+    """All blocks of one case that count, by round, and what follows from them.
+
+    ``usual_canary_s`` is the run's, which a block's own is judged by.
+    """
 
     case: Case
     blocks: tuple[Measurement, ...]
+    usual_canary_s: float | None = None
 
     @cached_property
     def timed(self) -> tuple[Measurement, ...]:
@@ -56,10 +61,19 @@ class Row:
         return self.case.runtime == NULL
 
     @property
+    def right(self) -> bool:
+        """Whether its answers were seen to be right."""
+        return self.parity is not None and self.parity.passed
+
+    @property
     def candidate(self) -> bool:
-        """Whether this row could be shipped: it ran, and its answers were seen to be right."""
-        right = self.parity is not None and self.parity.passed
-        return bool(self.timed) and not self.is_null and right
+        """Whether this row could be shipped: it ran, it is right, and it is no second copy."""
+        return bool(self.timed) and not self.is_null and self.right and not self.case.copy
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether its numbers can be believed: the worst of its blocks."""
+        return validity.of_row(self.timed, self.usual_canary_s)
 
     @property
     def file(self) -> FileFacts | None:
@@ -121,12 +135,13 @@ class Table:
     """The rows of one family with one set of weights, as they are shown.
 
     ``varying`` names the fields of ``Case`` that get a column of their own;
-    ``blocks`` is how many were planned for a row.
+    ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
     """
 
     rows: tuple[Row, ...]
     varying: frozenset[str]
     blocks: int
+    peaks: tuple[Peaks, ...] = ()
 
     @cached_property
     def reference(self) -> Row | None:
@@ -137,11 +152,11 @@ class Table:
 
     @cached_property
     def fastest(self) -> Row | None:
-        """The candidate with the lowest p50 for an image, of those that have one."""
+        """The candidate with the lowest p50 for an image, of those whose numbers prove anything."""
         shown = [
             (p50.value / row.case.batch_size, place, row)
             for place, row in enumerate(self.rows)
-            if row.candidate and (p50 := row.latency_s(0.5))
+            if row.candidate and row.verdict.level != "INVALID" and (p50 := row.latency_s(0.5))
         ]
         return min(shown, default=(0, 0, None))[2]
 
@@ -157,6 +172,57 @@ class Table:
         return self.smallest.file.size_bytes if self.smallest and self.smallest.file else None
 
     @cached_property
+    def twin(self) -> tuple[Row, Row] | None:
+        """The row that was measured twice under two names, and the second of the two."""
+        for again in self.rows:
+            own = replace(again.case, copy="")
+            first = next((row for row in self.rows if row.case == own), None)
+            if again.case.copy == AGAIN and first and again.timed and first.timed:
+                return first, again
+        return None
+
+    @cached_property
+    def told_apart(self) -> float:
+        """The smallest ratio that this run could have told from 1; 1 where that is unknown.
+
+        The far end of the A/A pair's interval: by so much two measurements of
+        the same may differ.
+        """
+        ratio = speedup(*self.twin) if self.twin else None
+        if ratio is None or ratio.low is None or ratio.high is None:
+            return 1.0
+        return max(ratio.high, 1 / ratio.low)
+
+    @cached_property
+    def held_together(self) -> frozenset[Case]:
+        """The rows whose speed-up is told from 1 with all rows' claims held to 5 % (Holm)."""
+        found = (
+            {}
+            if self.reference is None
+            else {
+                row.case: spread
+                for row in self.rows
+                if row is not self.reference
+                and not row.is_null
+                and row.timed
+                and (
+                    spread := stats.paired_log_ratio(
+                        self.reference.image_medians_s, row.image_medians_s
+                    )
+                )
+            }
+        )
+        chances = [2 * min(one.p_above(0), one.p_below(0)) for one in found.values()]
+        levels = stats.holm_levels(chances)
+        held = zip(found, chances, levels, strict=True)
+        return frozenset(case for case, chance, level in held if chance <= level)
+
+    def proven(self, ratio: Estimate) -> bool:
+        """Whether a ratio differs from 1: its interval, and by more than an A/A pair does."""
+        far = max(ratio.value, 1 / ratio.value)
+        return ratio.excludes(1) and far > self.told_apart
+
+    @cached_property
     def notes(self) -> Mapping[str, int]:
         """Note -> its number, in the order in which the rows need them."""
         texts = dict.fromkeys(text for row in self.rows for text in doubts(row, self))
@@ -166,7 +232,17 @@ class Table:
 def runtime_name(case: Case) -> str:
     """The runtime as a table names it: what it is told to compute in, unless that is fp32."""
     precision = "" if case.precision == "fp32" else f"+{case.precision}"
-    return f"{case.runtime}{precision}{'' if case.scenario == 'single' else f' ({case.scenario})'}"
+    scenario = "" if case.scenario == "single" else f" ({case.scenario})"
+    return f"{case.runtime}{precision}{scenario}{f' ({case.copy})' if case.copy else ''}"
+
+
+def twins(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Second names for the reference case of each table: the A/A pairs of a run."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((family_of(case), case.weights), []).append(case)
+    references = [reference_case(group) for group in groups.values()]
+    return tuple(replace(case, copy=AGAIN) for case in references if case is not None)
 
 
 def main_setting(cases: Iterable[Case]) -> tuple[int, int]:
@@ -181,17 +257,18 @@ def reference_case(cases: Iterable[Case]) -> Case | None:
     Of the family's first variant, at the setting of most cases: torch-eager
     fp32, else ort's fp32 or fp32-opt, else its first row. Never ``null``.
     """
-    ordered = sorted((case for case in cases if case.runtime != NULL), key=table_order)
+    own = (case for case in cases if case.runtime != NULL and not case.copy)
+    ordered = sorted(own, key=table_order)
     if not ordered:
         return None
     setting = main_setting(ordered)
     usual = [case for case in ordered if (case.threads, case.batch_size) == setting]
-    own = [case for case in usual if case.variant == usual[0].variant]
+    first = [case for case in usual if case.variant == usual[0].variant]
     for wanted in _REFERENCES:
-        for case in own:
+        for case in first:
             if (case.recipe, case.runtime) == wanted and case.precision == "fp32":
                 return case
-    return own[0]
+    return first[0]
 
 
 def table_order(case: Case) -> tuple[object, ...]:
@@ -218,13 +295,16 @@ def family_of(case: Case) -> str:
 
 def tables_of(run: Run) -> dict[tuple[str, str], Table]:
     """(family, weights) -> its table, in the order in which they are shown."""
-    return _grouped(run.measurements, run.header.cases, run.header.blocks)
+    found = _grouped(run.measurements, run.header.cases, run.header.blocks)
+    return {key: replace(table, peaks=run.header.peaks) for key, table in found.items()}
 
 
 def _grouped(
     measurements: Iterable[Measurement], cases: Sequence[Case], blocks: int
 ) -> dict[tuple[str, str], Table]:
-    rows = [Row(case, own) for case, own in current_blocks(measurements).items()]
+    measurements = tuple(measurements)
+    usual = validity.usual_canary_s(measurements)
+    rows = [Row(case, own, usual) for case, own in current_blocks(measurements).items()]
     rows.sort(key=lambda row: table_order(row.case))
     known = {*cases, *(row.case for row in rows)}
     varying = frozenset(
@@ -283,7 +363,7 @@ def doubts(row: Row, table: Table) -> list[str]:
     if not row.timed:
         last = row.blocks[-1]
         return [f"`{last.status}`: {plain(last.reason) or 'no reason was given'}"]
-    found = (_missing_blocks, _no_interval, _unsettled, _other_cores, _other_precision, _wrong)
+    found = (_missing_blocks, _no_interval, _other_cores, _other_precision, _wrong)
     return [text for doubt in found if (text := doubt(row, table))]
 
 
@@ -307,14 +387,6 @@ def _no_interval(row: Row, table: Table) -> str:
         f"`no-interval`: fewer than {stats.LEAST_BLOCKS} blocks can be paired with the "
         "reference: the speed-up has no interval and may be chance"
     )
-
-
-def _unsettled(row: Row, table: Table) -> str:
-    del table
-    count = sum(not block.warmup_settled for block in row.timed)
-    if not count:
-        return ""
-    return f"`warm-up`: the latency had not settled in {count} of {len(row.timed)} blocks"
 
 
 def _other_cores(row: Row, table: Table) -> str:

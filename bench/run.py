@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import against, compare, files, host, outcomes, report
+from bench import against, compare, files, host, load_test, outcomes, report, rows
 from bench.against import Tree
 from bench.block import Effort, run_block
-from bench.case import Case, crossover, left_out, plan
+from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
 from bench.files import Source
 from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
@@ -49,6 +49,7 @@ _TOOLS = (
     "litert-torch",
     "litert-converter",
     "ai-edge-quantizer",
+    LOADGEN,
 )
 
 
@@ -79,6 +80,7 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
     """One run, with the cases of another version where there is one; returns the exit code."""
     own = plan(options)
     cases, misfits = files.fitting(own, options)
+    pairs = rows.twins(case for case in cases if unsupported(case) is None)
     theirs = against.planned(tree, options) if tree else ()
     lost = against.gone(theirs, own)
     base = [against.base_case(row.case) for row in theirs if row.case in cases]
@@ -86,7 +88,7 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
     # run is measuring at this moment, is told at once.
     with (
         Recorder.open(
-            options.out, _header(options, (*cases, *base, *lost), words, tree)
+            options.out, _header(options, (*cases, *pairs, *base, *lost), words, tree)
         ) as recorder,
         Progress() as progress,
     ):
@@ -95,7 +97,7 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
         for variant, reason in misfits.items():
             progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
         built = files.build(cases, options, progress.building)
-        sources = files.sources(cases, built) | lost
+        sources = files.sources((*cases, *pairs), built) | lost
         if tree:
             sources |= against.sources(tree, theirs, cases, options, progress.building)
         return _measure_and_show(recorder, sources, options, progress)
@@ -121,8 +123,8 @@ def _measure_and_show(
         return 130
     if options.against:
         return _compared(recorder, options)
-    rows = current_blocks(recorder.measurements)
-    return int(any(block.status == "failed" for case in sources for block in rows.get(case, ())))
+    current = current_blocks(recorder.measurements)
+    return int(any(block.status == "failed" for case in sources for block in current.get(case, ())))
 
 
 def _compared(recorder: Recorder, options: Options) -> int:
@@ -138,25 +140,32 @@ def _blocks(
 ) -> Iterator[Measurement]:
     """The blocks that this run does not have yet, in crossover order, then what is undecided."""
     effort = Effort(
-        options.seconds, options.samples, _memory_limit(options), options.store.absolute() / "logs"
+        options.seconds,
+        options.samples,
+        _memory_limit(options),
+        options.store.absolute() / "logs",
+        options.idle_seconds or 0.0,
+        bool(options.cold_start),
     )
     usual = list(crossover(tuple(sources), options.blocks, options.seed))
     left = _left(usual, recorder, sources)
     progress.planned(left)
-    yield from _measured(left, sources, effort, progress)
+    yield from _measured(left, recorder, sources, effort, options, progress)
     if options.against:
         for batch in against.further_rounds(recorder.header, recorder.measurements, options):
             left = _left(batch, recorder, sources)
             if left:
                 why = f" in round {left[0][0] + 1}, for undecided rows"
                 progress.planned(left, why)
-                yield from _measured(left, sources, effort, progress)
+                yield from _measured(left, recorder, sources, effort, options, progress)
 
 
 def _measured(
     left: Sequence[tuple[int, Case]],
+    recorder: Recorder,
     sources: Mapping[Case, Source],
     effort: Effort,
+    options: Options,
     progress: Progress,
 ) -> Iterator[Measurement]:
     """These blocks, one after the other."""
@@ -166,7 +175,26 @@ def _measured(
         if source.artifact is None:
             yield Measurement(case, number, source.status, source.reason)
         else:
-            yield run_block(case, number, source.artifact, replace(effort, root=source.root))
+            idle_s = 0.0 if _idled(case, recorder.measurements) else effort.idle_s
+            here = replace(effort, root=source.root, idle_s=idle_s)
+            if load_test.wanted(case, options):
+                limits = load_test.limits(options)
+                yield load_test.run(case, number, source.artifact, here, limits)
+            else:
+                yield run_block(case, number, source.artifact, here)
+
+
+def _idled(case: Case, measurements: Sequence[Measurement]) -> bool:
+    """Whether a child with the same pools was watched idling already."""
+    return any(
+        block.idle_cpu_s is not None and _pools(block.case) == _pools(case)
+        for block in measurements
+    )
+
+
+def _pools(case: Case) -> tuple[object, ...]:
+    """What a thread pool depends on: it idles the same whatever model it has run."""
+    return case.family, case.runtime, case.recipe, case.precision, case.threads
 
 
 def _left(

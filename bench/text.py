@@ -49,16 +49,32 @@ def _exponent(value: float) -> int:
     return int(f"{value:.1e}".partition("e")[2])
 
 
-def speedup_text(estimate: Estimate | None) -> str:
-    """A speed-up with its interval, or that there is none to be told."""
+def interval_text(estimate: Estimate | None, scale: float = 1.0) -> str:
+    """A number with its interval in brackets; nothing where there is none to be told."""
+    if estimate is None:
+        return NOTHING
+    if estimate.low is None or estimate.high is None:
+        return number(estimate, scale)
+    half = (estimate.half_width or 0.0) * scale
+    low, high = (rounded(end * scale, half or None) for end in (estimate.low, estimate.high))
+    return f"{number(estimate, scale)} ({low}–{high})"
+
+
+def speedup_text(estimate: Estimate | None, told_apart: float = 1.0) -> str:
+    """A speed-up with its interval, or that there is none to be told.
+
+    ``told_apart`` is the smallest ratio that an A/A pair of the run could have told from 1.
+    """
     if estimate is None:
         return NOTHING
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate)}x"
     low, high = (fenced(end, estimate.half_width) for end in (estimate.low, estimate.high))
-    if estimate.excludes(1):
+    if estimate.excludes(1) and max(estimate.value, 1 / estimate.value) > told_apart:
         return f"{number(estimate)}x ({low}–{high})"
-    close = estimate.low > 1 / NEARLY_ONE and estimate.high < NEARLY_ONE
+    close = (
+        not estimate.excludes(1) and estimate.low > 1 / NEARLY_ONE and estimate.high < NEARLY_ONE
+    )
     return f"{'≈1' if close else 'not distinguishable'} ({low}–{high})"
 
 

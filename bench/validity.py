@@ -7,7 +7,7 @@ reach is suspect, what only disturbed ones reach is invalid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -31,7 +31,7 @@ class Verdict:
 class Limit:
     """From ``suspect`` on a block is doubtful, from ``invalid`` on it proves nothing.
 
-    ``meaning`` is a sentence for a table's notes, with the worst figure as ``{}``.
+    ``meaning`` says what the figure is.
     """
 
     suspect: float
@@ -42,15 +42,18 @@ class Limit:
 NEVER = float("inf")
 LIMITS: Mapping[str, Limit] = MappingProxyType(
     {
-        "foreign-cpu": Limit(0.15, 0.5, "other processes kept {:.2f} cores busy"),
-        "steal": Limit(0.02, 0.10, "the hypervisor took {:.1%} of a core"),
-        "switches": Limit(60, 600, "pushed off its core {:.0f} times a second"),
-        "canary": Limit(0.10, 0.30, "a fixed piece of work beside it was off by {:.0%}"),
-        "clock": Limit(0.001, 0.01, "the system's clocks disagree by {:.4f} s"),
+        "foreign-cpu": Limit(0.2, 0.5, "cores that other processes kept busy"),
+        "steal": Limit(0.05, 0.25, "cores that the hypervisor kept from this machine"),
+        "switches": Limit(450, 2000, "times a second that it was pushed off its core"),
+        "canary": Limit(
+            0.10, 0.30, "share by which a fixed piece of work before or after it was off"
+        ),
+        "clock": Limit(0.001, 0.01, "seconds by which the system's clocks disagree"),
         "warm-up": Limit(1, NEVER, "the latency had not settled when the warm-up ended"),
-        "samples": Limit(1, NEVER, "fewer than 6 samples"),
     }
 )
+FEW_SAMPLES = "samples"
+"""The code of a row that is too short, whatever its blocks are like."""
 LEAST_SAMPLES = stats.least_samples(0.5)
 """So many take a 95 % interval of a median."""
 _SLEW = 5e-4
@@ -74,12 +77,21 @@ def judge(block: Measurement, usual_canary_s: float | None) -> Verdict:
     return Verdict(LEVELS[level], tuple(codes))
 
 
+def of_row(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Verdict:
+    """The verdict on a row: that of its worst block, and whether all have samples enough."""
+    found = [judge(block, usual_canary_s) for block in blocks]
+    samples = sum(len(block.latencies_ns) for block in blocks)
+    if blocks and samples < LEAST_SAMPLES:
+        found.append(Verdict("SUSPECT", (FEW_SAMPLES,)))
+    return overall(found)
+
+
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of a row's blocks, with all their codes."""
+    """The worst of several, with all their codes."""
     found = tuple(verdicts)
     level = max((LEVELS.index(verdict.level) for verdict in found), default=0)
     codes = {code for verdict in found for code in verdict.codes}
-    return Verdict(LEVELS[level], tuple(code for code in LIMITS if code in codes))
+    return Verdict(LEVELS[level], tuple(code for code in (*LIMITS, FEW_SAMPLES) if code in codes))
 
 
 def usual_canary_s(measurements: Iterable[Measurement]) -> float | None:
@@ -142,10 +154,6 @@ def _warm_up(block: Measurement) -> float:
     return float(not block.warmup_settled)
 
 
-def _samples(block: Measurement) -> float:
-    return float(len(block.latencies_ns) < LEAST_SAMPLES)
-
-
 def _canary(block: Measurement, usual_s: float | None) -> float | None:
     """How far the worse of the two is from the usual one: slower or faster."""
     if block.canary is None or not usual_s:
@@ -161,6 +169,5 @@ _FIGURES: Mapping[str, Callable[[Measurement], float | None]] = MappingProxyType
         "switches": _switches,
         "clock": _clock,
         "warm-up": _warm_up,
-        "samples": _samples,
     }
 )

@@ -1,6 +1,6 @@
 """The child side: numpy and the one adapter. Speaks a few messages over its own pipe.
 
-``load``, ``warm``, ``measure``, ``infer``, ``close``: each is a JSON object
+``load``, ``warm``, ``measure``, ``scenario``, ``infer``, ``close``: each is a JSON object
 ``{"do": ..., ...}`` and gets one JSON object back. Standard output and standard
 error are the libraries' to fill; the parent keeps them in a log.
 """
@@ -26,20 +26,29 @@ from numpy.typing import NDArray
 
 import runtimes
 from bench import host, measure, page_cache
-from export.artifact import ARTIFACT, model_files
+from export.artifact import Artifact, model_files
 
 PROTOCOL = 1
 """Raised with every change to a message, an answer, or what ``bench.against`` and ``bench.files``
 ask of another version of this code: two versions understand each other by it."""
 
 Message = Mapping[str, Any]
+Prepare = Callable[[runtimes.Loaded], runtimes.Loaded]
 
 
-def main() -> None:
-    """Serve the connection whose descriptor is ``sys.argv[1]`` until ``close`` or its end."""
-    _limit_memory(int(sys.argv[2]))
-    connection = Connection(int(sys.argv[1]))
-    session = Session()
+def as_it_is(loaded: runtimes.Loaded) -> runtimes.Loaded:
+    """What is measured unless an experiment on the method puts something around it."""
+    return loaded
+
+
+def main(prepare: Prepare = as_it_is) -> None:
+    """Serve the connection whose descriptor is the last word but one, until ``close`` or its end.
+
+    ``prepare`` may put something around what an adapter loaded.
+    """
+    _limit_memory(int(sys.argv[-1]))
+    connection = Connection(int(sys.argv[-2]))
+    session = Session(prepare)
     while True:
         try:
             message = json.loads(connection.recv_bytes())
@@ -70,6 +79,7 @@ def answer(session: Session, message: Message) -> dict[str, Any]:
         "load": session.load,
         "warm": session.warm,
         "measure": session.measure,
+        "scenario": session.scenario,
         "infer": session.infer,
     }
     try:
@@ -91,7 +101,8 @@ def _first_line(exc: BaseException) -> str:
 class Session:
     """One loaded model, its inputs, and what it answered to them. Filled by ``load``."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Prepare = as_it_is) -> None:
+        self.prepare = prepare
         self.loaded: runtimes.Loaded | None = None
         self.inputs = ""
         self.batches: list[NDArray[np.float32]] = []
@@ -102,7 +113,7 @@ class Session:
 
         Four times that follow one another without a gap, and the whole of them by itself.
         """
-        artifact = ARTIFACT.validate_python(message["artifact"])
+        artifact = Artifact.from_plain(message["artifact"])
         files = model_files(Path(artifact.folder))
         images = np.load(message["inputs"], mmap_mode="r")
         first = batches(images, message["batch_size"], most=1)[0]
@@ -121,6 +132,7 @@ class Session:
             batch_size=message["batch_size"],
         )
         loaded = clock()
+        self.loaded = self.prepare(self.loaded)
         self.answers = [np.array(self.loaded.run(first))]
         answered = clock()
         self.inputs = message["inputs"]
@@ -178,6 +190,7 @@ class Session:
         gc.enable()
         return {
             "status": "ok",
+            "begun_ns": wall,
             "latencies_ns": latencies,
             "cpu_s": cpu_ns / 1e9,
             "idle_cpu_s": _idle_cpu_s(message["idle_s"]),
@@ -190,6 +203,14 @@ class Session:
                 "voluntary_switches": switched.ru_nvcsw - switches.ru_nvcsw,
             },
         }
+
+    def scenario(self, message: Message) -> dict[str, Any]:
+        """One test by MLPerf's LoadGen: what it says. Its state is global: one a process."""
+        from bench import scenarios
+
+        images = [batch[i : i + 1] for batch in self.batches for i in range(len(batch))]
+        gc.collect()
+        return {"status": "ok", **scenarios.run_test(self._run, images, message)}
 
     def infer(self, message: Message) -> dict[str, Any]:
         """Logits for the images in the file ``inputs``, as base64 of a .npy."""

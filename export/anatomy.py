@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.artifact import LayerWork
 from export.optimize import beside
 
 Array = NDArray[np.generic]
@@ -29,6 +30,7 @@ class Count:
     Running statistics, scales, zero points and the constants of a pooling are no
     parameters. ``macs`` are multiply-accumulates for one image, ``macs_by_op``
     the same for each operator type that has any; ``op_types`` counts nodes.
+    ``layers`` are the nodes that have any, in the order of the graph.
     """
 
     parameters: int
@@ -36,6 +38,7 @@ class Count:
     macs: int
     macs_by_op: Mapping[str, int]
     op_types: Mapping[str, int]
+    layers: tuple[LayerWork, ...]
 
 
 class _Layer(NamedTuple):
@@ -79,6 +82,14 @@ _ELEMENTWISE = {
 _PASSING_ON = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Transpose")
 """Operators that may stand between stored weights and the layer that uses them."""
 
+_FOLLOWING = ("BatchNormalization", "Relu")
+"""What a runtime is expected to fuse into the convolution before it."""
+_ACTIVATIONS = (*_FOLLOWING, "Clip")
+"""Operators that may stand between a layer and the quantising of its output."""
+_QUANTIZERS = ("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear")
+_INTEGER = tuple(name for name, layer in _LAYERS.items() if layer.zero_point is not None)
+_FLOAT_BYTES = 4
+_STORED_IN = {1: "int8", 2: "fp16", 4: "fp32", 8: "fp64"}
 _UNCOUNTED = ("ConvTranspose", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN", "Scan")
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _ORT_DOMAIN = "com.microsoft"
@@ -116,17 +127,53 @@ def count(file: Path) -> Count:
         _check_countable(node)
     graph = _Graph(model, file)
     sizes = [graph.size_and_zeros(stored) for stored in graph.parameters()]
+    nodes = [node for node in model.graph.node if node.op_type in _LAYERS]
+    layers = tuple(graph.layer(node) for node in nodes)
     macs: Counter[str] = Counter()
-    for node in model.graph.node:
-        if node.op_type in _LAYERS:
-            macs[node.op_type] += graph.macs(node)
+    for node, layer in zip(nodes, layers, strict=True):
+        macs[node.op_type] += layer.macs
     return Count(
         parameters=sum(size for size, _ in sizes),
         zeros=sum(zeros for _, zeros in sizes),
         macs=macs.total(),
         macs_by_op=MappingProxyType(dict(macs)),
         op_types=MappingProxyType(dict(Counter(node.op_type for node in model.graph.node))),
+        layers=layers,
     )
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Names of nodes by which one sees in a runtime's own graph what it has fused.
+
+    ``behind_convolutions`` are BatchNormalization and Relu nodes whose input is a
+    convolution's output, quantised or not; ``quantizers`` quantise or dequantise.
+    """
+
+    behind_convolutions: tuple[str, ...]
+    quantizers: tuple[str, ...]
+
+
+def structure(file: Path) -> Structure:
+    """The structure of an .onnx file, whatever its operators."""
+    nodes = list(onnx.load(file, load_external_data=False).graph.node)
+    producers = {name: node for node in nodes for name in node.output}
+
+    def follows(node: onnx.NodeProto) -> bool:
+        above = producers.get(_input(node, 0))
+        if above is None or above.op_type in _CONVOLUTIONS:
+            return above is not None
+        return above.op_type in (*_FOLLOWING, *_PASSING_ON) and follows(above)
+
+    return Structure(
+        tuple(_name(node) for node in nodes if node.op_type in _FOLLOWING and follows(node)),
+        tuple(_name(node) for node in nodes if node.op_type in _QUANTIZERS),
+    )
+
+
+def _name(node: onnx.NodeProto) -> str:
+    """A node's name, which may be left out; then that of its output, which may not."""
+    return node.name or node.output[0]
 
 
 def initializer_array(tensor: onnx.TensorProto, file: Path) -> Array:
@@ -172,7 +219,11 @@ class _Graph:
         self.nodes = list(model.graph.node)
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.shapes = _shapes(model)
+        self.consumers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.consumers.setdefault(name, []).append(node)
+        self.shapes, self.element_bytes = _shapes(model)
 
     def parameters(self) -> list[_Stored]:
         """All that are used as weights or biases, each once."""
@@ -219,6 +270,41 @@ class _Graph:
             zero_point = np.zeros(1, array.dtype)  # the weights are floats, quantised at run time
         return array.size, _count_equal(array, zero_point, stored.axis)
 
+    def layer(self, node: onnx.NodeProto) -> LayerWork:
+        """The work of one node of ``_LAYERS``."""
+        layer = _LAYERS[node.op_type]
+        weights = self._tensors(node, layer.weights)
+        bias = [] if layer.bias is None else self._tensors(node, layer.bias)
+        data, output = node.input[layer.data], node.output[0]
+        data_bytes, output_bytes = self._read_bytes(data), self._written_bytes(output)
+        # Weights of a byte make no INT8 layer where they are multiplied with floats.
+        operands = max(data_bytes, *(_item_bytes(tensor.data_type) for tensor in weights), 1)
+        return LayerWork(
+            name=_name(node),
+            macs=self.macs(node),
+            weight_bytes=sum(_tensor_bytes(tensor) for tensor in (*weights, *bias)),
+            activation_bytes=math.prod(self._shape(node, data)) * data_bytes
+            + math.prod(self._shape(node, output)) * output_bytes,
+            precision="int8" if node.op_type in _INTEGER else _STORED_IN[operands],
+        )
+
+    def _tensors(self, node: onnx.NodeProto, index: int) -> list[onnx.TensorProto]:
+        return [self.tensors[stored.tensor] for stored in self._stored(node, index)]
+
+    def _read_bytes(self, name: str) -> int:
+        """Bytes of an element that a layer reads: before it is dequantised for it."""
+        above = self.producers.get(name)
+        if above is not None and above.op_type == "DequantizeLinear":
+            return self.element_bytes.get(above.input[0], 1)
+        return self.element_bytes.get(name, _FLOAT_BYTES)
+
+    def _written_bytes(self, name: str) -> int:
+        """Bytes of an element that a layer writes: after it was quantised, if it is at once."""
+        consumers = self.consumers.get(name, [])
+        if len(consumers) == 1 and consumers[0].op_type in (*_ACTIVATIONS, "QuantizeLinear"):
+            return self._written_bytes(consumers[0].output[0])
+        return self.element_bytes.get(name, _FLOAT_BYTES)
+
     def macs(self, node: onnx.NodeProto) -> int:
         """Multiply-accumulates of one layer for one image."""
         layer = _LAYERS[node.op_type]
@@ -233,6 +319,16 @@ class _Graph:
         if name not in self.shapes:
             raise ValueError(f"the work of {node.op_type} {node.name} has no known shape: {name}")
         return self.shapes[name]
+
+
+def _item_bytes(data_type: int) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
+
+
+def _tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """What the values of a tensor take in the file."""
+    elements: int = math.prod(tensor.dims)
+    return elements * _item_bytes(tensor.data_type)
 
 
 def _input(node: onnx.NodeProto, index: int | None) -> str:
@@ -255,8 +351,8 @@ def _count_equal(array: Array, zero_point: Array, axis: int) -> int:
     return sum(int(np.count_nonzero(flat[i : i + _CHUNK] == value)) for i in starts)
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """The shape of every value whose shape is known, for a batch of 1."""
+def _shapes(model: onnx.ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
+    """For a batch of 1, of every value of which it is known: its shape; bytes of an element."""
     graph = onnx.GraphProto()
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     light.functions.extend(model.functions)
@@ -273,11 +369,14 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     light.graph.CopyFrom(graph)
     inferred = onnx.shape_inference.infer_shapes(light).graph
     shapes: dict[str, Shape] = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    element_bytes: dict[str, int] = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        dims = value.type.tensor_type.shape.dim
-        if all(dim.HasField("dim_value") for dim in dims):
-            shapes[value.name] = tuple(dim.dim_value for dim in dims)
-    return shapes
+        tensor = value.type.tensor_type
+        if tensor.elem_type:
+            element_bytes[value.name] = _item_bytes(tensor.elem_type)
+        if all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shapes[value.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+    return shapes, element_bytes
 
 
 def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
@@ -294,9 +393,8 @@ def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
 
 def _without_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
     """A stand-in for large weights, so that inferring shapes does not copy them."""
-    element_bytes = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     outside = tensor.data_location == onnx.TensorProto.EXTERNAL
-    if not outside and math.prod(tensor.dims) * element_bytes <= _INLINE_BYTES:
+    if not outside and _tensor_bytes(tensor) <= _INLINE_BYTES:
         return tensor
     stand_in = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     stand_in.data_location = onnx.TensorProto.EXTERNAL

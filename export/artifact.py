@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -17,11 +18,29 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 RECORD = "artifact.json"
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """What one layer of a network costs for one image, counted from its graph.
+
+    ``weight_bytes`` are its weights and bias as the file stores them;
+    ``activation_bytes`` its input and output, in INT8 where they are passed on
+    quantised. ``name`` is the node's. ``precision`` is that of its operands:
+    INT8 where both are, and what the file leaves a runtime to compute in otherwise.
+    """
+
+    name: str
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -33,14 +52,17 @@ class Artifact:
     ``parameters`` counts weights and biases as stored in the file;
     ``nonzero_parameters`` leaves out zeros of the fp32 parent (pruned ones),
     ``rounded_to_zero`` counts further zeros that only quantisation made.
-    ``macs`` are multiply-accumulates for one image. ``fixes`` says what the
+    ``macs`` are multiply-accumulates for one image, ``layers`` those and the
+    bytes by layer. ``fixes`` says what the
     file cannot do without, for instance ``{"instruction_set": "avx512_vnni"}``;
     it is empty for a plain .onnx. ``facts`` holds what a step has to say about
     its result, ``provenance`` what the key is a hash of. ``build_s`` and
     ``build_peak_bytes`` are about the last step.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    # What pydantic's ConfigDict is: importing pydantic would make up a third of the time that a
+    # measuring child takes to start.
+    __pydantic_config__ = {"extra": "forbid", "ser_json_inf_nan": "constants"}  # noqa: RUF012
 
     key: str
     variant: str
@@ -61,6 +83,7 @@ class Artifact:
     reference: str
     build_s: float = 0.0
     build_peak_bytes: int = 0
+    layers: tuple[LayerWork, ...] = ()
     fixes: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -70,8 +93,23 @@ class Artifact:
         """Where the entry file stands."""
         return Path(self.folder) / self.file
 
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Artifact:
+        """What ``artifact_adapter().dump_python(..., mode="json")`` gave, unchecked.
 
-ARTIFACT = TypeAdapter(Artifact)
+        For a child that takes it from the process that started it.
+        """
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        layers = tuple(LayerWork(**layer) for layer in values.get("layers", ()))
+        return cls(**{**values, **lists, "layers": layers})
+
+
+@functools.cache
+def artifact_adapter() -> TypeAdapter[Artifact]:
+    """Reads, checks and writes artifacts."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Artifact)
 
 
 class Store:
@@ -91,10 +129,12 @@ class Store:
 
     def find(self, key: str) -> Artifact | None:
         """The artifact of ``key`` if it is there and whole."""
+        from pydantic import ValidationError
+
         folder = self.folder(key)
         try:
             text = (folder / RECORD).read_bytes()
-            artifact = ARTIFACT.validate_json(text)
+            artifact = artifact_adapter().validate_json(text)
         except (FileNotFoundError, ValidationError):
             # Not there, or written by another version of this class: to be built again.
             return None
@@ -139,7 +179,7 @@ class Store:
 def write_record(folder: Path, artifact: Artifact) -> None:
     """Put ``artifact`` beside its files. Paths are not stored: a store can be moved."""
     stored = replace(artifact, folder="", reference=Path(artifact.reference).name)
-    (folder / RECORD).write_bytes(ARTIFACT.dump_json(stored, indent=1))
+    (folder / RECORD).write_bytes(artifact_adapter().dump_json(stored, indent=1))
 
 
 def folder_bytes(folder: Path) -> int:

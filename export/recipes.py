@@ -44,6 +44,8 @@ class Step:
 MOST_IMAGES = 64
 """In one batch of an ExecuTorch program, whose memory is planned for the largest one."""
 _ONNX = ("onnx", "onnxruntime")
+_MODULE = ("export.to_pt2:",)
+"""What counts the layers of a module whose file isn't taken apart."""
 _CALIBRATED = ("calibration_images", "data")
 
 STEPS: Mapping[str, Step] = MappingProxyType(
@@ -92,14 +94,14 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="torchscript",
             libraries=("torch",),
-            code=(),
+            code=_MODULE,
         ),
         "to-aoti": Step(
             "export.convert:to_aoti",
             source="module",
             makes="aoti",
             libraries=("torch",),
-            code=(),
+            code=_MODULE,
             programs=("g++",),
             host_bound=True,
         ),
@@ -108,7 +110,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="aoti-bf16",
             libraries=("torch",),
-            code=(),
+            code=_MODULE,
             fixes={"precision": "bf16"},
             programs=("g++",),
             host_bound=True,
@@ -118,7 +120,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="aoti",
             libraries=("torch", "torchao"),
-            code=(),
+            code=_MODULE,
             options=_CALIBRATED,
             programs=("g++",),
             host_bound=True,
@@ -128,7 +130,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="ncnn",
             libraries=("torch", "pnnx"),
-            code=(),
+            code=_MODULE,
             fixes={"batch": "1"},
         ),
         "to-ncnn-fp16": Step(
@@ -136,7 +138,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="ncnn",
             libraries=("torch", "pnnx"),
-            code=(),
+            code=_MODULE,
             fixes={"batch": "1"},
         ),
         "to-mnn": Step(
@@ -158,7 +160,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="tflite",
             libraries=("torch", "litert-torch", "litert-converter"),
-            code=(),
+            code=_MODULE,
         ),
         "quantize-tflite": Step(
             "export.convert:quantize_tflite",
@@ -173,7 +175,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="pte",
             libraries=("torch", "executorch"),
-            code=(),
+            code=_MODULE,
             fixes={"most_batch": str(MOST_IMAGES)},
         ),
         "quantize-to-pte": Step(
@@ -181,7 +183,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="module",
             makes="pte",
             libraries=("torch", "executorch", "torchao"),
-            code=(),
+            code=_MODULE,
             fixes={"most_batch": str(MOST_IMAGES)},
             options=_CALIBRATED,
         ),

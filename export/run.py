@@ -331,7 +331,7 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
 
     def stop() -> None:
         late.set()
-        process.kill()
+        kill_with_children(process.pid)
 
     watchdog = threading.Timer(CHILD_LIMIT_S, stop)
     watchdog.start()
@@ -346,8 +346,21 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
     finally:
         watchdog.cancel()
         if process.poll() is None:
-            process.kill()
+            kill_with_children(process.pid)
             process.wait()
+
+
+def kill_with_children(pid: int) -> None:
+    """Kill a process and all that it started: a converter runs programs of its own.
+
+    They share the group of who started this build, and a group can only be killed whole.
+    """
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    with contextlib.suppress(OSError):
+        for child in children.read_text().split():
+            kill_with_children(int(child))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def workers() -> int:

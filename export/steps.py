@@ -15,8 +15,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
-from export.artifact import Artifact, Store, folder_bytes, folder_sha256, write_record
+from export.artifact import Artifact, LayerWork, Store, folder_bytes, folder_sha256, write_record
 from export.build import (
     CALIBRATION_SEED,
     PARITY_IMAGES,
@@ -37,7 +37,7 @@ from export.build import (
     class_names,
 )
 from export.images import ImageFolder, Preprocess, crops, sample_photographs
-from export.recipes import STEPS
+from export.recipes import RECIPES, STEPS
 from export.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -225,16 +225,18 @@ class Builder:
             to_onnx.write_onnx(module, file, size, self._metadata(node))
             inputs, logits = self._reference(node)
             error = to_onnx.check_against(file, inputs[:_CHECKED], logits[:_CHECKED])
-            return self._count_file(
-                replace(self._draft(node, file.name), facts={"error": error}), file
-            )
+            draft = replace(self._draft(node, file.name), facts={"error": error})
+            return self._count_file(_with_structure(draft, file), file)
         draft = self._count_module(self._draft(node, file.name))
+        to_pt2 = importlib.import_module("export.to_pt2")
+        linear = node.step == "quantize-linear-to-pt2"
+        names = to_pt2.linear_names(module) if linear else None
+        draft = replace(draft, layers=_stored(draft.layers, _precision(node), names))
         if node.format != "pt2":
             calibration = self._calibration(node)
             _resolve(STEPS[node.step].function)(module, file, size, **calibration)
             return replace(draft, fixes=_fixes(node))
-        to_pt2 = importlib.import_module("export.to_pt2")
-        if node.step == "quantize-linear-to-pt2":
+        if linear:
             module = to_pt2.quantize_linear(module)
             pruned = draft.parameters - draft.nonzero_parameters
             draft = replace(draft, rounded_to_zero=to_pt2.count_zeros(module) - pruned)
@@ -252,7 +254,8 @@ class Builder:
         target = folder / _FILES[node.format]
         draft = replace(self._draft(node, target.name), fixes=self._transform(node, source, target))
         if node.format != "onnx":
-            return _counted_as(source, draft)
+            draft = _counted_as(source, draft)
+            return replace(draft, layers=_stored(draft.layers, _precision(node)))
         importlib.import_module("export.to_onnx").stamp(target, self._metadata(node))
         return self._count_derived(draft, source, target)
 
@@ -377,9 +380,14 @@ class Builder:
     def _count_module(self, draft: Artifact) -> Artifact:
         to_pt2 = importlib.import_module("export.to_pt2")
         size = VARIANTS[draft.variant].input_size
-        parameters, zeros, macs = to_pt2.count_module(self.module(draft.variant), size)
+        module = self.module(draft.variant)
+        parameters, zeros, macs = to_pt2.count_module(module, size)
         return replace(
-            draft, parameters=parameters, nonzero_parameters=parameters - zeros, macs=macs
+            draft,
+            parameters=parameters,
+            nonzero_parameters=parameters - zeros,
+            macs=macs,
+            layers=to_pt2.count_layers(module, size),
         )
 
     def _count_file(self, draft: Artifact, file: Path) -> Artifact:
@@ -390,11 +398,13 @@ class Builder:
             parameters=counted.parameters,
             nonzero_parameters=counted.parameters - counted.zeros,
             macs=counted.macs,
+            layers=counted.layers,
         )
 
     def _count_derived(self, draft: Artifact, source: Artifact, file: Path) -> Artifact:
         """Zeros of the source were pruned; further ones were made by rounding."""
         anatomy = importlib.import_module("export.anatomy")
+        draft = _with_structure(draft, file)
         try:
             counted = self._count_file(draft, file)
         except anatomy.CannotCount:
@@ -416,6 +426,44 @@ def _fixes(node: Node) -> dict[str, str]:
     return {**step.fixes, **isa}
 
 
+def _with_structure(draft: Artifact, file: Path) -> Artifact:
+    """With the names by which a runtime's own graph is read (``export.anatomy.Structure``)."""
+    anatomy = importlib.import_module("export.anatomy")
+    return replace(draft, facts={**draft.facts, **asdict(anatomy.structure(file))})
+
+
+_STORED = {"fp32": (1, 1), "fp16": (2, 1), "bf16": (2, 2), "int8": (4, 4)}
+"""By how much the weights and the activations of an fp32 network shrink."""
+
+
+def _precision(node: Node) -> str:
+    """What the weights of a converted file are stored in."""
+    if node.format == "aoti-bf16":
+        return "bf16"
+    return RECIPES[node.recipe].precision if node.recipe in RECIPES else "fp32"
+
+
+def _stored(
+    layers: tuple[LayerWork, ...], precision: str, names: Collection[str] | None = None
+) -> tuple[LayerWork, ...]:
+    """The layers of an fp32 network in a file that isn't taken apart here.
+
+    Only those in ``names``, where that is given. Weights in fp16 are computed with in fp32.
+    """
+    weights, activations = _STORED[precision]
+    return tuple(
+        replace(
+            layer,
+            weight_bytes=layer.weight_bytes // weights,
+            activation_bytes=layer.activation_bytes // activations,
+            precision="fp32" if precision == "fp16" else precision,
+        )
+        if names is None or layer.name in names
+        else layer
+        for layer in layers
+    )
+
+
 def _counted_as(source: Artifact, draft: Artifact) -> Artifact:
     """It is the source's network, in a format that isn't taken apart here."""
     return replace(
@@ -423,6 +471,7 @@ def _counted_as(source: Artifact, draft: Artifact) -> Artifact:
         parameters=source.parameters,
         nonzero_parameters=source.nonzero_parameters,
         macs=source.macs,
+        layers=source.layers,
     )
 
 

@@ -7,6 +7,7 @@ path of the machine that wrote them.
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import operator
 import warnings
@@ -19,6 +20,11 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils.flop_counter import FlopCounterMode
 
+from export.artifact import LayerWork
+
+LAYERS = (nn.Conv2d, nn.Linear)
+"""What has work that is worth counting."""
+_FLOAT_BYTES = 4
 _EXAMPLE_BATCH = 2  # an example of 1 would be taken for a constant
 _SEED = 0
 _CHATTY_LOGGERS = ("torchao", "torch.utils._pytree", "torch.export")
@@ -73,17 +79,56 @@ def count_module(module: nn.Module, input_size: tuple[int, int]) -> tuple[int, i
     ``input_size`` is (height, width) in pixels. Nothing is computed: the
     forward pass runs on tensors without values.
     """
-    parameters = dict(module.named_parameters())
-    tensors = {**parameters, **dict(module.named_buffers())}
+    with FlopCounterMode(display=False) as counter:
+        _without_values(module, input_size)
+    # A multiply-accumulate counts as two floating-point operations there.
+    macs = counter.get_total_flops() // 2
+    return sum(p.numel() for p in module.parameters()), count_zeros(module), macs
+
+
+def count_layers(module: nn.Module, input_size: tuple[int, int]) -> tuple[LayerWork, ...]:
+    """The work of each convolution and fully connected layer for one image, in fp32.
+
+    In the order in which they are computed, named as in the module. Products that
+    a module's own code computes (a pooling, say) are no layers.
+    """
+    found: list[LayerWork] = []
+
+    def note(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, LAYERS)
+        bias = 0 if layer.bias is None else layer.bias.numel()
+        weights = layer.weight.numel() + bias
+        values = inputs[0].numel() + output.numel()
+        macs = output.numel() * layer.weight[0].numel()
+        found.append(LayerWork(name, macs, _FLOAT_BYTES * weights, _FLOAT_BYTES * values))
+
+    hooks = [
+        layer.register_forward_hook(functools.partial(note, name))
+        for name, layer in module.named_modules()
+        if isinstance(layer, LAYERS)
+    ]
+    try:
+        _without_values(module, input_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(found)
+
+
+def linear_names(module: nn.Module) -> tuple[str, ...]:
+    """The layers that ``quantize_linear`` makes INT8, by their names."""
+    return tuple(name for name, x in module.named_modules() if isinstance(x, nn.Linear))
+
+
+def _without_values(module: nn.Module, input_size: tuple[int, int]) -> None:
+    """A forward pass of one image on tensors that have shapes and no values."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     shapes = {
         name: torch.empty(t.shape, dtype=t.dtype, device="meta") for name, t in tensors.items()
     }
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad():
         image = torch.empty(1, 3, *input_size, device="meta")
         torch.func.functional_call(module, shapes, (image,))
-    # A multiply-accumulate counts as two floating-point operations there.
-    macs = counter.get_total_flops() // 2
-    return sum(p.numel() for p in parameters.values()), count_zeros(module), macs
 
 
 def count_zeros(module: nn.Module) -> int:

@@ -62,6 +62,7 @@ def violations(root: Path) -> list[str]:
         *not_pure(imports),
         *between_adapters(imports),
         *runtimes_behind_bench(imports),
+        *loadgen_elsewhere(imports),
     ]
 
 
@@ -99,6 +100,15 @@ def runtimes_behind_bench(imports: Imports) -> Iterator[str]:
                 if loaded in imports and loaded not in came_from:
                     came_from[loaded] = module
                     queue.append(loaded)
+
+
+def loadgen_elsewhere(imports: Imports) -> Iterator[str]:
+    """One module knows LoadGen, whose state is the process's: the child imports it late."""
+    rule = contracts()["LoadGen,"]
+    for module, name in _edges(imports):
+        allowed = f"{module} -> {_top(name)}" in rule["ignore_imports"]
+        if _top(name) in rule["forbidden_modules"] and not allowed:
+            yield f"LoadGen elsewhere: {module} -> {name}"
 
 
 def _edges(imports: Imports) -> Iterator[tuple[str, str]]:
@@ -156,6 +166,11 @@ def test_rules_name_modules_that_exist() -> None:
             "bench/case.py",
             "def late():\n    import runtimes.ort",
             "runtime behind bench: bench.case -> runtimes.ort -> onnxruntime",
+        ),
+        (
+            "bench/load_test.py",
+            "import mlperf_loadgen",
+            "LoadGen elsewhere: bench.load_test -> mlperf_loadgen",
         ),
         (
             "export/__init__.py",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench import launch, worker
 from bench.block import Effort, run_block
 from bench.case import Case
-from export.artifact import ARTIFACT, Artifact
+from export.artifact import Artifact, artifact_adapter
 from runtimes import Loaded
 
 
@@ -247,7 +247,7 @@ def test_memory_is_told_by_what_stands_behind_it() -> None:
 def test_a_second_worker_pays_for_what_is_not_shareable(artifact: Artifact, tmp_path: Path) -> None:
     """PSS of two like children minus that of one: steady bytes less the shareable ones."""
     message = {"do": "load", "runtime": "null", "precision": "fp32", "batch_size": 1, "threads": 1}
-    message |= {"artifact": ARTIFACT.dump_python(artifact, mode="json")}
+    message |= {"artifact": artifact_adapter().dump_python(artifact, mode="json")}
     message |= {"inputs": str(Path(artifact.reference) / "inputs.npy")}
 
     def pss_bytes(child: launch.Child) -> int:
@@ -264,3 +264,11 @@ def test_a_second_worker_pays_for_what_is_not_shareable(artifact: Artifact, tmp_
             assert two.ask(message, 60)["status"] == "ok"
             second = pss_bytes(one) + pss_bytes(two) - alone
     assert second == pytest.approx(told["steady_bytes"] - told["shareable_bytes"], rel=0.15)
+
+
+def test_the_measuring_child_starts_light() -> None:
+    """Every block pays for its imports: numpy, and nothing that checks, counts or draws."""
+    heavy = "pydantic scipy rich tabulate PIL".split()
+    code = f"import sys, bench.worker\nprint([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -122,21 +123,41 @@ GOLDEN = """\
 
 Speed-ups are against `vgg19 fp32 torch-eager`.
 
-| variant         | recipe       | runtime     |   file MB |   parameters M (non-zero) |   rounded to 0, M |   load ms |   first ms |   p50 ms |   p90 ms |   p95 ms |   p99 ms |   CPU ms |   peak MB (import) |      speed-up (95 %) | parity                          | notes   |
-|-----------------|--------------|-------------|-----------|---------------------------|-------------------|-----------|------------|----------|----------|----------|----------|----------|--------------------|----------------------|---------------------------------|---------|
-| vgg19           | fp32         | torch-eager |     574.7 |         143.667 (143.656) |                 0 |       510 |        353 |      253 |      261 |      263 |        – |      491 |       1211 (95.10) |            reference | ok, err 3.0e-07                 |         |
-| vgg19           | fp32-opt     | ort         |     574.7 |         143.667 (143.656) |                 0 |       510 |        260 |      186 |      194 |      195 |        – |      363 |       1211 (95.10) | 1.355x (1.337–1.373) | ok, err 3.0e-07                 |         |
-| vgg19-quantized | int8-dynamic | ort         |     574.7 |         143.667 (143.656) |                 0 |       510 |        350 |      252 |      266 |      267 |        – |      490 |       1211 (95.10) |     ≈1 (0.968–1.031) | ok, cos 0.9812, top-1 15 of 16  | 1       |
-| vgg19           | int8-static  | ort         | **143.9** |         143.667 (143.656) |             1.934 |       510 |         70 | **50.4** |     52.3 |     52.6 |        – |       98 |       1211 (95.10) |    5.02x (4.98–5.05) | ok, cos 0.9971                  |         |
-| vgg19-pruned    | fp32         | torch-eager |     519.0 |         129.759 (129.750) |                 0 |       510 |        319 |      228 |      240 |      241 |        – |     2475 |       1211 (95.10) | 1.102x (1.077–1.127) | ok, err 3.0e-07                 | 2       |
-| vgg19-gap       | int8-static  | ort         |     20.12 |           20.537 (20.537) |                 0 |       500 |       42.0 |     30.0 |     30.4 |        – |        – |     58.5 |        1210 (95.0) |                8.40x | FAIL, cos 0.3100, top-1 4 of 16 | 3, 4, 5 |
-| –               | –            | null        |         – |                         – |                 – |       510 |   0.000298 | 0.000213 | 0.000221 | 0.000222 |        – | 0.000414 |       1211 (95.10) |                    – | FAIL, as it must                |         |
+| variant         | recipe       | runtime     |   file MB |   parameters M (non-zero) |   rounded to 0, M |   load ms |   first ms |   p50 ms |   p90 ms |   p95 ms |   p99 ms |   CPU ms |   peak MB (import) |      speed-up (95 %) | parity                          | verdict         | notes   |
+|-----------------|--------------|-------------|-----------|---------------------------|-------------------|-----------|------------|----------|----------|----------|----------|----------|--------------------|----------------------|---------------------------------|-----------------|---------|
+| vgg19           | fp32         | torch-eager |     574.7 |         143.667 (143.656) |                 0 |       510 |        353 |      253 |      261 |      263 |        – |      491 |       1211 (95.10) |            reference | ok, err 3.0e-07                 | VALID           |         |
+| vgg19           | fp32-opt     | ort         |     574.7 |         143.667 (143.656) |                 0 |       510 |        260 |      186 |      194 |      195 |        – |      363 |       1211 (95.10) | 1.355x (1.337–1.373) | ok, err 3.0e-07                 | VALID           |         |
+| vgg19-quantized | int8-dynamic | ort         |     574.7 |         143.667 (143.656) |                 0 |       510 |        350 |      252 |      266 |      267 |        – |      490 |       1211 (95.10) |     ≈1 (0.968–1.031) | ok, cos 0.9812, top-1 15 of 16  | SUSPECT warm-up |         |
+| vgg19           | int8-static  | ort         | **143.9** |         143.667 (143.656) |             1.934 |       510 |         70 | **50.4** |     52.3 |     52.6 |        – |       98 |       1211 (95.10) |    5.02x (4.98–5.05) | ok, cos 0.9971                  | VALID           |         |
+| vgg19-pruned    | fp32         | torch-eager |     519.0 |         129.759 (129.750) |                 0 |       510 |        319 |      228 |      240 |      241 |        – |     2475 |       1211 (95.10) | 1.102x (1.077–1.127) | ok, err 3.0e-07                 | VALID           | 1       |
+| vgg19-gap       | int8-static  | ort         |     20.12 |           20.537 (20.537) |                 0 |       500 |       42.0 |     30.0 |     30.4 |        – |        – |     58.5 |        1210 (95.0) |                8.40x | FAIL, cos 0.3100, top-1 4 of 16 | VALID           | 2, 3, 4 |
+| –               | –            | null        |         – |                         – |                 – |       510 |   0.000298 | 0.000213 | 0.000221 | 0.000222 |        – | 0.000414 |       1211 (95.10) |                    – | FAIL, as it must                | VALID           |         |
 
-1. `warm-up`: the latency had not settled in 1 of 3 blocks
-2. `cores`: 10.8 cores were busy where 2 threads were set
-3. `blocks`: 1 of 3 blocks measured so far
-4. `no-interval`: fewer than 3 blocks can be paired with the reference: the speed-up has no interval and may be chance
-5. `parity`: the outputs are not those of the fp32 torch module (largest error 0.7 of the largest output, centred cosine 0.310, top-1 4 of 16): never best, never recommended
+1. `cores`: 10.8 cores were busy where 2 threads were set
+2. `blocks`: 1 of 3 blocks measured so far
+3. `no-interval`: fewer than 3 blocks can be paired with the reference: the speed-up has no interval and may be chance
+4. `parity`: the outputs are not those of the fp32 torch module (largest error 0.7 of the largest output, centred cosine 0.310, top-1 4 of 16): never best, never recommended
+
+<details><summary>Percentiles, ms, with 95 % intervals</summary>
+
+| variant         | recipe       | runtime     | t   | b   |   inferences |    p50 by blocks |                 p50 |                 p90 |                 p95 |   p99 |
+|-----------------|--------------|-------------|-----|-----|--------------|------------------|---------------------|---------------------|---------------------|-------|
+| vgg19           | fp32         | torch-eager | 2   | 1   |          120 |    253 (241–267) | 253.0 (251.7–254.5) | 261.4 (259.6–263.2) | 262.9 (261.6–264.2) |     – |
+| vgg19           | fp32-opt     | ort         | 2   | 1   |          120 |    186 (175–199) | 186.3 (185.3–188.0) | 194.0 (192.6–195.3) | 195.1 (194.2–196.1) |     – |
+| vgg19-quantized | int8-dynamic | ort         | 2   | 1   |          120 |    252 (234–275) | 251.5 (250.2–253.0) | 265.5 (263.7–267.4) | 267.1 (265.8–268.4) |     – |
+| vgg19           | int8-static  | ort         | 2   | 1   |          120 | 50.4 (47.7–53.5) | 50.35 (50.10–50.65) |    52.3 (51.9–52.6) | 52.59 (52.33–52.85) |     – |
+| vgg19-pruned    | fp32         | torch-eager | 2   | 1   |          120 |    228 (214–248) | 228.5 (227.2–230.5) | 239.6 (237.9–241.3) | 241.0 (239.8–242.2) |     – |
+| vgg19-gap       | int8-static  | ort         | 2   | 1   |           40 |             30.0 | 29.97 (29.79–30.18) | 30.45 (30.33–30.57) |                   – |     – |
+
+</details>
+
+<details><summary>Not VALID: what spoke against the worst block</summary>
+
+| variant         | recipe       | runtime   | t   | b   |   verdict |   foreign-cpu (cores) |   steal (cores) |   switches (1/s) |   canary (off by) |   clock (s) |   warm-up (unsettled) |
+|-----------------|--------------|-----------|-----|-----|-----------|-----------------------|-----------------|------------------|-------------------|-------------|-----------------------|
+| vgg19-quantized | int8-dynamic | ort       | 2   | 1   |   SUSPECT |                0.0010 |               0 |             0.30 |                 – |           – |               **1.0** |
+
+</details>
 """  # noqa: E501
 
 PAGE_HEAD = """\
@@ -165,8 +186,9 @@ def run_of(found, **changes) -> Run:
 
 
 def cells(text: str) -> dict[str, dict[str, str]]:
-    """Rows of the first table in a text: variant/recipe/runtime -> title -> cell."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    """Rows of the table that speed-ups stand in: variant/recipe/runtime -> title -> cell."""
+    _, _, after = text.partition("Speed-ups ")
+    lines = list(takewhile(lambda line: line.startswith("|"), after.splitlines()[2:]))
     split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     titles, rows = split[0], split[2:]
     return {"/".join(cells[:3]): dict(zip(titles, cells, strict=True)) for cells in rows}

@@ -146,3 +146,22 @@ def test_a_case_is_found_in_its_table() -> None:
     other = replace(STATIC, weights="plants40")
     table, row = rows.whereabouts(other, [block(EAGER), block(OPT), block(other)])
     assert (row.case, table.rows) == (other, (row,))
+
+
+def test_the_claims_of_all_rows_are_held_together() -> None:
+    """Holm: what one row alone proves at 5 %, it need not prove beside others."""
+
+    def row(case: Case, *factors: float) -> rows.Row:
+        blocks = (block(case, i, latencies_ns=(int(50e6 * f),) * 40) for i, f in enumerate(factors))
+        return rows.Row(case, tuple(blocks))
+
+    reference = row(EAGER, 1, 1, 1)
+    strong = row(STATIC, 0.2, 0.2001, 0.2002)
+    weak = row(OPT, 0.8, 0.85, 0.75)  # by itself p = 0.02
+    others = [row(replace(PRUNED, threads=n), 1, 1.1, 0.9) for n in (1, 2, 3)]
+    alone = rows.Table((reference, strong, weak), frozenset(), 3)
+    together = rows.Table((reference, strong, weak, *others), frozenset(), 3)
+    assert alone.held_together == {STATIC, OPT}
+    assert together.held_together == {STATIC}
+    estimate = rows.speedup(reference, weak)
+    assert estimate is not None and together.proven(estimate)

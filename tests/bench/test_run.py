@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,10 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 def test_a_run_writes_records_and_tables(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Every case gets its blocks; the page and the compressed records stand; exit code 0."""
     assert lab.start() == 0
-    assert len(lab.ran) == 4 * 3
+    assert len(lab.ran) == 5 * 3  # four cases and the second name of an A/A pair
     (path,) = find_runs(lab.out)
     assert path.name.endswith(".jsonl.gz")
-    assert len(read_run(path).measurements) == 12
+    assert len(read_run(path).measurements) == 15
     page = (lab.out / "README.md").read_text()
     assert "revisited-base" in page
     assert str(lab.out / "README.md") in capsys.readouterr().out
@@ -195,7 +196,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(lab: Lab) -> None:
     lab.interrupt_after = None
     lab.ran.clear()
     assert lab.start() == 0
-    assert len(lab.ran) == 10
+    assert len(lab.ran) == 13
     assert not set(first) & set(lab.ran)
 
 
@@ -205,7 +206,7 @@ def test_a_rebuilt_file_is_measured_again(lab: Lab) -> None:
     lab.ran.clear()
     lab.key = "rebuilt"
     lab.start()
-    assert len(lab.ran) == 12
+    assert len(lab.ran) == 15
 
 
 def test_fresh_measures_again_and_loses_nothing(lab: Lab) -> None:
@@ -213,7 +214,7 @@ def test_fresh_measures_again_and_loses_nothing(lab: Lab) -> None:
     lab.start()
     lab.ran.clear()
     assert lab.start("--fresh") == 0
-    assert len(lab.ran) == 12
+    assert len(lab.ran) == 15
     assert len(find_runs(lab.out)) == 2
 
 
@@ -224,7 +225,7 @@ def test_a_fresh_run_that_was_interrupted_is_gone_on_with(lab: Lab) -> None:
     assert lab.start("--fresh") == 130
     lab.interrupt_after = None
     assert lab.start("--fresh") == 0
-    assert len(lab.ran) == 24
+    assert len(lab.ran) == 30
     assert len(find_runs(lab.out)) == 2
 
 
@@ -271,7 +272,7 @@ def test_a_file_that_could_not_be_built_is_a_row_with_its_reason(
     assert lab.start() == 1
     blocks = read_run(find_runs(lab.out)[0]).measurements
     assert {(m.status, m.reason) for m in blocks} == {("failed", "to-onnx: the converter crashed")}
-    assert len(blocks) == 4
+    assert len(blocks) == 5
 
 
 def test_what_a_converter_refuses_is_unsupported(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,6 +293,21 @@ def test_unsupported_is_no_failure(lab: Lab) -> None:
     assert lab.start("--recipes", "int8-static", "--runtimes", "torch-eager,ort") == 0
     blocks = read_run(find_runs(lab.out)[0]).measurements
     assert [m.status for m in blocks if m.case.runtime == "torch-eager"] == ["unsupported"]
+
+
+def test_idling_is_watched_once_for_each_pool(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model doesn't matter to a pool that spins: one second for each runtime and recipe."""
+    watched: list[str] = []
+    plain = lab.run_block
+
+    def watch(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
+        watched.extend([f"{case.runtime} {case.recipe}"] if effort.idle_s else [])
+        done = plain(case, number, artifact, effort)
+        return replace(done, idle_cpu_s=0.1 if effort.idle_s and number == 0 else None)
+
+    monkeypatch.setattr(run, "run_block", watch)
+    assert lab.start("--idle-seconds", "1") == 0
+    assert sorted(watched) == ["null fp32", "ort fp32-opt", "ort int8-static", "torch-eager fp32"]
 
 
 @pytest.mark.parametrize(

@@ -323,3 +323,28 @@ def test_all_rows_together_err_with_five_percent(truth) -> None:
         right = (None, "within") if truth == 0 else (None,)
         wrong += any(position not in right for position in told)
     assert wrong < 34
+
+
+@pytest.mark.parametrize(
+    ("p", "over", "least"), [(0.9, 1, 64), (0.99, 1, 662), (0.9, 0, 44), (0.99, 0, 459)]
+)
+def test_least_queries_are_mlperfs(p, over, least) -> None:
+    """LoadGen's 64 and 662 at 99 % confidence with one query over the bound; with none fewer."""
+    assert stats.least_queries(p, over) == least
+
+
+@given(
+    st.sampled_from([Fraction(9, 10), Fraction(19, 20), Fraction(99, 100)]),
+    st.integers(0, 12),
+    st.sampled_from([Fraction(95, 100), Fraction(99, 100)]),
+)
+def test_least_queries_hold_exactly(p, over, confidence) -> None:
+    """In exact arithmetic so many queries suffice, and one fewer does not."""
+
+    def chance(queries: int) -> Fraction:
+        """That at most ``over`` of them lie above the percentile."""
+        terms = (math.comb(queries, k) * (1 - p) ** k * p ** (queries - k) for k in range(over + 1))
+        return sum(terms, start=Fraction(0))
+
+    least = stats.least_queries(p, over, float(confidence))
+    assert chance(least) <= 1 - confidence < chance(least - 1)

@@ -8,7 +8,7 @@ import pytest
 
 from bench.case import Case
 from bench.record import Canary, Measurement, Surroundings
-from bench.validity import LIMITS, Verdict, figures, judge, overall, usual_canary_s
+from bench.validity import LIMITS, Verdict, figures, judge, of_row, overall, usual_canary_s
 
 QUIET = Measurement(
     Case("vgg19", "fp32", "ort", 2),
@@ -34,7 +34,6 @@ DISTURBED = {
     "canary": replace(QUIET, canary=Canary(0.004, 0.004 * (1 + LIMITS["canary"].suspect) + 1e-9)),
     "clock": around(realtime_s=1.0 + LIMITS["clock"].suspect + 5.1e-4),
     "warm-up": replace(QUIET, warmup_settled=False),
-    "samples": replace(QUIET, latencies_ns=(5,) * 5),
 }
 
 
@@ -75,7 +74,7 @@ def test_what_the_host_cannot_tell_speaks_neither_way() -> None:
     silent = replace(
         around(foreign_cpu_s=None, steal_s=None, realtime_s=None, boottime_s=None), canary=None
     )
-    assert set(figures(silent)) == {"switches", "warm-up", "samples"}
+    assert set(figures(silent)) == {"switches", "warm-up"}
     assert judge(silent, None) == Verdict()
     assert judge(replace(silent, surroundings=None), None) == Verdict()
 
@@ -98,6 +97,14 @@ def test_a_row_is_as_good_as_its_worst_block() -> None:
     blocks = [Verdict(), Verdict("INVALID", ("canary",)), Verdict("SUSPECT", ("steal", "warm-up"))]
     assert overall(blocks) == Verdict("INVALID", ("steal", "canary", "warm-up"))
     assert overall([]) == Verdict()
+
+
+def test_a_row_needs_samples_for_its_median() -> None:
+    """Six over all blocks: a 95 % interval of a median takes as many."""
+    short = replace(QUIET, latencies_ns=(5,) * 2)
+    assert of_row([short, short], 0.004) == Verdict("SUSPECT", ("samples",))
+    assert of_row([short] * 3, 0.004) == Verdict()
+    assert of_row([], 0.004) == Verdict()
 
 
 def test_the_usual_canary_is_the_middle_one_of_the_run() -> None:

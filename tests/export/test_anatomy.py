@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from export import anatomy
-from export.anatomy import count, initializer_array
+from export.anatomy import count, initializer_array, structure
 from export.models.vgg import FixedAveragePool2d, vgg19, vgg19_gap
 from export.optimize import optimize
 from export.quantize import prepare, quantize_dynamic, quantize_static
@@ -243,6 +243,10 @@ def test_baseline(baseline):
     counted = count(baseline)
     assert counted.parameters == 143_667_240
     assert counted.macs_by_op == {"Conv": 19_508_428_800, "Gemm": 123_633_664}
+    connected = [layer for layer in counted.layers if layer.name.startswith("Gemm")]
+    assert len(counted.layers) == 16 + 3
+    assert sum(layer.macs for layer in connected) == 123_633_664
+    assert sum(layer.weight_bytes for layer in connected) == 4 * (123_633_664 + 4096 + 4096 + 1000)
 
 
 def test_convolutions_scale_with_the_input(tmp_path):
@@ -255,3 +259,61 @@ def test_convolutions_scale_with_the_input(tmp_path):
     assert counted[160].parameters == counted[224].parameters
     ratio = counted[160].macs_by_op["Conv"] / counted[224].macs_by_op["Conv"]
     assert ratio == pytest.approx((160 / 224) ** 2, abs=1e-12)
+
+
+def test_work_of_each_layer(files):
+    """In order: MACs, stored weights with their bias, and what is read and written, in bytes."""
+    layers = count(files["fp32"]).layers
+    named = [layer for layer in layers if layer.name.startswith(("Conv", "Gemm"))]
+    assert [(x.macs, x.weight_bytes, x.activation_bytes) for x in named] == [
+        (8 * 64 * 27, 4 * (8 * 27 + 8), 4 * (3 * 64 + 8 * 64)),
+        (8 * 16 * 9, 4 * 8 * 9, 4 * (8 * 64 + 8 * 16)),
+        (720, 4 * (720 + 10), 4 * (72 + 10)),
+    ]
+
+
+@pytest.mark.parametrize("name", ["fp32", "extended", "prepared", "dynamic", "static"])
+def test_layers_add_up(files, name):
+    """What the layers compute is what the file computes."""
+    counted = count(files[name])
+    assert sum(layer.macs for layer in counted.layers) == counted.macs
+
+
+@pytest.mark.parametrize(
+    ("name", "precisions"),
+    [("fp32", "fp32 fp32 fp32"), ("dynamic", "fp32 fp32 int8"), ("static", "int8 int8 int8")],
+)
+def test_precision_of_each_layer(files, name, precisions):
+    """INT8 is a layer both of whose operands are: of ``dynamic`` only the fully connected one."""
+    known = (CONV_MACS - 8 * 16 * 9, 8 * 16 * 9, HEAD_MACS)
+    found = {x.macs: x.precision for x in count(files[name]).layers if x.macs in known}
+    assert [found[macs] for macs in known] == precisions.split()
+
+
+def test_int8_layers_move_a_quarter_of_the_bytes(files):
+    """What is quantised right behind a layer is counted as it is then passed on."""
+    first = {name: count(files[name]).layers[0] for name in ("fp32", "static")}
+    assert first["fp32"].activation_bytes == 4 * first["static"].activation_bytes
+    bias = 4 * 8
+    assert first["fp32"].weight_bytes - bias == 4 * (first["static"].weight_bytes - bias)
+
+
+def test_what_should_be_fused_and_removed(tmp_path, files):
+    """BatchNorm and Relu behind a convolution, quantised between or not, and all quantisers."""
+    assert structure(files["fp32"]).quantizers == ()
+    assert len(structure(files["fp32"]).behind_convolutions) == 2
+    four = np.ones(4, np.float32)
+    tensors: dict[str, Any] = dict.fromkeys(("gamma", "beta", "mean", "variance"), four)
+    tensors |= {"w": np.ones((4, 4, 1, 1), np.float32), "s": np.float32(1), "z": np.uint8(0)}
+    norm = ["c", "gamma", "beta", "mean", "variance"]
+    nodes = [
+        helper.make_node("Relu", ["input"], ["a"], name="first"),
+        helper.make_node("Conv", ["a", "w"], ["c"], name="conv"),
+        helper.make_node("BatchNormalization", norm, ["n"], name="norm"),
+        helper.make_node("QuantizeLinear", ["n", "s", "z"], ["q"], name="q"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="d"),
+        helper.make_node("Relu", ["d"], ["output"]),
+    ]
+    found = structure(save(tmp_path / "a.onnx", nodes, tensors, [1, 4, 2, 2]))
+    assert found.behind_convolutions == ("norm", "output")
+    assert found.quantizers == ("q", "d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -220,3 +221,14 @@ def test_a_format_that_no_recipe_makes_is_told(
     """Nothing to build is no success."""
     assert main(["--recipes", "int8-static", "--formats", "pt2", "--store", str(tmp_path)]) == 2
     assert "nothing to build" in capsys.readouterr().err
+
+
+def test_a_converter_that_is_stopped_takes_its_programs_along() -> None:
+    """The pipe that a grandchild holds is closed: nothing of it is left running."""
+    script = "sleep 1000 & echo started; wait"
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    run.kill_with_children(process.pid)
+    assert process.stdout.read() == ""  # would wait for the sleep
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()

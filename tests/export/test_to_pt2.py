@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from export.to_pt2 import count_module, quantize_linear, write_pt2
+from export.artifact import LayerWork
+from export.to_pt2 import count_layers, count_module, linear_names, quantize_linear, write_pt2
 
 SIZE = (8, 6)
 LINEAR = 64 * 48 * 8 + 10 * 64  # weights of the two Linear layers
@@ -187,3 +188,14 @@ def test_count_of_the_baseline():
     parameters, _, macs = count_module(network.eval(), (224, 224))
     assert parameters == 143_667_240
     assert macs == 19_508_428_800 + 123_633_664
+
+
+def test_layers_of_a_module():
+    """MACs, bytes of weights and of what is read and written, of each layer in turn, in fp32."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 10)
+    )
+    conv, linear = count_layers(module, (8, 8))
+    assert conv == LayerWork("0", 8 * 16 * 27, 4 * (8 * 27 + 8), 4 * (3 * 64 + 8 * 16))
+    assert linear == LayerWork("3", 1280, 4 * (1280 + 10), 4 * (8 * 16 + 10))
+    assert linear_names(module) == ("3",)

@@ -28,7 +28,7 @@ from bench.case import Case, file_format, unsupported
 from bench.host import usable_cores
 from bench.launch import Child, ChildDied, Setting
 from bench.rows import LEAST_CORES, MOST_CORES
-from export.artifact import ARTIFACT, Artifact
+from export.artifact import Artifact, artifact_adapter
 from export.recipes import RECIPES
 from runtimes import REGISTRY, adapter, available, missing
 
@@ -78,7 +78,7 @@ def ask(do: str, case: Case, artifact: Artifact, **more: Any) -> dict[str, Any]:
         "do": do,
         "runtime": case.runtime,
         "precision": case.precision,
-        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
+        "artifact": artifact_adapter().dump_python(artifact, mode="json"),
         **more,
     }
     reader, writer = os.pipe()
@@ -228,7 +228,7 @@ def asked_of_the_worker(
     message = {
         "do": "load",
         "runtime": runtime,
-        "artifact": ARTIFACT.dump_python(artifact, mode="json"),
+        "artifact": artifact_adapter().dump_python(artifact, mode="json"),
         "threads": 1,
         "precision": precision,
         "batch_size": 1,

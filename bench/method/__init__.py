@@ -1,0 +1,19 @@
+"""Experiments on the method itself: whether what METHOD.md promises is so on this host.
+
+``python -m bench.method NAME`` runs one and keeps its raw data in ``results/method``;
+``python -m bench.method report`` writes the page that follows from them. Each experiment
+is a module with an ``EXPERIMENT`` (see ``bench.method.experiment``); this table names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+EXPERIMENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "thresholds": "bench.method.thresholds",
+        "stressor": "bench.method.stressor",
+    }
+)
+"""Name -> module, in the order of the page."""

@@ -1,0 +1,246 @@
+"""Rows -> further tables: intervals, what a row costs besides time, what speaks against it.
+
+Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from bench import stats, validity
+from bench.matrix import Grid
+from bench.record import ColdStart, Measurement, Memory
+from bench.rows import Row, Table, runtime_name
+from bench.stats import Estimate
+from bench.text import NOTHING, interval_text, number, rounded
+
+PERCENTILES = (0.5, 0.9, 0.95, 0.99)
+MOST_RESIDENT = 0.05
+"""Of a file that counts as cold, at most this share may be in memory still."""
+
+
+def tables(table: Table) -> tuple[Grid, ...]:
+    """Cold start, memory and doubts of the rows that were measured; none that would be empty."""
+    grids = (percentiles(table), cold_starts(table), memory(table), doubtful(table))
+    return tuple(grid for grid in grids if grid.lines)
+
+
+def percentiles(table: Table) -> Grid:
+    """Every percentile that the samples support, with its 95 % interval."""
+    rows = [row for row in _shown(table, copies=True) if row.latency_s(0.5)]
+    return Grid(
+        "Percentiles, ms, with 95 % intervals",
+        (*_NAMES, "inferences", "p50 by blocks", *(f"p{100 * p:g}" for p in PERCENTILES)),
+        tuple(
+            (
+                *_names(row),
+                str(sum(len(block.latencies_ns) for block in row.timed)),
+                interval_text(row.latency_s(0.5), 1e3),
+                *(_by_order(row, p) for p in PERCENTILES),
+            )
+            for row in rows
+        ),
+        names=len(_NAMES),
+    )
+
+
+def _by_order(row: Row, p: float) -> str:
+    """A percentile over all inferences, between two of them."""
+    pooled = [latency for block in row.timed for latency in block.latencies_ns]
+    ends = stats.order_statistic_interval(pooled, p)
+    if ends is None:
+        return NOTHING
+    return interval_text(Estimate(stats.percentile(pooled, p), *ends), 1e-6)
+
+
+def cold_starts(table: Table) -> Grid:
+    """From import to the first answer as leaves that sum to the whole, and when it pays."""
+    rows = [row for row in _shown(table) if _whole_s(row) is not None]
+    return Grid(
+        "Cold start, ms: the leaves, the whole, and the whole with the file not in memory",
+        (
+            *_NAMES,
+            "import",
+            "read",
+            "parse, optimise, pre-pack",
+            "first inference",
+            "whole",
+            "read from disk",
+            "whole from disk",
+            "warm-up s (inferences)",
+            "pays after",
+        ),
+        tuple(
+            (
+                *_names(row),
+                *(_ms(row, leaf) for leaf in _LEAVES),
+                _ms(row, lambda block: block.cold_start_s),
+                _from_disk(row, lambda cold: cold.read_s),
+                _from_disk(row, lambda cold: cold.total_s),
+                _warm_up(row),
+                pays_after(row, table.reference),
+            )
+            for row in rows
+        ),
+        names=len(_NAMES),
+    )
+
+
+_NAMES = ("variant", "recipe", "runtime", "t", "b")
+_LEAVES: tuple[Callable[[Measurement], float | None], ...] = (
+    lambda block: block.import_s,
+    lambda block: block.read_s,
+    lambda block: block.load_s,
+    lambda block: block.first_s,
+)
+
+
+def memory(table: Table) -> Grid:
+    """What is resident and why, what one more worker would cost, and what idling costs."""
+    rows = [row for row in _shown(table) if _bytes(row, lambda held: held.anonymous_bytes)]
+    return Grid(
+        "Memory, MB, and CPU time in the second after the last inference, ms",
+        (
+            *_NAMES,
+            "runtime imported",
+            "peak",
+            "steady",
+            "of it anonymous",
+            "of it files",
+            "a second worker",
+            "idle CPU",
+        ),
+        tuple((*_names(row), *_memory_cells(row)) for row in rows),
+        names=len(_NAMES),
+    )
+
+
+def doubtful(table: Table) -> Grid:
+    """The rows that are not VALID: every figure that is held against a limit, the worst block's."""
+    rows = [row for row in _shown(table, copies=True) if row.verdict.level != "VALID"]
+    return Grid(
+        "Not VALID: what spoke against the worst block",
+        (*_NAMES, "verdict", *(f"{code} ({unit})" for code, unit in _UNITS.items())),
+        tuple(
+            (*_names(row), row.verdict.level, *(_worst(row, code) for code in _UNITS))
+            for row in rows
+        ),
+        names=len(_NAMES),
+    )
+
+
+_UNITS = {
+    "foreign-cpu": "cores",
+    "steal": "cores",
+    "switches": "1/s",
+    "canary": "off by",
+    "clock": "s",
+    "warm-up": "unsettled",
+}
+
+
+def pays_after(row: Row, reference: Row | None) -> str:
+    """After how many images a row has made up for a slower start than the reference's.
+
+    "at once" where it starts faster, too; "never" where it is not faster at all.
+    """
+    if reference is None or row is reference:
+        return NOTHING
+    mine, theirs = _whole_s(row), _whole_s(reference)
+    own, other = row.latency_s(0.5), reference.latency_s(0.5)
+    if mine is None or theirs is None or own is None or other is None:
+        return NOTHING
+    later_s = mine - theirs
+    saved_s = other.value / reference.case.batch_size - own.value / row.case.batch_size
+    if later_s <= 0:
+        return "at once" if saved_s >= 0 else f"until {_images(later_s / saved_s)}"
+    return _images(later_s / saved_s) if saved_s > 0 else "never"
+
+
+def _images(count: float) -> str:
+    return f"{math.ceil(count)} image{'' if math.ceil(count) == 1 else 's'}"
+
+
+def _shown(table: Table, copies: bool = False) -> Iterable[Row]:
+    """The rows with numbers of a model."""
+    return (
+        row for row in table.rows if row.timed and not row.is_null and (copies or not row.case.copy)
+    )
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    case = row.case
+    return (
+        case.shown_variant,
+        case.recipe,
+        runtime_name(case),
+        str(case.threads),
+        str(case.batch_size),
+    )
+
+
+def _whole_s(row: Row) -> float | None:
+    """The whole cold start, the middle of the blocks'."""
+    if any(block.cold_start_s is None for block in row.timed):
+        return None
+    whole = row.over_blocks(lambda block: block.cold_start_s or 0.0)
+    return None if whole is None else whole.value
+
+
+def _ms(row: Row, leaf: Callable[[Measurement], float | None]) -> str:
+    estimate = row.over_blocks(lambda block: leaf(block) or 0.0)
+    return NOTHING if estimate is None else number(estimate, 1e3)
+
+
+def _from_disk(row: Row, part: Callable[[ColdStart], float]) -> str:
+    """From the block whose file was dropped from memory, if it was seen to be gone."""
+    colds = [block.cold for block in row.timed if block.cold is not None]
+    gone = [c for c in colds if c.resident_share is not None and c.resident_share <= MOST_RESIDENT]
+    return rounded(1e3 * part(gone[-1])) if gone else NOTHING
+
+
+def _warm_up(row: Row) -> str:
+    """The longest of the blocks'."""
+    longest = max(row.timed, key=lambda block: block.warmup_s)
+    return f"{longest.warmup_s:.1f} ({longest.warmup_inferences})"
+
+
+def _memory_cells(row: Row) -> tuple[str, ...]:
+    parts: tuple[Callable[[Memory], int | None], ...] = (
+        lambda held: held.imported_bytes,
+        lambda held: held.peak_bytes,
+        lambda held: held.steady_bytes,
+        lambda held: held.anonymous_bytes,
+        lambda held: held.file_bytes,
+        lambda held: (
+            None if held.shareable_bytes is None else held.steady_bytes - held.shareable_bytes
+        ),
+    )
+    idle = [block.idle_cpu_s for block in row.timed if block.idle_cpu_s is not None]
+    return (
+        *(_bytes(row, part) or NOTHING for part in parts),
+        rounded(1e3 * idle[0]) if idle else NOTHING,
+    )
+
+
+def _bytes(row: Row, part: Callable[[Memory], int | None]) -> str:
+    """MB; nothing where a block can't tell."""
+    values = [None if block.memory is None else part(block.memory) for block in row.timed]
+    if any(value is None for value in values):
+        return ""
+    estimate = row.memory_bytes(lambda held: part(held) or 0)
+    return "" if estimate is None else number(estimate, 1e-6)
+
+
+def _worst(row: Row, code: str) -> str:
+    """The largest figure of the blocks; marked where it is beyond its limit."""
+    found = [
+        figures[code]
+        for block in row.timed
+        if code in (figures := validity.figures(block, row.usual_canary_s))
+    ]
+    if not found:
+        return NOTHING
+    text = rounded(max(found), digits=2)
+    return f"**{text}**" if max(found) >= validity.LIMITS[code].suspect else text
