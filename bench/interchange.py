@@ -34,7 +34,8 @@ _VERSION = "5.3.1"
 def document(run: Run) -> dict[str, Any]:
     """``run`` as pytest-benchmark saves one: a benchmark a row, its valid blocks' samples as data.
 
-    Rows without a valid block, of another scenario, second copies and the harness's own row are left out.
+    Left out are rows without a valid block or of another scenario, second copies, and the
+    harness's own.
     """
     header = run.header
     usual = validity.usual_canary_s(run.measurements)
