@@ -17,6 +17,7 @@ from bench.case import Case
 from bench.record import (
     Canary,
     ColdStart,
+    Execution,
     FileFacts,
     Measurement,
     Memory,
@@ -24,6 +25,7 @@ from bench.record import (
     Surroundings,
 )
 from export.artifact import Artifact, artifact_adapter, model_files
+from runtimes import REGISTRY
 
 _LEAST_BATCHES = 4
 Then = Callable[[launch.Child, Measurement], Measurement]
@@ -37,6 +39,7 @@ class Effort:
     ``root`` is the checkout whose code measures; ``None``: ours.
     In a case's first block the child is watched for ``idle_s`` after its last inference;
     with ``cold`` another child is started, with the model file out of the page cache.
+    With ``explain`` one more is asked what its runtime made of the file.
     """
 
     seconds: float
@@ -45,6 +48,7 @@ class Effort:
     logs: Path = Path("logs")
     idle_s: float = 0.0
     cold: bool = False
+    explain: bool = False
     worker: tuple[str, ...] = launch.WORKER
     root: Path | None = None
 
@@ -58,13 +62,7 @@ def run_block(
 ) -> Measurement:
     """Measure one block. Whatever happens to the child becomes part of the result."""
     begun = time.perf_counter()
-    draft = Measurement(
-        case,
-        number,
-        status="failed",
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        file=file_facts(artifact),
-    )
+    draft = begun_block(case, number, artifact)
     before_s = host.canary_s(time.perf_counter)
     try:
         with _child(case, effort) as child:
@@ -76,7 +74,20 @@ def run_block(
     block = replace(block, canary=Canary(before_s, host.canary_s(time.perf_counter)))
     if effort.cold and number == 0 and block.status == "ok":
         block = replace(block, cold=_cold_start(case, artifact, effort))
+    if effort.explain and block.status == "ok":
+        block = replace(block, execution=_execution(case, artifact, effort))
     return replace(block, block_s=time.perf_counter() - begun)
+
+
+def begun_block(case: Case, number: int, artifact: Artifact) -> Measurement:
+    """What is known before a child was started; failed, until it has answered."""
+    return Measurement(
+        case,
+        number,
+        status="failed",
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        file=file_facts(artifact),
+    )
 
 
 def _child(case: Case, effort: Effort) -> launch.Child:
@@ -102,6 +113,21 @@ def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | N
     return ColdStart(
         **leaves, total_s=answer["cold_start_s"], resident_share=answer["resident_share"]
     )
+
+
+def _execution(case: Case, artifact: Artifact, effort: Effort) -> Execution:
+    """What the runtime made of the file, from a child that times nothing."""
+    if not REGISTRY[case.runtime].explains:
+        return Execution(reason=f"{case.runtime} does not tell what it made of a file")
+    try:
+        with _child(case, effort) as child:
+            message = {**load_message(case, artifact), "do": "explain"}
+            answer = child.ask(message, launch.LOAD_LIMIT_S)
+    except (launch.ChildDied, OSError) as exc:
+        return Execution(reason=str(exc))
+    if answer["status"] != "ok":
+        return Execution(reason=answer["reason"])
+    return Execution(**answer["execution"])
 
 
 def load_message(case: Case, artifact: Artifact) -> dict[str, Any]:

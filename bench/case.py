@@ -35,7 +35,7 @@ SAMPLES_PER_QUERY = 8
 """Of MultiStream, by MLPerf's rules."""
 _BY_LOADGEN = ("multi", "offline", "server")
 """Single is measured by our own loop, and by LoadGen where that is installed."""
-_ONCE = ("server",)
+ONCE = ("server",)
 """A search is long, and each of its rates a child of its own: not in every round."""
 _EXTRAS = {
     "onnxruntime-tools": "ort-tools",
@@ -134,7 +134,7 @@ def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[i
     for number in range(rounds):
         order = order[::-1] if number % 2 else chance.sample(cases, len(cases))
         for case in order:
-            if number == 0 or case.scenario not in _ONCE:
+            if number == 0 or case.scenario not in ONCE:
                 yield number, case
 
 

@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "run": ("bench.run", "build, measure, write tables: the main job"),
         "report": ("bench.report", "write the tables anew from the records, or check them"),
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
+        "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
         "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
         "export": ("export.run", "only build model files"),
     }

@@ -29,6 +29,8 @@ RESOLUTION = 1.1
 MOST_PROBES = 8
 _SPARE = 1.1
 """Poisson arrivals may be so much slower than their rate and still come in time."""
+_BOUNDS = 10
+"""A server's test lasts so many times its bound: a queue needs time to grow past it."""
 _LOAD_TEST = TypeAdapter(LoadTest)
 
 
@@ -82,12 +84,15 @@ def message(
     needed = enough_queries(case.scenario)
     query_s = 1 / rate if rate else expected_s * samples
     fits = needed * query_s <= test_limits.most_s
+    least_s = test_limits.least_s
+    if case.scenario == "server":
+        least_s = min(test_limits.most_s, max(least_s, _BOUNDS * test_limits.bound_s))
     return {
         "do": "scenario",
         "scenario": case.scenario,
         "batch_size": case.batch_size,
         "expected_s": expected_s,
-        "least_s": test_limits.least_s,
+        "least_s": least_s,
         "most_s": test_limits.most_s,
         "queries": needed if fits else 1,
         "samples_per_query": samples,
@@ -205,7 +210,7 @@ def found(
     facts = {"latency_bound_s": f"{test_limits.bound_s:g}", "most_rate": f"{capacity:.4g}"}
     if low:
         best = tests[low]
-        return replace(best, probes=tuple(tried), facts={**best.facts, **facts})
+        return replace(best, value=low, probes=tuple(tried), facts={**best.facts, **facts})
     if tried:
         last = tests[high]
         test = replace(last, value=0.0, probes=tuple(tried), facts={**last.facts, **facts})

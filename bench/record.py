@@ -511,6 +511,19 @@ class Recorder:
         self._size += len(line)
         self.measurements.append(measurement)
 
+    def amend(self, header: RunHeader) -> None:
+        """Replace the header, of the same run, by one that knows more; the blocks stay.
+
+        Raises ``RecordError`` where it cannot be written; the old one then stands.
+        """
+        if header.run != self.header.run:
+            raise ValueError(f"{header.run} is not the run that is recorded, {self.header.run}")
+        write_atomically(self.path, _lines(Run(header, tuple(self.measurements))))
+        os.close(self._descriptor)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+        self.header = header
+
     def finish(self) -> Path:
         """Compress the file, remove the live one, and close; returns the new path.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench import interchange, matrix, resources, resultset, stats, validity
+from bench import interchange, matrix, resources, resultset, scenario_tables, stats, validity
 from bench.accuracy import LIMITS, judged_precision
 from bench.case import NULL, Case
 from bench.options import DEFAULT_OUT
@@ -299,10 +299,13 @@ def tables(header: RunHeader, measurements: Sequence[Measurement], compact: bool
 
 def _family_text(family: str, weights: str, table: Table, compact: bool = False) -> str:
     heading = f"### {family} (weights: {weights})"
+    scenarios = scenario_tables.text(table)
     if compact:
-        return f"{heading}\n\n{_table_text(table, compact)}"
-    further = [_folded(grid) for grid in resources.tables(table)]
-    return "\n\n".join([heading, *_small_tables(table), _table_text(table), *further])
+        parts = [heading, _table_text(table, compact), scenarios]
+    else:
+        further = [_folded(grid) for grid in resources.tables(table)]
+        parts = [heading, *_small_tables(table), _table_text(table), scenarios, *further]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _small_tables(table: Table) -> list[str]:
@@ -339,6 +342,8 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
     if not row.timed:
         last = row.blocks[-1]
         return f"{name} {last.status}: {' '.join(last.reason.split())}"
+    if case.scenario != "single":
+        return f"{name} {scenario_tables.summary(row)}"
     p50 = row.latency_s(0.5)
     line = f"{name} p50 {NOTHING if p50 is None else number(p50, 1e3):>7} ms"
     if table.reference is None or row is table.reference or row.is_null:

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import stats, validity
-from bench.case import BASE, NULL, Case
+from bench.case import BASE, NULL, ONCE, Case
 from bench.record import (
+    LoadTest,
     Measurement,
     RecordError,
     Run,
@@ -82,14 +83,16 @@ class ResultSet:
 def of_run(run: Run, source: str, copy: str = "") -> ResultSet:
     """The rows of ``run`` that are such a copy: "" its own, ``BASE`` those of the other code.
 
-    The harness's own row is left out: a regression of nothing is none. A case
-    that was planned and has no block is a row without blocks.
+    The harness's own row is left out: a regression of nothing is none. So is a search
+    for a rate, which is made once and has no interval. A case that was planned and has
+    no block is a row without blocks.
     """
     header = run.header
     usual = validity.usual_canary_s(run.measurements)
     current = current_blocks(run.measurements)
     cases = dict.fromkeys((*header.cases, *current))
-    chosen = [case for case in cases if case.copy == copy and case.runtime != NULL]
+    repeated = (case for case in cases if case.scenario not in ONCE and case.runtime != NULL)
+    chosen = [case for case in repeated if case.copy == copy]
     commit = header.against.commit if copy == BASE and header.against else header.commit
     return ResultSet(
         source=source,
@@ -114,35 +117,42 @@ def _entry(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Entry
     if not blocks:
         return Entry(reason="not measured yet")
     measured = [
-        Block(block.round, seconds, validity.judge(block, usual_canary_s))
+        Block(block.round, seconds, _verdict(block, usual_canary_s))
         for block in blocks
         if block.status == "ok" and (seconds := _seconds(block))
     ]
     last = blocks[-1]
-    silent = "it gave no number" if last.status == "ok" else "no reason was given"
     parities = [block.parity.passed for block in blocks if block.parity]
     return Entry(
         tuple(measured),
-        reason=f"{last.status}: {last.reason or silent}",
+        reason=f"{last.status}: {last.reason or 'no reason was given'}",
         unsupported=all(block.status == "unsupported" for block in blocks),
         right=all(parities) if parities else None,
     )
 
 
 def _seconds(block: Measurement) -> float | None:
-    """Seconds for an image: the block's median; of another scenario what its test reports.
-
-    A rate becomes the time between two. LoadGen's own VALID is about a submission's
-    length and no part of this.
-    """
-    test = block.load_test
-    if block.case.scenario != "single":
-        if test is None or test.value <= 0:
-            return None
+    """Seconds for an image: the block's median, or what another scenario reports, as a time."""
+    test = _deciding_test(block)
+    if block.workers is not None and block.workers.images_per_s > 0:
+        return 1 / block.workers.images_per_s
+    if test is not None and test.value > 0:
         return 1 / test.value if test.metric.endswith("_per_s") else test.value
     if not block.latencies_ns:
         return None
     return stats.percentile(block.latencies_ns, 0.5) / 1e9 / block.case.batch_size
+
+
+def _deciding_test(block: Measurement) -> LoadTest | None:
+    """LoadGen's test where the row is one; a single stream's is beside our own loop's numbers."""
+    return None if block.case.scenario == "single" else block.load_test
+
+
+def _verdict(block: Measurement, usual_canary_s: float | None) -> Verdict:
+    test = _deciding_test(block)
+    if test is not None and not test.valid:
+        return Verdict("INVALID", ("loadgen",))
+    return validity.judge(block, usual_canary_s)
 
 
 def find_run(place: Path, name: str | None) -> Run:

@@ -136,12 +136,15 @@ class Table:
 
     ``varying`` names the fields of ``Case`` that get a column of their own;
     ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
+    ``scenarios`` are rows of other scenarios than our own loop's, which are never
+    compared with the ``rows``.
     """
 
     rows: tuple[Row, ...]
     varying: frozenset[str]
     blocks: int
     peaks: tuple[Peaks, ...] = ()
+    scenarios: tuple[Row, ...] = ()
 
     @cached_property
     def reference(self) -> Row | None:
@@ -258,7 +261,7 @@ def reference_case(cases: Iterable[Case]) -> Case | None:
     fp32, else ort's fp32 or fp32-opt, else its first row. Never ``null``.
     """
     own = (case for case in cases if case.runtime != NULL and not case.copy)
-    ordered = sorted(own, key=table_order)
+    ordered = sorted((case for case in own if case.scenario == "single"), key=table_order)
     if not ordered:
         return None
     setting = main_setting(ordered)
@@ -315,20 +318,28 @@ def _grouped(
         groups.setdefault((family_of(row.case), row.case.weights), []).append(row)
     # The harness's own row sorts last, which must not decide the order of the tables.
     order = sorted(groups, key=lambda key: table_order(groups[key][0].case)[1:])
-    return {key: _reference_first(Table(tuple(groups[key]), varying, blocks)) for key in order}
+    return {key: _reference_first(_table(groups[key], varying, blocks)) for key in order}
+
+
+def _table(rows: Iterable[Row], varying: frozenset[str], blocks: int) -> Table:
+    """The rows of our own loop, and apart from them those of other scenarios."""
+    apart: dict[bool, list[Row]] = {True: [], False: []}
+    for row in rows:
+        apart[row.case.scenario == "single"].append(row)
+    return Table(tuple(apart[True]), varying, blocks, scenarios=tuple(apart[False]))
 
 
 def _reference_first(table: Table) -> Table:
     first = [row for row in table.rows if row is table.reference]
     others = [row for row in table.rows if row is not table.reference]
-    return Table((*first, *others), table.varying, table.blocks)
+    return replace(table, rows=(*first, *others))
 
 
 def whereabouts(case: Case, measurements: Iterable[Measurement]) -> tuple[Table, Row]:
     """The table that a case stands in, and its row there."""
     found = _grouped(measurements, cases=(), blocks=0)
     table = found[family_of(case), case.weights]
-    return table, next(row for row in table.rows if row.case == case)
+    return table, next(row for row in (*table.rows, *table.scenarios) if row.case == case)
 
 
 def best_fp32(row: Row, table: Table) -> Row | None:

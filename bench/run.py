@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import against, compare, files, host, load_test, outcomes, report, rows
+from bench import against, compare, files, host, load_test, outcomes, peaks, report, rows
 from bench.against import Tree
 from bench.block import Effort, run_block
 from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
@@ -37,6 +37,8 @@ _CHILD_SHARE = 0.9
 """Of the free memory, what one child may allocate unless told otherwise."""
 _ELSEWHERE = ("out", "store", "fresh", "markdown")
 """Options that say where things go: a run is the same whatever they are."""
+_PEAK_SECONDS = 1.0
+"""For each figure of the host's peaks, at most: a peak is found soon or not at all."""
 _OWN_IMAGES = "crops of the photographs that scikit-learn ships"
 _TOOLS = (
     "numpy",
@@ -59,10 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     With ``--against`` that of the comparison instead of 0 and 1; see ``bench.outcomes``.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # As Ctrl-C does: keep what was measured, leave no child behind. Not what nohup ignores.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    heed_signals()
     try:
         options = parse(words)
         check_runs(options.out)
@@ -74,6 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept: the same command goes on", file=sys.stderr)
         return 130
+
+
+def heed_signals() -> None:
+    """End as Ctrl-C does: keep what was measured, leave no child behind. Not what nohup ignores."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
@@ -149,6 +155,7 @@ def _blocks(
     )
     usual = list(crossover(tuple(sources), options.blocks, options.seed))
     left = _left(usual, recorder, sources)
+    _add_peaks(recorder, [case for _, case in left if sources[case].artifact], options, progress)
     progress.planned(left)
     yield from _measured(left, recorder, sources, effort, options, progress)
     if options.against:
@@ -175,13 +182,39 @@ def _measured(
         if source.artifact is None:
             yield Measurement(case, number, source.status, source.reason)
         else:
-            idle_s = 0.0 if _idled(case, recorder.measurements) else effort.idle_s
-            here = replace(effort, root=source.root, idle_s=idle_s)
+            once = _once(effort, case, source.artifact.key, recorder.measurements)
+            here = replace(once, root=source.root, explain=once.explain and source.root is None)
             if load_test.wanted(case, options):
                 limits = load_test.limits(options)
                 yield load_test.run(case, number, source.artifact, here, limits)
             else:
                 yield run_block(case, number, source.artifact, here)
+
+
+def _add_peaks(
+    recorder: Recorder, cases: Sequence[Case], options: Options, progress: Progress
+) -> None:
+    """Measure what the host reaches with the cases' threads, unless the run knows it already."""
+    known = {one.threads for one in recorder.header.peaks}
+    wanted = sorted({case.threads for case in cases} - known)
+    if not wanted:
+        return
+    seconds, store = min(options.seconds, _PEAK_SECONDS), options.store.absolute()
+    found = tuple(peaks.measure(threads, seconds, store, progress.say) for threads in wanted)
+    recorder.amend(replace(recorder.header, peaks=(*recorder.header.peaks, *found)))
+
+
+def _once(effort: Effort, case: Case, key: str, measurements: Sequence[Measurement]) -> Effort:
+    """Without what an earlier block has told for this case as well."""
+    told = any(
+        block.execution is not None
+        and block.file is not None
+        and (block.file.key, block.case.runtime, block.case.precision)
+        == (key, case.runtime, case.precision)
+        for block in measurements
+    )
+    idle_s = 0.0 if _idled(case, measurements) else effort.idle_s
+    return replace(effort, idle_s=idle_s, explain=not told)
 
 
 def _idled(case: Case, measurements: Sequence[Measurement]) -> bool:

@@ -1,7 +1,7 @@
 """The child side: numpy and the one adapter. Speaks a few messages over its own pipe.
 
-``load``, ``warm``, ``measure``, ``scenario``, ``infer``, ``close``: each is a JSON object
-``{"do": ..., ...}`` and gets one JSON object back. Standard output and standard
+``load``, ``warm``, ``measure``, ``scenario``, ``infer``, ``explain``, ``close``: each is a
+JSON object ``{"do": ..., ...}`` and gets one JSON object back. Standard output and standard
 error are the libraries' to fill; the parent keeps them in a log.
 """
 
@@ -81,6 +81,7 @@ def answer(session: Session, message: Message) -> dict[str, Any]:
         "measure": session.measure,
         "scenario": session.scenario,
         "infer": session.infer,
+        "explain": explain,
     }
     try:
         return steps[message["do"]](message)
@@ -228,6 +229,22 @@ class Session:
         if self.loaded is None:
             raise RuntimeError("nothing is loaded: the first message must be load")
         return self.loaded.run
+
+
+def explain(message: Message) -> dict[str, Any]:
+    """What the runtime made of a file; of nothing that is loaded here, and not in its child."""
+    adapter = runtimes.adapter(message["runtime"])
+    if not isinstance(adapter, runtimes.Explains):
+        raise runtimes.Unsupported(f"{message['runtime']} does not tell what it made of a file")
+    images = np.load(message["inputs"], mmap_mode="r")
+    found = adapter.explain(
+        Artifact.from_plain(message["artifact"]),
+        threads=message["threads"],
+        precision=message["precision"],
+        batch_size=message["batch_size"],
+        inputs=batches(images, message["batch_size"], most=1)[0],
+    )
+    return {"status": "ok", "execution": dict(found)}
 
 
 def batches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench import launch
-from bench.block import Effort, file_facts, filled, load_message
+from bench.block import Effort, begun_block, filled, load_message
 from bench.case import Case
 from bench.record import Measurement, Workers
 from export.artifact import Artifact
@@ -30,13 +29,7 @@ def run(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurem
     The latencies are those of all workers, one after another.
     """
     begun = time.perf_counter()
-    draft = Measurement(
-        case,
-        number,
-        status="failed",
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        file=file_facts(artifact),
-    )
+    draft = begun_block(case, number, artifact)
     try:
         with ExitStack() as stack:
             children = [
@@ -53,7 +46,8 @@ def run(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurem
 
 def _child(case: Case, place: int, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}-{place}.log"
-    return launch.Child(launch.Setting(1, effort.memory_bytes // case.threads), log)
+    most = effort.memory_bytes // case.threads
+    return launch.Child(launch.Setting(1, most, effort.worker, effort.root), log)
 
 
 def _at_once(

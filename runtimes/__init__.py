@@ -12,7 +12,7 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from export.artifact import Artifact
 
@@ -55,6 +55,32 @@ class Runtime(Protocol):
         """
 
 
+@runtime_checkable
+class Explains(Protocol):
+    """What an adapter module may offer besides."""
+
+    def explain(
+        self,
+        artifact: Artifact,
+        *,
+        threads: int,
+        precision: str,
+        batch_size: int,
+        inputs: Array,
+    ) -> Mapping[str, Any]:
+        """What the runtime made of ``artifact`` by its own optimisation.
+
+        ``inputs`` is one batch, float32 (batch_size, 3, H, W). The keys are those of
+        ``bench.record.Execution``: ``source`` says how it was asked; ``macs`` are
+        multiply-accumulates for one image by the precision in which they run ("fp32",
+        "bf16", "int8"); ``operators`` counts the nodes that run by type;
+        ``quantize_nodes`` those that quantise or dequantise and nothing else; ``unfused``
+        the BatchNorm and Relu nodes that still stand alone behind a convolution.
+        An .onnx artifact's ``facts`` name these in the file (``export.anatomy.Structure``).
+        Runs in a child of its own, in which nothing is timed. Raises :class:`Unsupported`.
+        """
+
+
 @dataclass(frozen=True)
 class Entry:
     """A row of the registry.
@@ -64,7 +90,8 @@ class Entry:
     (``None``: nothing), ``extra`` the extra of this project that brings it.
     ``precisions`` are those that it can be told to compute an fp32 file in;
     ``refuses`` are others that one might ask for, and why there is no such row;
-    ``most_threads`` 0: as many as are asked for.
+    ``most_threads`` 0: as many as are asked for. ``explains``: the adapter has a
+    function :class:`Explains`.
     """
 
     module: str
@@ -75,6 +102,7 @@ class Entry:
     precisions: tuple[str, ...] = ("fp32",)
     refuses: Mapping[str, str] = field(default_factory=dict)
     most_threads: int = 0
+    explains: bool = False
 
 
 REGISTRY: Mapping[str, Entry] = MappingProxyType(
@@ -98,7 +126,12 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
             "PyTorch's deprecated TorchScript",
         ),
         "ort": Entry(
-            "runtimes.ort", ("onnx",), "onnxruntime", "ort", "ONNX Runtime, CPU execution provider"
+            "runtimes.ort",
+            ("onnx",),
+            "onnxruntime",
+            "ort",
+            "ONNX Runtime, CPU execution provider",
+            explains=True,
         ),
         "openvino": Entry(
             "runtimes.ov",
@@ -107,6 +140,7 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
             "openvino",
             "OpenVINO, CPU plugin",
             precisions=("fp32", "bf16"),
+            explains=True,
         ),
         "opencv": Entry(
             "runtimes.opencv",

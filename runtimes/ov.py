@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +39,26 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
     Left alone the plugin computes fp32 files in bf16 where the CPU can.
     """
     core = openvino.Core()
+    compiled = _compiled(core, artifact, threads, precision, batch_size)
+    request = compiled.create_infer_request()
+    output = compiled.output(0)
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return request.infer(images, share_inputs=True, share_outputs=True)[output]  # type: ignore[no-any-return]
+
+    ran = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+    names = {hint: name for name, hint in _HINTS.items()}
+    notes = {
+        "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+        "isa": " ".join(sorted(_capabilities(core))),
+    }
+    return Loaded(run, computed_in(artifact, names.get(ran, ran)), notes)
+
+
+def _compiled(
+    core: openvino.Core, artifact: Artifact, threads: int, precision: str, batch_size: int
+) -> openvino.CompiledModel:
+    """The model as it is measured."""
     if precision not in _HINTS:
         raise Unsupported(f"openvino computes in {' or '.join(_HINTS)}, not in {precision}")
     if precision == "bf16" and "BF16" not in _capabilities(core):
@@ -50,22 +74,89 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         # Never convert_model, which reports to its makers.
         model = core.read_model(str(artifact.path))
         model.reshape([batch_size, 3, height, width])
-        compiled = core.compile_model(model, "CPU", settings)
+        return core.compile_model(model, "CPU", settings)
     except RuntimeError as exc:
         raise Unsupported(f"openvino cannot open {artifact.path}: {_sentence(exc)}") from exc
-    request = compiled.create_infer_request()
-    output = compiled.output(0)
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return request.infer(images, share_inputs=True, share_outputs=True)[output]  # type: ignore[no-any-return]
 
-    ran = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-    names = {hint: name for name, hint in _HINTS.items()}
-    notes = {
-        "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
-        "isa": " ".join(sorted(_capabilities(core))),
+def explain(
+    artifact: Artifact,
+    *,
+    threads: int,
+    precision: str,
+    batch_size: int,
+    inputs: NDArray[np.float32],
+) -> Mapping[str, Any]:
+    """What stands in the plugin's own graph; see :class:`runtimes.Explains`."""
+    del inputs
+    compiled = _compiled(openvino.Core(), artifact, threads, precision, batch_size)
+    nodes = [_Node.of(op) for op in compiled.get_runtime_model().get_ordered_ops()]
+    nodes = [node for node in nodes if node.layer not in _NO_WORK]
+    macs: Counter[str] = Counter()
+    for node in nodes:
+        macs[node.precision] += node.macs
+    behind = set(artifact.facts.get("behind_convolutions", ()))
+    quantizers = set(artifact.facts.get("quantizers", ()))
+    alone = [node for node in nodes if node.layer not in _WORKING]
+    return {
+        "source": "runtime model",
+        "macs": {name: count // batch_size for name, count in macs.items() if count},
+        "operators": dict(Counter(node.layer for node in nodes)),
+        "quantize_nodes": sum(node.is_quantizer(quantizers) for node in alone),
+        "unfused": sum(len(behind.intersection(node.made_of)) for node in alone),
     }
-    return Loaded(run, computed_in(artifact, names.get(ran, ran)), notes)
+
+
+_NO_WORK = ("Const", "Input", "Output")
+_WORKING = ("Convolution", "FullyConnected", "MatMul")
+"""Layer types of the CPU plugin that multiply and accumulate."""
+_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+
+
+class _Node(NamedTuple):
+    """A node of the runtime model, and which nodes of the file it was made of."""
+
+    layer: str
+    made_of: frozenset[str]
+    types: Sequence[str]
+    shapes: Sequence[Sequence[int]]
+    output: Sequence[int]
+
+    @classmethod
+    def of(cls, op: openvino.Node) -> _Node:
+        facts = op.get_rt_info()
+        layer, names = (str(facts[key].astype(str)) for key in ("layerType", "originalLayersNames"))
+        values = [source.get_element_type().get_type_name() for source in op.inputs()]
+        shapes = [_sizes(source) for source in op.inputs()]
+        outputs = op.outputs()
+        output = _sizes(outputs[0]) if outputs else []
+        return cls(layer, frozenset(names.split(",")) - {""}, values, shapes, output)
+
+    @property
+    def precision(self) -> str:
+        """What it multiplies in: the type of its data."""
+        kind = self.types[0] if self.types else ""
+        return _PRECISIONS.get(kind, kind)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates; 0 for what does something else."""
+        if self.layer not in _WORKING:
+            return 0
+        if self.layer == "Convolution":
+            weights = self.shapes[1]
+            grouped = len(weights) == len(self.output) + 1
+            return math.prod(self.output) * math.prod(weights[2 if grouped else 1 :])
+        return math.prod(self.output) * self.shapes[0][-1]
+
+    def is_quantizer(self, names: set[str]) -> bool:
+        """Whether it does nothing but quantise or dequantise."""
+        return self.layer == "FakeQuantize" or (bool(self.made_of) and self.made_of <= names)
+
+
+def _sizes(port: openvino.Output) -> list[int]:
+    shape = port.get_partial_shape()
+    return list(shape.to_shape()) if shape.is_static else []
 
 
 def _capabilities(core: openvino.Core) -> list[str]:

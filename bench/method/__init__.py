@@ -14,6 +14,12 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
     {
         "thresholds": "bench.method.thresholds",
         "stressor": "bench.method.stressor",
+        "aa": "bench.method.aa",
+        "power": "bench.method.power",
+        "drift": "bench.method.drift",
+        "agreement": "bench.method.agreement",
+        "overhead": "bench.method.overhead",
+        "loops": "bench.method.loops",
     }
 )
 """Name -> module, in the order of the page."""

@@ -21,6 +21,7 @@ from bench.options import DEFAULT_OUT, UsageError, check_names
 from bench.progress import minutes
 from bench.record import RecordError, write_atomically
 from bench.report import page_difference
+from bench.run import heed_signals
 from export.artifact import default_store
 from export.recipes import RECIPES
 from export.variants import VARIANTS
@@ -34,6 +35,7 @@ _CHANGEABLE = tuple(row.name for row in fields(Size))
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 if it came out wrong or failed; 2 for a bad argument; 130 if interrupted."""
     given = _parser().parse_args(argv)
+    heed_signals()
     try:
         if given.name == REPORT:
             return _check(given.out) if given.check else _write(given.out)

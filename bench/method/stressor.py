@@ -31,10 +31,10 @@ LEAST_VALID = 0.9
 def verdicts(blocks: Sequence[Measurement], state: str) -> Mapping[Case, Verdict]:
     """The verdict on each row: all blocks of a case in one state."""
     usual = validity.usual_canary_s(in_state(blocks, QUIET))
-    rows: dict[Case, list[Verdict]] = {}
+    rows: dict[Case, list[Measurement]] = {}
     for block in in_state(blocks, state):
-        rows.setdefault(block.case, []).append(validity.judge(block, usual))
-    return {case: validity.overall(found) for case, found in rows.items()}
+        rows.setdefault(block.case, []).append(block)
+    return {case: validity.of_row(found, usual) for case, found in rows.items()}
 
 
 def judge(size: Size, blocks: Sequence[Measurement]) -> Outcome:

@@ -15,7 +15,7 @@ from bench import compare_text, outcomes, resultset
 from bench.case import AGAIN, BASE, Case
 from bench.options import UsageError
 from bench.outcomes import Comparison, Outcome
-from bench.record import Against, LoadTest, Measurement, Parity
+from bench.record import Against, LoadTest, Measurement, Parity, Workers
 from bench.resultset import Block, Entry, ResultSet
 from bench.validity import Verdict
 
@@ -236,8 +236,10 @@ def test_a_run_beside_itself_is_refused(run_of) -> None:
 def test_what_counts_of_a_case_is_read_from_its_blocks(run_of) -> None:
     """Failed, unsupported, planned but not measured, wrong, per image, by a load test."""
     batch = replace(CASE, batch_size=4)
-    server, offline = replace(CASE, scenario="server"), replace(CASE, scenario="offline")
-    nowhere = replace(server, threads=1)
+    multi, offline, together, server = (
+        replace(CASE, scenario=name) for name in ("multi", "offline", "workers", "server")
+    )
+    single, p90 = replace(CASE, variant="vgg19-gap"), LoadTest("latency_p90_s", 0.25, False)
     wrong = Parity(1.0, 0.0, 0.0, 16, passed=False)
     cases = [replace(CASE, threads=n) for n in range(1, 5)]
     run = run_of(
@@ -245,9 +247,11 @@ def test_what_counts_of_a_case_is_read_from_its_blocks(run_of) -> None:
         Measurement(cases[1], 0, "unsupported", "no kernel"),
         block(cases[2], parity=wrong),
         block(batch, ms=80),
-        block(server, latencies_ns=(), load_test=LoadTest("latency_p99_s", 0.25, True)),
+        block(multi, load_test=LoadTest("query_latency_p99_s", 0.25, True)),
         block(offline, load_test=LoadTest("images_per_s", 50.0, False)),
-        block(nowhere, load_test=LoadTest("queries_per_s", 0.0, False)),
+        block(together, workers=Workers(2, 80.0, 1.0)),
+        block(server, load_test=LoadTest("queries_per_s", 50.0, True)),
+        block(single, ms=20, load_test=p90),
         cases=(cases[3],),
     )
     found = resultset.of_run(run, "here").entries
@@ -256,9 +260,12 @@ def test_what_counts_of_a_case_is_read_from_its_blocks(run_of) -> None:
     assert found[str(cases[2])].right is False
     assert found[str(cases[3])] == Entry(reason="not measured yet")
     assert [b.median_s for b in found[str(batch)].blocks] == [0.02]
-    assert [b.median_s for b in found[str(server)].blocks] == [0.25]
-    assert [b.median_s for b in found[str(offline)].blocks] == [0.02]
-    assert found[str(nowhere)] == Entry(reason="ok: it gave no number")
+    assert [b.median_s for b in found[str(multi)].blocks] == [0.25]
+    assert [b.median_s for b in found[str(together)].blocks] == [1 / 80]
+    assert str(server) not in found  # one search has no interval
+    assert found[str(single)].blocks == (Block(0, 0.02),)  # our loop's, whatever LoadGen says
+    (only,) = found[str(offline)].blocks
+    assert (only.median_s, only.verdict.level) == (0.02, "INVALID")
 
 
 # --- as text

@@ -23,6 +23,7 @@ from bench.record import (
     Measurement,
     Memory,
     Parity,
+    Peaks,
     Recorder,
     RecordError,
     RunHeader,
@@ -409,3 +410,25 @@ def test_a_file_of_the_first_schema_is_still_read(tmp_path) -> None:
     del block["load_test"], block["case"]["copy"], first["peaks"]
     path.write_text(f"{json.dumps(first)}\n{json.dumps(block)}\n")
     assert read_run(path).measurements == (BLOCK,)
+
+
+def test_a_header_that_learns_more_keeps_the_blocks(tmp_path) -> None:
+    """What is known only once the run is open: blocks before and after it stand behind it."""
+    known = (Peaks(2, {"fp32": 1e9}, 1e10, {"fp32": "ort"}),)
+    with Recorder.open(tmp_path, header()) as recorder:
+        recorder.append(Measurement(CASE, 0, "failed", "one"))
+        recorder.amend(replace(recorder.header, peaks=known))
+        recorder.append(Measurement(CASE, 1, "failed", "two"))
+        recorder.finish()
+    found = read_run(find_runs(tmp_path)[0])
+    assert found.header == replace(header(), peaks=known)
+    assert [block.reason for block in found.measurements] == ["one", "two"]
+
+
+def test_a_header_of_another_run_is_refused(tmp_path) -> None:
+    """A caller's mistake, not another file."""
+    with (
+        Recorder.open(tmp_path, header()) as recorder,
+        pytest.raises(ValueError, match="other is not the run"),
+    ):
+        recorder.amend(replace(recorder.header, run="other"))

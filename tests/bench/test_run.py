@@ -11,11 +11,20 @@ from typing import Any
 
 import pytest
 
-from bench import block, files, host, run
+from bench import block, files, host, peaks, run
 from bench.case import Case
 from bench.files import Event, Files, file_key
 from bench.options import Options, UsageError, parse
-from bench.record import Measurement, Parity, Recorder, RecordError, find_runs, read_run
+from bench.record import (
+    Execution,
+    Measurement,
+    Parity,
+    Peaks,
+    Recorder,
+    RecordError,
+    find_runs,
+    read_run,
+)
 from export.artifact import Artifact
 
 Start = Callable[..., int]
@@ -50,6 +59,8 @@ class Lab:
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = tmp_path / "out"
         self.ran: list[tuple[int, str]] = []
+        self.peaks: list[int] = []
+        self.asked: list[str] = []
         self.key = "k"
         self.interrupt_after: int | None = None
         self.failing: str | None = None
@@ -57,11 +68,19 @@ class Lab:
         monkeypatch.setattr(files, "build", self.build)
         monkeypatch.setattr(run, "run_block", self.run_block)
         monkeypatch.setattr(host, "commit", lambda folder: "abc1234")
+        monkeypatch.setattr(peaks, "measure", self.measure_peaks)
 
     def build(self, cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
         """Every file exists."""
         keys = {file_key(case) for case in cases}
         return Files({key: fake_artifact(self.tmp_path, self.key) for key in keys})
+
+    def measure_peaks(
+        self, threads: int, seconds: float, store: Path, say: Callable[[str], object]
+    ) -> Peaks:
+        """Peaks that nobody has measured; how often anybody asked is in ``peaks``."""
+        self.peaks.append(threads)
+        return Peaks(threads, {"fp32": 1e9 * len(self.peaks)}, 1e9, {"fp32": "ort"})
 
     def run_block(
         self, case: Case, number: int, artifact: Artifact, effort: block.Effort
@@ -70,6 +89,9 @@ class Lab:
         if self.interrupt_after is not None and len(self.ran) >= self.interrupt_after:
             raise KeyboardInterrupt
         self.ran.append((number, str(case)))
+        execution = Execution(source="made up") if effort.explain else None
+        if effort.explain:
+            self.asked.append(str(case))
         if case.runtime == self.failing:
             return Measurement(case, number, "failed", "killed by SIGKILL (out of memory?)")
         return Measurement(
@@ -83,6 +105,7 @@ class Lab:
             warmup_settled=True,
             cpu_s=0.04,
             parity=Parity(0.0, 1.0, 1.0, 16, passed=case.runtime != "null"),
+            execution=execution,
         )
 
     def start(self, *words: str) -> int:
@@ -343,3 +366,34 @@ def test_a_full_disk_is_a_sentence_and_earlier_records_stand(
     assert lab.start() == 1
     assert "disk full" in capsys.readouterr().err
     assert len(read_run(find_runs(lab.out)[0]).measurements) == 3
+
+
+def test_peaks_are_measured_once_a_run_before_its_blocks(lab: Lab) -> None:
+    """For each number of threads, stored in the header; an interrupted run keeps its first."""
+    lab.interrupt_after = 2
+    assert lab.start() == 130
+    assert lab.peaks == [1]
+    lab.interrupt_after = None
+    assert lab.start() == 0
+    assert lab.peaks == [1]
+    (path,) = find_runs(lab.out)
+    content = read_run(path)
+    assert content.header.peaks == (Peaks(1, {"fp32": 1e9}, 1e9, {"fp32": "ort"}),)
+    assert len(content.measurements) == len(set(lab.ran))
+
+
+def test_a_run_that_has_nothing_left_measures_no_peaks(lab: Lab) -> None:
+    """A second start of a finished run costs nothing."""
+    lab.start()
+    lab.peaks.clear()
+    assert lab.start() == 0
+    assert lab.peaks == []
+
+
+def test_a_runtime_is_asked_once_what_it_made_of_a_file(lab: Lab) -> None:
+    """Not again in later rounds, for a second name, or for other threads and batches."""
+    lab.start("--runtimes", "ort,torch-eager", "--recipes", "fp32", "-b", "1,4")
+    assert sorted(name.split("/")[2] for name in lab.asked) == ["ort", "torch-eager"]
+    lab.asked.clear()
+    assert lab.start("--runtimes", "ort", "--recipes", "fp32", "--fresh") == 0
+    assert len(lab.asked) == 1
