@@ -21,7 +21,7 @@ help: ## list the targets
 	@echo 'targets (variables: PYTHON=$(PYTHON), VENV=$(VENV), OUT=$(OUT), PIP_FLAGS=$(PIP_FLAGS)):'
 	@sed -n 's/^\([a-z]*\):.* ## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: $(STAMP) ## make the environment in $(VENV), with every runtime and tool
+setup: $(STAMP) ## make the environment in VENV, with every runtime and tool
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

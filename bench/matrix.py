@@ -199,8 +199,7 @@ def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) ->
     ratio = speedup(reference, row) if reference and row is not reference else None
     if ratio is None:
         return f"{text}{_mark(row)}"
-    proven = ratio.half_width is None or table.proven(ratio)
-    return f"{text} ({number(ratio)}x{'' if proven else '?'}){_mark(row)}"
+    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){_mark(row)}"
 
 
 def _mark(row: Row) -> str:

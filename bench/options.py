@@ -124,6 +124,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
                 Selector(_ONES, ("fp32", "fp16-weights", "int8-static"), (ALL,)),
                 Selector(_SWEPT, _PLAIN, (ALL,), fixed=True, precisions=_PLAIN, threads=(1,)),
                 Selector(_SWEPT, _PLAIN, (ALL,), fixed=True, precisions=_PLAIN, batch_sizes=(4, 8)),
+                # It has but one thread: beside the others its INT8 would be nowhere.
+                Selector(_SWEPT, ("int8-static",), ("tract",), fixed=True, threads=(1,)),
             ),
             blocks=3,
             seconds=0.6,
@@ -262,13 +264,7 @@ def _checked(values: dict[str, Any]) -> Options:
         options = _CHECK.validate_python(values)
     except ValidationError as exc:
         raise UsageError(_validation_sentence(exc)) from exc
-    for name in ("blocks", "seconds", "samples"):
-        # 0 means "not given" inside, so that a user's own 0 has to be refused here.
-        if name in values and not getattr(options, name) > 0:
-            raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
-    for name in ("margin", "budget", "markdown"):
-        if name in values and not options.against:
-            raise UsageError(f"--{name} is about a comparison: it needs --against")
+    _check_given(values, options)
     check_names("--precisions", options.precisions, PRECISIONS)
     check_names("--scenarios", options.scenarios, SCENARIOS)
     options = _completed(options)
@@ -278,6 +274,22 @@ def _checked(values: dict[str, Any]) -> Options:
     check_names("--recipes", options.recipes, RECIPES)
     check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
     return options
+
+
+def _check_given(values: Mapping[str, Any], options: Options) -> None:
+    """What was said in so many words must mean something."""
+    for name in ("blocks", "seconds", "samples"):
+        # 0 means "not given" inside, so that a user's own 0 has to be refused here.
+        if name in values and not getattr(options, name) > 0:
+            raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
+    for name in ("margin", "budget", "markdown"):
+        if name in values and not options.against:
+            raise UsageError(f"--{name} is about a comparison: it needs --against")
+    for name in _LISTS:
+        if name in values and not getattr(options, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} names nothing: leave it out for the usual"
+            )
 
 
 def _completed(options: Options) -> Options:

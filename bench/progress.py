@@ -66,7 +66,8 @@ class Progress:
         self._left = list(left)
         self._planned = tuple(dict.fromkeys(case for _, case in left))
         self._bar.update(self._task, total=max(1, len(left)), completed=0)
-        self.console.print(f"{len(left)} blocks to measure{why}", markup=False)
+        count = f"{len(left)} block{'' if len(left) == 1 else 's'}"
+        self.console.print(f"{count} to measure{why}", markup=False)
 
     def starting(self, number: int, case: Case) -> None:
         """One block begins."""
@@ -99,6 +100,8 @@ class Progress:
         """The tables, and where they were written."""
         shown = report.tables(recorder.header, recorder.measurements, compact=True)
         self.console.print(f"\n{shown}\n", markup=False)
+        if disturbed := report.disturbed(recorder.header, recorder.measurements):
+            self.console.print(disturbed, markup=False)
         self.console.print(f"all columns: {page}\nrecords: {page.parent / 'records'}", markup=False)
         if interrupted:
             count = f"{len(recorder.measurements)} blocks are kept, {len(self._left)} are left"

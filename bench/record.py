@@ -349,10 +349,10 @@ def find_runs(out: Path) -> list[Path]:
 def check_runs(out: Path) -> None:
     """Make sure that a page can be written from what stands below ``out``.
 
-    Raises ``RecordError`` for a file that is not ours, before hours are spent.
+    Raises ``RecordError`` for a file that is not ours or is damaged, before hours are spent.
     """
     for path in find_runs(out):
-        read_header(path)
+        read_run(path)
 
 
 def read_header(path: Path) -> RunHeader:

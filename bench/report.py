@@ -53,6 +53,7 @@ from bench.text import (
     rounded,
     speedup_text,
     top1,
+    unescaped,
 )
 from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
@@ -151,9 +152,12 @@ def _speedup(row: Row, table: Table) -> str:
 
 def _verdict(row: Row, table: Table) -> str:
     del table
-    if not row.timed:
-        return NOTHING
-    return " ".join((row.verdict.level, ", ".join(row.verdict.codes))).strip()
+    return verdict_text(row.verdict) if row.timed else NOTHING
+
+
+def verdict_text(verdict: validity.Verdict) -> str:
+    """The level, and what spoke against it."""
+    return " ".join((verdict.level, ", ".join(verdict.codes))).strip()
 
 
 def _parity(row: Row, table: Table) -> str:
@@ -294,7 +298,26 @@ def family_table(run: Run, family: str) -> str:
 def tables(header: RunHeader, measurements: Sequence[Measurement], compact: bool = False) -> str:
     """The Markdown of all tables of one run, finished or not; ``compact``: for a terminal."""
     found = tables_of(Run(header, tuple(measurements)))
-    return "\n\n".join(_family_text(*key, table, compact) for key, table in found.items())
+    text = "\n\n".join(_family_text(*key, table, compact) for key, table in found.items())
+    return unescaped(text) if compact else text
+
+
+def disturbed(header: RunHeader, measurements: Sequence[Measurement]) -> str:
+    """How many rows of a run can't be believed, and what to do; empty if all can."""
+    found = tables_of(Run(header, tuple(measurements))).values()
+    levels = [row.verdict.level for table in found for row in table.rows if row.timed]
+    doubtful, void = levels.count("SUSPECT"), levels.count("INVALID")
+    if not doubtful and not void:
+        return ""
+    again = (
+        " On a quiet machine the same command measures the blocks that are INVALID again."
+        if void
+        else ""
+    )
+    return (
+        f"{doubtful} of {len(levels)} rows are SUSPECT and {void} INVALID: the codes say what "
+        f"disturbed them, the page what they mean.{again}"
+    )
 
 
 def _family_text(family: str, weights: str, table: Table, compact: bool = False) -> str:
@@ -352,7 +375,9 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
     if known and table.reference.case != reference_case(_relatives(case, known)):
         return line
     ratio = speedup(table.reference, row)
-    return line if ratio is None else f"{line}  {number(ratio)}x"
+    if ratio is not None:
+        line = f"{line}  {number(ratio)}x"
+    return line if row.verdict.level == "VALID" else f"{line}  {verdict_text(row.verdict)}"
 
 
 def _relatives(case: Case, cases: Iterable[Case]) -> list[Case]:
@@ -444,10 +469,11 @@ def page(runs: Iterable[Run]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_INTRODUCTION = """\
+_MADE_FROM = "Made from the files in `records/` by `python -m bench.report`: not to be edited."
+_INTRODUCTION = f"""\
 # Results
 
-Made from the files in `records/` by `python -m bench.report`: not to be edited.
+{_MADE_FROM}
 What the columns mean stands [at the end](#how-to-read-the-tables)."""
 
 _PARITY_LIMITS = ", ".join(
@@ -586,15 +612,17 @@ def _quantisation(found: Iterable[Table]) -> str:
             if best is not None and row.file and best.file:
                 shrunk = rounded(best.file.size_bytes / row.file.size_bytes)
                 ratio = speedup_text(speedup(best, row), table.told_apart)
-                cells.append([_label(row, table.varying), best.case.recipe, ratio, f"{shrunk}x"])
+                both = verdict_text(validity.overall((row.verdict, best.verdict)))
+                name = _label(row, table.varying)
+                cells.append([name, best.case.recipe, ratio, f"{shrunk}x", both])
     if not cells:
         return ""
     text = (
         "Each INT8 row against the faster of `fp32` and `fp32-opt` of the same variant, runtime, "
         "threads and batch size, paired by round like every speed-up."
     )
-    titles = ("row", "best fp32", "speed-up (95 %)", "smaller file")
-    grid = _grid(titles, cells, ("left", "left", "right", "right"))
+    titles = ("row", "best fp32", "speed-up (95 %)", "smaller file", "verdict on both")
+    grid = _grid(titles, cells, ("left", "left", "right", "right", "left"))
     return f"### INT8 against the best fp32\n\n{text}\n\n{grid}"
 
 
@@ -651,9 +679,20 @@ def render(out: Path) -> str:
 
 def write(out: Path) -> Path:
     """Write the page below ``out``, as a whole; raises ``RecordError``."""
+    check_page(out)
     path = out / _PAGE
     write_atomically(path, render(out).encode())
     return path
+
+
+def check_page(out: Path) -> None:
+    """Make sure that the page below ``out`` may be written; raises ``RecordError``.
+
+    One that somebody else wrote stays: ``--out .`` would take a project's own README.
+    """
+    path = out / _PAGE
+    if path.exists() and _MADE_FROM not in path.read_text(encoding="utf-8", errors="replace"):
+        raise RecordError(f"{path} was not written by deploybench and is kept: give another --out")
 
 
 def difference(out: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
+import re
 import shlex
 import signal
 import sys
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import against, compare, files, host, load_test, outcomes, peaks, report, rows
+from bench import against, compare, files, host, load_test, outcomes, peaks, report, rows, validity
 from bench.against import Tree
 from bench.block import Effort, run_block
 from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
@@ -65,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(words)
         check_runs(options.out)
+        report.check_page(options.out)
+        _check_store(options.store)
         with against.opened(options.against, _ROOT) as tree:
             return _run(options, words, tree)
     except (UsageError, RecordError, files.BuildError) as exc:
@@ -80,6 +84,16 @@ def heed_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+
+
+def _check_store(store: Path) -> None:
+    """A folder that files can't be built in is told before anything is recorded."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"--store {store}: {exc.strerror}; name a folder to build in") from exc
+    if not os.access(store, os.W_OK | os.X_OK):
+        raise UsageError(f"--store {store} can't be written; name a folder to build in")
 
 
 def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
@@ -236,13 +250,15 @@ def _left(
     """What still has to be measured: not what stands, measured on the same file.
 
     A case that can't be started needs one row, not one in every round. A failed
-    block is tried again.
+    block is tried again, and so is one that proves nothing (INVALID).
     """
+    usual_s = validity.usual_canary_s(recorder.measurements)
     done = {
         (block.round, case)
         for case, blocks in current_blocks(recorder.measurements).items()
         for block in blocks
         if block.status != "failed"
+        and validity.judge(block, usual_s).level != "INVALID"
         and case in sources
         and (block.file.key if block.file else None) == sources[case].key
     }
@@ -325,7 +341,8 @@ def _without_paths(text: str, options: Options) -> str:
     }
     for place, name in places.items():
         if place != "/":
-            text = text.replace(place, name)
+            # As a whole folder: /tmp/walk is no part of /tmp/walk-out.
+            text = re.sub(rf"{re.escape(place)}(?![\w.-])", name.replace("\\", r"\\"), text)
     return text
 
 

@@ -106,6 +106,11 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*<\[])", r"\\\1", line if len(line) <= 300 else line[:299] + "…")
 
 
+def unescaped(text: str) -> str:
+    """Markdown as a terminal shows it: a command in it can be copied."""
+    return re.sub(r"\\([\\`*<\[])", r"\1", text)
+
+
 def code(text: str) -> str:
     """Text that comes from outside as code on one line."""
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"

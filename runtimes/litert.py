@@ -34,7 +34,8 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
             interpreter.resize_tensor_input(source["index"], shape)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as exc:
-        raise Unsupported(f"litert cannot open {artifact.path}: {one_line(exc)}") from exc
+        what = f"{artifact.path} for batches of {batch_size}"
+        raise Unsupported(f"litert cannot open {what}: {one_line(exc)}") from exc
     target = interpreter.get_output_details()[0]["index"]
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -44,6 +44,8 @@ def test_unknown_names_get_the_nearest(flag: str, value: str, hint: str) -> None
 @pytest.mark.parametrize(
     ("words", "part"),
     [
+        (["--variants", ""], "--variants names nothing: leave it out for the usual"),
+        (["--runtimes", ","], "--runtimes names nothing"),
         (["--threads", "0"], "--threads 0 is not between 1 and"),
         (["--batch-sizes", "0"], "--batch-sizes 0"),
         (["--blocks", "-1"], "--blocks -1"),

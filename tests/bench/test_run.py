@@ -22,6 +22,7 @@ from bench.record import (
     Peaks,
     Recorder,
     RecordError,
+    Surroundings,
     find_runs,
     read_run,
 )
@@ -230,6 +231,69 @@ def test_a_rebuilt_file_is_measured_again(lab: Lab) -> None:
     lab.key = "rebuilt"
     lab.start()
     assert len(lab.ran) == 15
+
+
+def test_a_block_that_proves_nothing_is_measured_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INVALID blocks count as missing for the same command; all others stand."""
+    plain = lab.run_block
+
+    def disturbed(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
+        busy = Surroundings(1.0, 2.0 if (case.runtime, number) == ("null", 1) else 0.0, 0.0, 0, 0)
+        return replace(plain(case, number, artifact, effort), surroundings=busy)
+
+    monkeypatch.setattr(run, "run_block", disturbed)
+    lab.start()
+    lab.ran.clear()
+    monkeypatch.setattr(run, "run_block", plain)
+    lab.start()
+    assert lab.ran == [(1, "revisited-base/fp32/null/t1/b1")]
+
+
+def test_a_page_that_somebody_else_wrote_is_kept(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--out .`` in a project is refused before anything is measured."""
+    lab.out.mkdir()
+    (lab.out / "README.md").write_text("my own words")
+    assert lab.start() == 1
+    assert "was not written by deploybench and is kept" in capsys.readouterr().err
+    assert (lab.out / "README.md").read_text() == "my own words"
+    assert lab.ran == []
+
+
+def test_a_damaged_record_is_told_before_anything_is_measured(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole files are read at the start, not only their headers."""
+    lab.start()
+    (path,) = find_runs(lab.out)
+    lines = gzip.decompress(path.read_bytes()).replace(b'"round":1', b'"sound":1', 1)
+    path.write_bytes(gzip.compress(lines))
+    lab.ran.clear()
+    assert lab.start("--fresh") == 1
+    assert "round: Field required" in capsys.readouterr().err
+    assert lab.ran == []
+
+
+def test_a_store_that_is_no_folder_is_a_usage_error(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told by its name, before a record is begun."""
+    place = lab.tmp_path / "file"
+    place.touch()
+    assert lab.start("--store", str(place)) == 2
+    assert f"--store {place}: File exists; name a folder" in capsys.readouterr().err
+    assert not find_runs(lab.out)
+
+
+def test_only_whole_folders_are_taken_out_of_a_text(tmp_path: Path) -> None:
+    """A folder whose name begins like the store's is another one."""
+    options = parse(["--store", str(tmp_path / "walk")])
+    text = f"{tmp_path}/walk/a.onnx, {tmp_path}/walk-out, '{tmp_path}/walk'"
+    shown = run._without_paths(text, options)
+    assert shown == f"STORE/a.onnx, {tmp_path}/walk-out, 'STORE'"
 
 
 def test_fresh_measures_again_and_loses_nothing(lab: Lab) -> None:

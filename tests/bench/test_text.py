@@ -49,3 +49,10 @@ def test_digits_are_what_the_spread_supports(estimate, shown) -> None:
 def test_speed_ups_say_what_they_can_tell(estimate, shown) -> None:
     """An interval that holds 1 is no speed-up, whatever its middle."""
     assert text.speedup_text(estimate) == shown
+
+
+def test_a_terminal_shows_text_without_escapes() -> None:
+    """A command from a note can be copied as it stands."""
+    reason = "pip install 'deploybench[mnn]' * <b> `x` \\"
+    assert text.plain(reason) != reason
+    assert text.unescaped(text.plain(reason)) == reason
