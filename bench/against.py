@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench import files, host, launch, outcomes
-from bench.case import BASE, NULL, Case, crossover, file_format, plan, unsupported
+from bench.case import BASE, NULL, ONCE, Case, crossover, file_format, plan, unsupported
 from bench.files import Event, Source
 from bench.options import Options, UsageError
 from bench.record import Against, Measurement, Run, RunHeader
@@ -39,6 +39,7 @@ _PLANNING = (
     "precisions",
     "threads",
     "batch_sizes",
+    "scenarios",
     "weights",
 )
 """The options on which a plan depends."""
@@ -144,7 +145,7 @@ def main() -> int:
 
 
 def planned(tree: Tree, options: Options) -> tuple[Planned, ...]:
-    """What the other version plans for the same options, without the harness's own rows.
+    """What the other version plans for the same options, of what is compared.
 
     Raises :class:`UsageError` if it plans nothing or can't say.
     """
@@ -165,7 +166,9 @@ def planned(tree: Tree, options: Options) -> tuple[Planned, ...]:
     except (subprocess.TimeoutExpired, ValueError) as exc:
         first = str(exc).partition("\n")[0]
         raise UsageError(f"--against {tree.name}: no plan came from it: {first}") from exc
-    rows = tuple(row for row in found if row.case.runtime != NULL)
+    # As in a result set: neither the harness's own rows nor what is measured only once.
+    usual = (row for row in found if row.case.runtime != NULL)
+    rows = tuple(row for row in usual if row.case.scenario not in ONCE)
     if not rows:
         raise UsageError(f"--against {tree.name}: it plans none of these rows")
     return rows

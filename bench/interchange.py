@@ -34,14 +34,15 @@ _VERSION = "5.3.1"
 def document(run: Run) -> dict[str, Any]:
     """``run`` as pytest-benchmark saves one: a benchmark a row, its valid blocks' samples as data.
 
-    Rows without a valid block, second copies and the harness's own row are left out.
+    Left out are rows without a valid block or of another scenario, second copies, and the
+    harness's own.
     """
     header = run.header
     usual = validity.usual_canary_s(run.measurements)
     rows = {
         case: [block for block in blocks if _counts(block, usual)]
         for case, blocks in current_blocks(run.measurements).items()
-        if not case.copy and case.runtime != NULL
+        if not case.copy and case.runtime != NULL and case.scenario == "single"
     }
     return {
         "machine_info": {**_machine(header.host), "host_id": header.host_id},

@@ -176,7 +176,9 @@ class _Pair:
             if not entry.blocks:
                 return f"{side}: {entry.reason}"
             if not entry.valid:
-                codes = validity.overall(block.verdict for block in entry.blocks).codes
+                codes = dict.fromkeys(
+                    code for block in entry.blocks for code in block.verdict.codes
+                )
                 return f"{side}: all {len(entry.blocks)} blocks are INVALID ({', '.join(codes)})"
         if self._wrong:
             return "HEAD: its answers are wrong (parity failed), those of BASE are right"

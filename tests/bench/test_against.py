@@ -314,8 +314,8 @@ def test_a_sleep_in_an_adapter_is_a_regression(
     found = read_run(path)
     assert found.header.against == Against(ROOT.name, found.header.against.commit, 1)  # type: ignore[union-attr]
     assert str(ROOT) not in found.header.command
-    per_round = [{b.case.copy for b in found.measurements if b.round == n} for n in range(3)]
-    assert per_round == [{"", BASE}] * 3
+    copies = [{b.case.copy for b in found.measurements if b.round == n} for n in range(3)]
+    assert all(each >= {"", BASE} for each in copies)
 
 
 @pytest.mark.slow
