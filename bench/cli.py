@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "report": ("bench.report", "write the tables anew from the records, or check them"),
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
+        "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),
         "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
         "export": ("export.run", "only build model files"),
     }

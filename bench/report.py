@@ -15,7 +15,16 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench import interchange, matrix, resources, resultset, scenario_tables, stats, validity
+from bench import (
+    executed,
+    interchange,
+    matrix,
+    resources,
+    resultset,
+    scenario_tables,
+    stats,
+    validity,
+)
 from bench.accuracy import LIMITS, judged_precision
 from bench.case import NULL, Case
 from bench.options import DEFAULT_OUT
@@ -560,6 +569,7 @@ def _section(run: Run) -> str:
         *(["### At a glance\n\n" + "\n".join(glance)] if glance else []),
         *(_family_text(*key, table) for key, table in found.items()),
         _quantisation(found.values()),
+        _executed(found.values()),
         _building(found.values()),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -624,6 +634,29 @@ def _quantisation(found: Iterable[Table]) -> str:
     titles = ("row", "best fp32", "speed-up (95 %)", "smaller file", "verdict on both")
     grid = _grid(titles, cells, ("left", "left", "right", "right", "left"))
     return f"### INT8 against the best fp32\n\n{text}\n\n{grid}"
+
+
+def _executed(found: Iterable[Table]) -> str:
+    """What the runtimes made of the files, and why a row is not faster than its parent."""
+    parts = []
+    for table in found:
+        grid = executed.grid(table)
+        told = executed.sentences(table)
+        parts += [_grid_text(grid)] if grid else []
+        parts += ["\n".join(f"- {text}" for text in told)] if told else []
+    return "\n\n".join(
+        [f"### Did the optimisation happen?\n\n{_EXECUTED}", *parts] if parts else []
+    )
+
+
+_EXECUTED = f"""\
+Asked of the runtimes in a child in which nothing is timed: ort's profile of one inference,
+OpenVINO's runtime model. Quantisers left are nodes that only quantise or dequantise
+({executed.EDGES} at least, at the two ends of an INT8 file); unfused are BatchNorm and Relu nodes
+that stand alone behind a convolution. Zeros stored are pruned weights that were not removed, and
+the biases of untrained networks. A sentence names rows that are not faster than the row of what
+they were made from: their speed-up's interval contains 1 or lies below it, and ends below
+{executed.TELLING}."""
 
 
 def _building(found: Iterable[Table]) -> str:

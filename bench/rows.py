@@ -361,6 +361,11 @@ def best_fp32(row: Row, table: Table) -> Row | None:
     return min(rivals, default=(0, 0, None))[2]
 
 
+def same_setting(one: Case, other: Case) -> bool:
+    """Whether two cases differ in their files or precision alone."""
+    return _setting(one)[1:] == _setting(other)[1:] and one.copy == other.copy
+
+
 def _setting(case: Case) -> tuple[object, ...]:
     """What two rows share if only their files differ."""
     return case.variant, case.runtime, case.threads, case.batch_size, case.scenario
