@@ -40,7 +40,7 @@ def measure(threads: int, seconds: float, store: Path, say: Say = print) -> Peak
 
     What can't be measured is absent, and ``say`` is told why.
     """
-    peaks = Peaks(threads, {}, _bytes_per_s(threads, seconds, say))
+    peaks = Peaks(threads, {}, bytes_per_s(threads, seconds, say))
     artifacts = _artifacts(store, say)
     for library in LIBRARIES:
         if artifacts and library in available():
@@ -125,8 +125,8 @@ def _artifacts(store: Path, say: Say) -> list[Artifact]:
         return []
 
 
-def _bytes_per_s(threads: int, seconds: float, say: Say) -> float:
-    """Read bandwidth from a child; 0 where it can't be measured."""
+def bytes_per_s(threads: int, seconds: float, say: Say) -> float:
+    """Read bandwidth with ``threads`` threads, from a child; 0 where it can't be measured."""
     size = bandwidth.array_bytes(host.available_memory_bytes())
     words = ["--threads", str(threads), "--bytes", str(size), "--seconds", str(seconds)]
     try:

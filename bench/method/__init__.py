@@ -20,6 +20,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "agreement": "bench.method.agreement",
         "overhead": "bench.method.overhead",
         "loops": "bench.method.loops",
+        "roofline": "bench.method.roofline",
     }
 )
 """Name -> module, in the order of the page."""
