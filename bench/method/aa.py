@@ -89,9 +89,9 @@ def draw(figure: Any, size: Size, comparisons: Sequence[Comparison]) -> None:
     del size
     axes = figure.subplots()
     ratios = sorted((comparison.ratio for comparison in comparisons), key=lambda r: r.value)
-    for place, ratio in enumerate(ratios):
-        colour = "tab:red" if ratio.excludes(1) else "tab:blue"
-        axes.plot([place, place], [ratio.low, ratio.high], color=colour, linewidth=1)
+    colours = ["tab:red" if ratio.excludes(1) else "tab:blue" for ratio in ratios]
+    ends = [(ratio.low or ratio.value, ratio.high or ratio.value) for ratio in ratios]
+    axes.vlines(range(len(ratios)), *zip(*ends, strict=True), colors=colours)
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xlabel("comparison")
     axes.set_ylabel("ratio of one file to itself, 95 %")

@@ -83,7 +83,6 @@ def draw(figure: Any, size: Size, repetitions: Sequence[Repetition]) -> None:
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xlabel("comparison")
     axes.set_ylabel("ratio of one file to itself, 95 %")
-    axes.set_yscale("log")
     axes.legend()
 
 
