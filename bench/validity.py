@@ -44,11 +44,11 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
     {
         "foreign-cpu": Limit(0.2, 0.5, "cores that other processes kept busy"),
         "steal": Limit(0.05, 0.25, "cores that the hypervisor kept from this machine"),
-        "switches": Limit(450, 2000, "times a second that it was pushed off its core"),
+        "switches": Limit(150, 600, "times a second that it was pushed off its core"),
         "canary": Limit(
             0.10, 0.30, "share by which a fixed piece of work before or after it was off"
         ),
-        "clock": Limit(0.001, 0.01, "seconds by which the system's clocks disagree"),
+        "clock": Limit(0.02, 0.2, "seconds by which the system's clocks disagree"),
         "warm-up": Limit(1, NEVER, "the latency had not settled when the warm-up ended"),
     }
 )
