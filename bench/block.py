@@ -192,6 +192,8 @@ def filled(
         warmup_s=warm["warmup_s"],
         warmup_inferences=warm["warmup_inferences"],
         warmup_settled=warm["warmup_settled"],
+        warmup_foreign_cpu_s=warm["warmup_foreign_cpu_s"],
+        warmup_steal_s=warm["warmup_steal_s"],
         latencies_ns=tuple(timed["latencies_ns"]),
         cpu_s=timed["cpu_s"],
         idle_cpu_s=timed["idle_cpu_s"],

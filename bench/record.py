@@ -250,6 +250,9 @@ class Measurement:
     """The same with the model file out of the page cache, in a child of its own."""
     idle_cpu_s: float | None = None
     """CPU time that the child used in the second after its last inference, doing nothing."""
+    warmup_foreign_cpu_s: float | None = None
+    warmup_steal_s: float | None = None
+    """As in ``surroundings``, over the warm-up: beside a very short loop that is all there is."""
     canary: Canary | None = None
     block_s: float | None = None
     """The whole block as the parent saw it, children's starts and ends included."""

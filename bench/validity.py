@@ -117,17 +117,24 @@ def figures(block: Measurement, usual_canary_s: float | None = None) -> Mapping[
 
 
 def _foreign_cpu(block: Measurement) -> float | None:
-    around = block.surroundings
-    if around is None or around.foreign_cpu_s is None or around.wall_s < _LEAST_WALL_S:
-        return None
-    return around.foreign_cpu_s / around.wall_s
+    loop_s = None if block.surroundings is None else block.surroundings.foreign_cpu_s
+    return _cores(block, loop_s, block.warmup_foreign_cpu_s)
 
 
 def _steal(block: Measurement) -> float | None:
-    around = block.surroundings
-    if around is None or around.steal_s is None or around.wall_s < _LEAST_WALL_S:
+    loop_s = None if block.surroundings is None else block.surroundings.steal_s
+    return _cores(block, loop_s, block.warmup_steal_s)
+
+
+def _cores(block: Measurement, loop_s: float | None, warmup_s: float | None) -> float | None:
+    """CPU seconds a second of the timed loop; of a very short one, of the warm-up as well."""
+    if block.surroundings is None or loop_s is None:
         return None
-    return around.steal_s / around.wall_s
+    if block.surroundings.wall_s >= _LEAST_WALL_S:
+        return loop_s / block.surroundings.wall_s
+    if warmup_s is None:
+        return None
+    return (loop_s + warmup_s) / (block.surroundings.wall_s + block.warmup_s)
 
 
 _LEAST_WALL_S = 0.2

@@ -164,12 +164,16 @@ class Session:
 
         # The first batch was answered by the cold start.
         turn = [*self.batches[1:], *self.batches[:1]]
+        machine, cpu_s = host.cpu_times(), time.process_time()
         done = measure.warm_up(keep, turn, time.perf_counter_ns)
+        around = _elsewhere(machine, host.cpu_times(), time.process_time() - cpu_s)
         return {
             "status": "ok",
             "warmup_s": done.total_ns / 1e9,
             "warmup_inferences": done.inferences,
             "warmup_settled": done.settled,
+            "warmup_foreign_cpu_s": around["foreign_cpu_s"],
+            "warmup_steal_s": around["steal_s"],
         }
 
     def measure(self, message: Message) -> dict[str, Any]:

@@ -87,6 +87,16 @@ def test_a_tick_in_a_very_short_loop_is_no_neighbour() -> None:
     )
 
 
+def test_a_very_short_loop_is_judged_with_its_warm_up() -> None:
+    """A thousand inferences of a tiny network end in 0.1 s; the half second before tells more."""
+    short = around(wall_s=0.1, realtime_s=0.1, boottime_s=0.1, foreign_cpu_s=0.1, steal_s=0.0)
+    busy = replace(short, warmup_s=0.5, warmup_foreign_cpu_s=0.5, warmup_steal_s=0.3)
+    assert figures(busy)["foreign-cpu"] == pytest.approx(1.0)
+    assert figures(busy)["steal"] == pytest.approx(0.5)
+    assert judge(busy, None) == Verdict("INVALID", ("foreign-cpu", "steal"))
+    assert judge(replace(busy, warmup_foreign_cpu_s=0.0, warmup_steal_s=0.0), None) == Verdict()
+
+
 def test_clocks_may_differ_by_what_a_correction_does() -> None:
     """A clock that is being slewed runs 500 ppm off: over 100 s that is 50 ms and no jump."""
     assert judge(around(wall_s=100.0, realtime_s=100.05, boottime_s=100.0), None) == Verdict()
