@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def run_block(
     draft = begun_block(case, number, artifact)
     before_s = host.canary_s(time.perf_counter)
     try:
+        _keep_in_memory(model_files(Path(artifact.folder)))
         with _child(case, effort) as child:
             block = _talk(child, draft, artifact, effort)
             if then is not None and block.status == "ok":
@@ -73,7 +74,7 @@ def run_block(
         block = replace(draft, reason=str(exc))
     block = replace(block, canary=Canary(before_s, host.canary_s(time.perf_counter)))
     if effort.cold and number == 0 and block.status == "ok":
-        block = replace(block, cold=_cold_start(case, artifact, effort))
+        block = _with_cold_start(block, artifact, effort)
     if effort.explain and block.status == "ok":
         block = replace(block, execution=_execution(case, artifact, effort))
     return replace(block, block_s=time.perf_counter() - begun)
@@ -90,28 +91,35 @@ def begun_block(case: Case, number: int, artifact: Artifact) -> Measurement:
     )
 
 
+def _keep_in_memory(files: Sequence[Path]) -> None:
+    """Let the child find its file in the page cache; what is read from a disk is another number."""
+    if page_cache.resident_share(files) != 1:
+        page_cache.read(files)
+
+
 def _child(case: Case, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}.log"
     setting = launch.Setting(case.threads, effort.memory_bytes, effort.worker, effort.root)
     return launch.Child(setting, log)
 
 
-def _cold_start(case: Case, artifact: Artifact, effort: Effort) -> ColdStart | None:
-    """The cold start of a child whose file must come from the disk; ``None`` where it failed.
+def _with_cold_start(block: Measurement, artifact: Artifact, effort: Effort) -> Measurement:
+    """``block`` with the cold start of a child whose file must come from the disk.
 
-    What failed here has just worked with the file in memory: the block is kept.
+    What fails here has just worked with the file in memory: the block is kept, and says so.
     """
     try:
         page_cache.drop(model_files(Path(artifact.folder)))
-        with _child(case, effort) as child:
-            answer = child.ask(load_message(case, artifact), launch.LOAD_LIMIT_S)
-    except (launch.ChildDied, OSError):
-        return None
+        with _child(block.case, effort) as child:
+            answer = child.ask(load_message(block.case, artifact), launch.LOAD_LIMIT_S)
+    except (launch.ChildDied, OSError) as exc:
+        return replace(block, reason=f"cold start: {exc}")
     if answer["status"] != "ok":
-        return None
+        return replace(block, reason=f"cold start: {answer['reason']}")
     leaves = {name: answer[name] for name in ("import_s", "read_s", "load_s", "first_s")}
-    return ColdStart(
-        **leaves, total_s=answer["cold_start_s"], resident_share=answer["resident_share"]
+    share = answer["resident_share"]
+    return replace(
+        block, cold=ColdStart(**leaves, total_s=answer["cold_start_s"], resident_share=share)
     )
 
 
@@ -194,6 +202,7 @@ def filled(
         warmup_settled=warm["warmup_settled"],
         warmup_foreign_cpu_s=warm["warmup_foreign_cpu_s"],
         warmup_steal_s=warm["warmup_steal_s"],
+        warmup_switches=warm["warmup_switches"],
         latencies_ns=tuple(timed["latencies_ns"]),
         cpu_s=timed["cpu_s"],
         idle_cpu_s=timed["idle_cpu_s"],

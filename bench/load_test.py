@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from bench import launch, stats, workers
 from bench.block import Effort, run_block
-from bench.case import SAMPLES_PER_QUERY, Case
+from bench.case import SAMPLES_PER_QUERY, Case, missing_loadgen
 from bench.options import Options
 from bench.record import LoadTest, Measurement, Probe
 from export.artifact import Artifact
@@ -54,7 +54,9 @@ def limits(options: Options) -> Limits:
 
 def wanted(case: Case, options: Options) -> bool:
     """Whether a block of ``case`` is more than our own loop."""
-    return case.scenario != "single" or ("single" in options.scenarios and not case.copy)
+    if case.scenario != "single":
+        return True
+    return "single" in options.scenarios and not case.copy and not missing_loadgen()
 
 
 def run(
@@ -182,7 +184,7 @@ def _search(
         return block
     tests: dict[float, LoadTest] = {}
     # Parity, the cold start and the idle child are the first block's.
-    brief = replace(effort, idle_s=0.0, cold=False)
+    brief = replace(effort, idle_s=0.0, cold=False, explain=False)
 
     def probe(rate: float) -> Probe:
         test = _after_our_loop(lambda expected_s: message(case, expected_s, test_limits, rate))

@@ -252,6 +252,7 @@ class Measurement:
     """CPU time that the child used in the second after its last inference, doing nothing."""
     warmup_foreign_cpu_s: float | None = None
     warmup_steal_s: float | None = None
+    warmup_switches: int | None = None
     """As in ``surroundings``, over the warm-up: beside a very short loop that is all there is."""
     canary: Canary | None = None
     block_s: float | None = None

@@ -379,7 +379,7 @@ def doubts(row: Row, table: Table) -> list[str]:
     if not row.timed:
         last = row.blocks[-1]
         return [f"`{last.status}`: {plain(last.reason) or 'no reason was given'}"]
-    found = (_missing_blocks, _no_interval, _other_cores, _other_precision, _wrong)
+    found = (_missing_blocks, _kept_reason, _no_interval, _other_cores, _other_precision, _wrong)
     return [text for doubt in found if (text := doubt(row, table))]
 
 
@@ -391,6 +391,13 @@ def _missing_blocks(row: Row, table: Table) -> str:
     if len(row.blocks) < table.blocks:
         return f"`blocks`: {len(row.blocks)} of {table.blocks} blocks measured so far"
     return ""
+
+
+def _kept_reason(row: Row, table: Table) -> str:
+    """What went wrong beside the timed loop, which it does not touch."""
+    del table
+    reasons = [block.reason for block in row.timed if block.reason]
+    return f"`beside`: {plain(reasons[-1])}" if reasons else ""
 
 
 def _no_interval(row: Row, table: Table) -> str:

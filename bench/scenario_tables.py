@@ -108,7 +108,8 @@ def _meaning(rows: Iterable[Row]) -> str:
         )
     return (
         f"{how}The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; "
-        "our verdict is on our own loop in the same child. "
+        "our verdict is on our own loop in the same child (Server: in its first child; each rate "
+        "that is tried has one of its own). "
         f"MultiStream asks for {SAMPLES_PER_QUERY} images at once, Offline for all; "
         "Server's single images arrive by a Poisson process, and its number is the highest rate "
         "that was VALID."

@@ -118,23 +118,23 @@ def figures(block: Measurement, usual_canary_s: float | None = None) -> Mapping[
 
 def _foreign_cpu(block: Measurement) -> float | None:
     loop_s = None if block.surroundings is None else block.surroundings.foreign_cpu_s
-    return _cores(block, loop_s, block.warmup_foreign_cpu_s)
+    return _a_second(block, loop_s, block.warmup_foreign_cpu_s)
 
 
 def _steal(block: Measurement) -> float | None:
     loop_s = None if block.surroundings is None else block.surroundings.steal_s
-    return _cores(block, loop_s, block.warmup_steal_s)
+    return _a_second(block, loop_s, block.warmup_steal_s)
 
 
-def _cores(block: Measurement, loop_s: float | None, warmup_s: float | None) -> float | None:
-    """CPU seconds a second of the timed loop; of a very short one, of the warm-up as well."""
-    if block.surroundings is None or loop_s is None:
+def _a_second(block: Measurement, loop: float | None, warmup: float | None) -> float | None:
+    """A count of the timed loop by its seconds; of a very short one, with the warm-up's."""
+    if block.surroundings is None or loop is None:
         return None
     if block.surroundings.wall_s >= _LEAST_WALL_S:
-        return loop_s / block.surroundings.wall_s
-    if warmup_s is None:
+        return loop / block.surroundings.wall_s
+    if warmup is None:
         return None
-    return (loop_s + warmup_s) / (block.surroundings.wall_s + block.warmup_s)
+    return (loop + warmup) / (block.surroundings.wall_s + block.warmup_s)
 
 
 _LEAST_WALL_S = 0.2
@@ -142,10 +142,8 @@ _LEAST_WALL_S = 0.2
 
 
 def _switches(block: Measurement) -> float | None:
-    around = block.surroundings
-    if around is None or around.wall_s < _LEAST_WALL_S:
-        return None
-    return around.involuntary_switches / around.wall_s
+    loop = None if block.surroundings is None else block.surroundings.involuntary_switches
+    return _a_second(block, loop, block.warmup_switches)
 
 
 def _clock(block: Measurement) -> float | None:

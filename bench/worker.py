@@ -28,7 +28,7 @@ import runtimes
 from bench import host, measure, page_cache
 from export.artifact import Artifact, model_files
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change to a message, an answer, or what ``bench.against`` and ``bench.files``
 ask of another version of this code: two versions understand each other by it."""
 
@@ -165,6 +165,7 @@ class Session:
         # The first batch was answered by the cold start.
         turn = [*self.batches[1:], *self.batches[:1]]
         machine, cpu_s = host.cpu_times(), time.process_time()
+        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         done = measure.warm_up(keep, turn, time.perf_counter_ns)
         around = _elsewhere(machine, host.cpu_times(), time.process_time() - cpu_s)
         return {
@@ -174,6 +175,7 @@ class Session:
             "warmup_settled": done.settled,
             "warmup_foreign_cpu_s": around["foreign_cpu_s"],
             "warmup_steal_s": around["steal_s"],
+            "warmup_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches,
         }
 
     def measure(self, message: Message) -> dict[str, Any]:

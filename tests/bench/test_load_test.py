@@ -142,11 +142,16 @@ def test_a_missing_extra_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"single, by our own loop only: {reason}" in left_out(parse(["--scenarios", "single"]))
 
 
-def test_only_a_named_single_is_measured_by_loadgen_too() -> None:
+def test_only_a_named_single_is_measured_by_loadgen_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """And not its second copy, which is there to be the same again."""
     alone, named = parse([]), parse(["--scenarios", "single"])
     assert not load_test.wanted(ORT, alone)
+    monkeypatch.setattr(load_test, "missing_loadgen", lambda: None)
     assert load_test.wanted(ORT, named)
+    monkeypatch.setattr(load_test, "missing_loadgen", lambda: "not installed")
+    assert not load_test.wanted(ORT, named)  # our own loop is measured all the same
     assert not load_test.wanted(replace(ORT, copy="again"), named)
     assert load_test.wanted(SERVER, alone)
 

@@ -100,7 +100,7 @@ def everything() -> list[Measurement]:
 GOLDEN = """\
 **Scenarios, by MLPerf LoadGen**
 
-LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at least 0.6 s and about 30 s at most (a submission to MLPerf takes 600 s). The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; our verdict is on our own loop in the same child. MultiStream asks for 8 images at once, Offline for all; Server's single images arrive by a Poisson process, and its number is the highest rate that was VALID.
+LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at least 0.6 s and about 30 s at most (a submission to MLPerf takes 600 s). The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; our verdict is on our own loop in the same child (Server: in its first child; each rate that is tried has one of its own). MultiStream asks for 8 images at once, Offline for all; Server's single images arrive by a Poisson process, and its number is the highest rate that was VALID.
 
 | row                                   | scenario     |                     LoadGen |   early stopping |              its verdict |                   our loop |   our verdict |
 |---------------------------------------|--------------|-----------------------------|------------------|--------------------------|----------------------------|---------------|

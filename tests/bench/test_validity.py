@@ -91,6 +91,8 @@ def test_a_very_short_loop_is_judged_with_its_warm_up() -> None:
     """A thousand inferences of a tiny network end in 0.1 s; the half second before tells more."""
     short = around(wall_s=0.1, realtime_s=0.1, boottime_s=0.1, foreign_cpu_s=0.1, steal_s=0.0)
     busy = replace(short, warmup_s=0.5, warmup_foreign_cpu_s=0.5, warmup_steal_s=0.3)
+    pushed = replace(short, warmup_s=0.5, warmup_switches=600)
+    assert figures(pushed)["switches"] == pytest.approx(1000)
     assert figures(busy)["foreign-cpu"] == pytest.approx(1.0)
     assert figures(busy)["steal"] == pytest.approx(0.5)
     assert judge(busy, None) == Verdict("INVALID", ("foreign-cpu", "steal"))
