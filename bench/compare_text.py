@@ -108,8 +108,10 @@ def _basis(comparison: Comparison) -> str:
     looks = "" if comparison.looks == 1 else f" and {comparison.looks} looks"
     rows = _count(len(comparison.rows), "row")
     text = (
-        f"Ratios of block medians for an image, {how}. The intervals hold together: over {rows}"
-        f"{looks} they err with at most {_percent(stats.FAMILY_ERROR)} (Holm)."
+        f"Ratios of block medians for an image (of what a scenario measures, where one is named), "
+        f"{how}. The outcomes hold together: over {rows}{looks} they err with at most "
+        f"{_percent(stats.FAMILY_ERROR)} (Holm); each interval has the level at which its row was "
+        "decided."
     )
     lines = [text, *_differences(comparison)]
     for title, names in (

@@ -94,7 +94,7 @@ def sentences(table: Table) -> tuple[str, ...]:
     for row in table.rows:
         for parent in parents(row, table):
             ratio = speedup(parent, row)
-            if ratio is not None and _not_faster(ratio, table):
+            if ratio is not None and _not_faster(ratio):
                 why = "; ".join(reasons(row, parent, known)) or "nothing that was counted tells why"
                 subject, base, where = _names(row, parent, table.varying)
                 told = speedup_text(ratio, table.told_apart)
@@ -105,11 +105,11 @@ def sentences(table: Table) -> tuple[str, ...]:
     )
 
 
-def _not_faster(ratio: Estimate, table: Table) -> bool:
+def _not_faster(ratio: Estimate) -> bool:
     """Whether the interval contains 1 or lies below it, and says more than that."""
-    if ratio.high is None or ratio.high >= TELLING:
+    if ratio.low is None or ratio.high is None:
         return False
-    return ratio.value <= 1 or not table.proven(ratio)
+    return ratio.low <= 1 and ratio.high < TELLING
 
 
 def _names(row: Row, parent: Row, varying: Collection[str]) -> tuple[str, str, str]:
@@ -159,13 +159,17 @@ def reasons(row: Row, parent: Row, known: Mapping[Key, Execution]) -> Iterator[s
     else:
         yield from _lowered(row, found)
         yield from _same(row, found, before)
-    if found is not None and found.quantize_nodes > EDGES:
+    if found is not None and found.quantize_nodes > max(EDGES, _quantisers(before)):
         yield f"{found.quantize_nodes} nodes that only quantise or dequantise are left"
     if found is not None and found.unfused > (before.unfused if before else 0):
         yield f"{found.unfused} BatchNorm or Relu nodes stand alone behind convolutions"
     if row.file is not None and stored_zeros(row) > _ZEROS * row.file.parameters:
         share = _percent(stored_zeros(row) / row.file.parameters)
         yield f"pruned zeros, {share} of its weights, are still stored and multiplied"
+
+
+def _quantisers(found: Execution | None) -> int:
+    return 0 if found is None else found.quantize_nodes
 
 
 def _saved(row: Row, parent: Row) -> Iterator[str]:

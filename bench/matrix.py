@@ -220,7 +220,7 @@ def _cost(row: Row) -> str:
     peak = row.memory_bytes(lambda memory: memory.peak_bytes)
     if cpu is None or peak is None:
         return NOTHING
-    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}"
+    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}{_mark(row)}"
 
 
 def _sweep(

@@ -253,7 +253,8 @@ def _table_text(table: Table, compact: bool = False) -> str:
     notes = "\n".join(f"{place}. {text}" for text, place in table.notes.items())
     reference = "Speed-ups: none, no row can be a reference."
     if table.reference is not None:
-        reference = f"Speed-ups are against {_row_name(table.reference, table)}."
+        name = _row_name(table.reference, table)
+        reference = f"Speed-ups are against {name}{resources.mark(table.reference)}."
     return "\n\n".join(part for part in (reference + _told_apart(table), grid, notes) if part)
 
 
@@ -409,7 +410,7 @@ def at_a_glance(table: Table) -> str:
         )
     if fast is not None and (p50 := fast.latency_s(0.5)):
         found.append(
-            f"Fastest: {_row_name(fast, table)}, p50 {number(p50, 1e3)} ms"
+            f"Fastest: {_row_name(fast, table)}{resources.mark(fast)}, p50 {number(p50, 1e3)} ms"
             f"{_times_faster(fast, table)}{_rivals(fast, table)}."
         )
     if reference is not None and found:
@@ -521,8 +522,9 @@ _HOW_TO_READ = f"""\
   process. `{NOTHING}` stands where there are too few samples for a 95 % interval:
   {_LEAST_SAMPLES}.
 - Percentiles with intervals: of the median once Student's t over the blocks' medians, and of every
-  percentile the two inferences between which it lies by order statistics, whatever the distribution
-  (for independent samples).
+  percentile the two inferences between which it lies by order statistics, whatever the
+  distribution. The latter holds for independent inferences: where blocks differ among themselves,
+  the interval over blocks is the one to believe.
 - Printed digits are what the spread over the blocks supports.
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
@@ -532,12 +534,15 @@ _HOW_TO_READ = f"""\
   (Holm's method).
 - Verdict is whether the numbers of a row can be believed, by its worst block:
   {_VERDICTS}.
-  What the host cannot tell speaks neither way; the limits come from `results/method`.
+  What the host cannot tell speaks neither way. The limits are held against quiet and disturbed
+  blocks in [results/method](method/README.md).
 - A cold start is import of the library, reading the file (from the page cache), the runtime's own
   parsing, optimising and pre-packing, and the first inference: times that follow one another
-  without a gap. "From disk": one child more, the file's pages dropped before (posix_fadvise) and
-  seen to be gone (mincore); the library itself stays in memory. "Pays after" is how many images it
-  takes until a slower start than the reference's is made up for; "until": it is ahead only so far.
+  without a gap (of the block whose whole is the middle one). The runtime reads the file once more
+  while it parses; the start of the interpreter is not part of it. "From disk": one child more, the
+  file's pages dropped before (posix_fadvise) and seen to be gone (mincore); the library itself
+  stays in memory. "Pays after" is how many images it takes until a slower start than the
+  reference's is made up for; "until": it is ahead only so far.
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
   inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
@@ -545,9 +550,10 @@ _HOW_TO_READ = f"""\
   is the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in
   the layer's precision, and weights, input and output at its read bandwidth. Peaks are measured
   before the run with the same number of threads: matrix products in the fastest of ort and
-  OpenVINO, and reading an array larger than the caches. More than 100 is possible: Winograd's
-  algorithm needs fewer multiplications for a 3x3 convolution than are counted, and what a cache
-  keeps from one inference to the next is read faster than from memory.
+  OpenVINO, and reading an array larger than the caches. More than 100 is possible: a convolution
+  may keep the units busier than these products do, Winograd's algorithm (ncnn, MNN) needs fewer
+  multiplications for a 3x3 convolution than are counted, and what a cache keeps from one inference
+  to the next is read faster than from memory.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from bench import stats, validity
 from bench.matrix import Grid
 from bench.record import ColdStart, Measurement, Memory
-from bench.rows import Row, Table, runtime_name
+from bench.rows import Row, Table, runtime_name, speedup
 from bench.stats import Estimate
 from bench.text import NOTHING, interval_text, number, rounded
 
@@ -30,8 +31,8 @@ def percentiles(table: Table) -> Grid:
     """Every percentile that the samples support, with its 95 % interval."""
     rows = [row for row in _shown(table, copies=True) if row.latency_s(0.5)]
     return Grid(
-        "Percentiles, ms, with 95 % intervals",
-        (*_NAMES, "inferences", "p50 by blocks", *(f"p{100 * p:g}" for p in PERCENTILES)),
+        "Percentiles, ms, with 95 % intervals: over blocks, and over inferences as if independent",
+        (*_NAMES, "inferences", "p50 over blocks", *(f"p{100 * p:g}" for p in PERCENTILES)),
         tuple(
             (
                 *_names(row),
@@ -79,7 +80,7 @@ def cold_starts(table: Table) -> Grid:
                 _from_disk(row, lambda cold: cold.read_s),
                 _from_disk(row, lambda cold: cold.total_s),
                 _warm_up(row),
-                pays_after(row, table.reference),
+                pays_after(row, table),
             )
             for row in rows
         ),
@@ -140,11 +141,13 @@ _UNITS = {
 }
 
 
-def pays_after(row: Row, reference: Row | None) -> str:
+def pays_after(row: Row, table: Table) -> str:
     """After how many images a row has made up for a slower start than the reference's.
 
-    "at once" where it starts faster, too; "never" where it is not faster at all.
+    "at once" where it starts faster and is not proven to be slower for an image; "never"
+    where it is proven to be. Nothing is said of a slower start whose gain is not proven.
     """
+    reference = table.reference
     if reference is None or row is reference:
         return NOTHING
     mine, theirs = _whole_s(row), _whole_s(reference)
@@ -153,8 +156,13 @@ def pays_after(row: Row, reference: Row | None) -> str:
         return NOTHING
     later_s = mine - theirs
     saved_s = other.value / reference.case.batch_size - own.value / row.case.batch_size
+    ratio = speedup(reference, row)
+    proven = ratio is not None and table.proven(ratio)
     if later_s <= 0:
-        return "at once" if saved_s >= 0 else f"until {_images(later_s / saved_s)}"
+        slower = proven and saved_s < 0
+        return f"until {_images(later_s / saved_s)}" if slower else "at once"
+    if not proven:
+        return NOTHING
     return _images(later_s / saved_s) if saved_s > 0 else "never"
 
 
@@ -174,23 +182,36 @@ def _names(row: Row) -> tuple[str, ...]:
     return (
         case.shown_variant,
         case.recipe,
-        runtime_name(case),
+        runtime_name(case) + mark(row),
         str(case.threads),
         str(case.batch_size),
     )
+
+
+def mark(row: Row) -> str:
+    """What a reader must know before believing a number of this row."""
+    return "" if row.verdict.level == "VALID" else f" {row.verdict.level}"
+
+
+def _usual(row: Row) -> Measurement:
+    """The block whose whole cold start is the middle one: its leaves sum to its whole."""
+    ordered = sorted(row.timed, key=lambda block: block.cold_start_s or 0.0)
+    return ordered[(len(ordered) - 1) // 2]
 
 
 def _whole_s(row: Row) -> float | None:
     """The whole cold start, the middle of the blocks'."""
     if any(block.cold_start_s is None for block in row.timed):
         return None
-    whole = row.over_blocks(lambda block: block.cold_start_s or 0.0)
-    return None if whole is None else whole.value
+    return _usual(row).cold_start_s
 
 
 def _ms(row: Row, leaf: Callable[[Measurement], float | None]) -> str:
+    """Of the usual block, with the digits that all blocks support."""
     estimate = row.over_blocks(lambda block: leaf(block) or 0.0)
-    return NOTHING if estimate is None else number(estimate, 1e3)
+    if estimate is None:
+        return NOTHING
+    return number(replace(estimate, value=leaf(_usual(row)) or 0.0), 1e3)
 
 
 def _from_disk(row: Row, part: Callable[[ColdStart], float]) -> str:

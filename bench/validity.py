@@ -1,8 +1,10 @@
 """Can this number be believed: a verdict with reason codes, from what was recorded raw.
 
-Pure functions over a block. Every threshold stands in ``LIMITS`` and comes from
-``results/method`` (the experiment ``thresholds``): what quiet blocks hardly ever
-reach is suspect, what only disturbed ones reach is invalid.
+Pure functions over a block. Every threshold stands in ``LIMITS``; what quiet and
+disturbed blocks read stands in ``results/method`` (the experiment ``thresholds``).
+Suspect is what quiet blocks hardly ever reach. Invalid is, for foreign CPU use,
+half of what one busy neighbour takes; for the others, which that neighbour does
+not move so far, several times the suspect limit.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 import runtimes
-from bench import stats
+from bench import host, stats
 from bench.case import NULL, Case, plan, unsupported
 from bench.method.aa import p50_s
 from bench.method.experiment import BLOCK_S, Experiment, ExperimentError, Lab, Outcome, Size
@@ -128,7 +128,8 @@ def _measuring_s(block: Measurement) -> float:
     if block.surroundings is not None:
         starts.append(block.surroundings.wall_s)
     if block.canary is not None:
-        starts += [block.canary.before_s, block.canary.after_s]
+        # Each is the middle one of its turns.
+        starts += [host.CANARY_TURNS * (block.canary.before_s + block.canary.after_s)]
     if block.cold is not None:
         starts.append(block.cold.total_s)
     return sum(starts)

@@ -318,8 +318,9 @@ FOLDED = """\
 
 </details>"""
 BASIS = (
-    "Ratios of block medians for an image, the blocks of both sides by Welch's t. The intervals "
-    "hold together: over 5 rows they err with at most 5 % (Holm).\n"
+    "Ratios of block medians for an image (of what a scenario measures, where one is named), "
+    "the blocks of both sides by Welch's t. The outcomes hold together: over 5 rows they err with "
+    "at most 5 % (Holm); each interval has the level at which its row was decided.\n"
     "Libraries that differ: onnxruntime 1.24.0 → 1.25.0."
 )
 
