@@ -21,7 +21,7 @@ CASE = SIZE.cases[0]
 
 
 def test_measuring_is_what_the_method_names() -> None:
-    """Imports, loads, first inference, warm-up, timed loop, canaries of nine turns, a cold start."""
+    """Imports, loads, first inference, warm-up, timed loop, all turns of canaries, a cold start."""
     one = replace(block(CASE), import_s=1.0, read_s=2.0, load_s=4.0, first_s=8.0, warmup_s=16.0)
     assert overhead.measuring_s([one]) == pytest.approx(31 + 0.5 + 9 * 0.02)
     cold = replace(one, cold=ColdStart(0, 0, 0, 0, 32.0))
