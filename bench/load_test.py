@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench import launch, stats, workers
+from bench import launch, stats, validity, workers
 from bench.block import Effort, run_block
 from bench.case import SAMPLES_PER_QUERY, Case, missing_loadgen
 from bench.options import Options
@@ -193,7 +193,8 @@ def _search(
             raise _Broken(f"at {rate:.3g} queries a second: {done.reason}")
         tests[rate] = done.load_test
         p99_s = done.load_test.percentiles_s["p99"]
-        return Probe(rate, p99_s, done.load_test.valid, done.load_test.reasons)
+        doubts = validity.judge(done, None).codes
+        return Probe(rate, p99_s, done.load_test.valid, done.load_test.reasons, doubts)
 
     try:
         tried = search(1 / image_s(block), least_rate(test_limits), probe)

@@ -170,6 +170,8 @@ class Probe:
     p99_s: float
     valid: bool
     reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    """Codes of what disturbed our own loop in the same child; see ``bench.validity``."""
 
 
 @dataclass(frozen=True)

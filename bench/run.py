@@ -299,8 +299,8 @@ def _header(
         command=_without_paths(command, options),
         commit=host.commit(_ROOT),
         suite=options.suite,
-        weights=weights_name(options.weights),
-        data=_without_paths(options.data, options) or _OWN_IMAGES,
+        weights=weights_name(options.weights) + _fingerprint(options.weights),
+        data=_without_paths(options.data, options) + _fingerprint(options.data) or _OWN_IMAGES,
         blocks=options.blocks,
         seconds=options.seconds,
         host=facts,
@@ -309,6 +309,22 @@ def _header(
         cases=tuple(cases),
         against=against.header_entry(tree, options) if tree else None,
     )
+
+
+def _fingerprint(place: str) -> str:
+    """What tells a file or folder from another one of the same name; empty for what is neither.
+
+    Of a file its contents, of a folder the names and sizes of its files.
+    """
+    path = Path(place)
+    if place and path.is_file():
+        with path.open("rb") as stream:
+            return f" (sha256 {hashlib.file_digest(stream, 'sha256').hexdigest()[:12]})"
+    if place and path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        text = "\n".join(f"{file.relative_to(path)} {file.stat().st_size}" for file in files)
+        return f" (names and sizes {hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    return ""
 
 
 def _code(root: Path) -> str:

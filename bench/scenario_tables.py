@@ -197,7 +197,8 @@ def _tried(row: Row) -> list[str]:
 
 def _probe(probe: Probe) -> str:
     verdict = "VALID" if probe.valid else "INVALID"
-    return f"{rounded(probe.rate)} (p99 {rounded(1e3 * probe.p99_s)} ms) {verdict}"
+    doubts = f", but disturbed: {', '.join(probe.doubts)}" if probe.doubts else ""
+    return f"{rounded(probe.rate)} (p99 {rounded(1e3 * probe.p99_s)} ms) {verdict}{doubts}"
 
 
 # --- our own numbers
@@ -258,7 +259,10 @@ def _by_workers(table: Table) -> str:
     singles = {row.case: row for row in table.rows}
     notes = _numbered(_doubt(row) for row in rows)
     lines = [
-        _workers_line(row, singles.get(replace(row.case, scenario="single")), notes) for row in rows
+        _workers_line(
+            row, singles.get(replace(row.case, scenario="single")), notes, table.told_apart
+        )
+        for row in rows
     ]
     head = (
         "row",
@@ -268,6 +272,7 @@ def _by_workers(table: Table) -> str:
         "ratio (95 %)",
         "MB of all (PSS)",
         "one worker's MB",
+        "verdict",
         "notes",
     )
     parts = (
@@ -278,13 +283,15 @@ def _by_workers(table: Table) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _workers_line(row: Row, single: Row | None, notes: Mapping[str, int]) -> tuple[str, ...]:
+def _workers_line(
+    row: Row, single: Row | None, notes: Mapping[str, int], told_apart: float
+) -> tuple[str, ...]:
     """Of one row, and of the same with one worker; what was not measured shows nothing."""
     note = str(notes.get(_doubt(row), ""))
     own = row.over_blocks(lambda block: _workers(block).images_per_s)
     if own is None:
         status = row.blocks[-1].status
-        return (code(str(row.case)), str(row.case.threads), status, *[NOTHING] * 4, note)
+        return (code(str(row.case)), str(row.case.threads), status, *[NOTHING] * 5, note)
     alone = single.over_blocks(_images_per_s) if single else None
     memory = single.memory_bytes(lambda memory: memory.steady_bytes) if single else None
     return (
@@ -292,9 +299,10 @@ def _workers_line(row: Row, single: Row | None, notes: Mapping[str, int]) -> tup
         str(row.case.threads),
         number(own),
         number(alone) if alone else NOTHING,
-        speedup_text(_ratio(row, single)) if single else NOTHING,
+        speedup_text(_ratio(row, single), told_apart) if single else NOTHING,
         _pss(row),
         number(memory, 1e-6) if memory else NOTHING,
+        _our_verdict(row),
         note,
     )
 

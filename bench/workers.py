@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bench import launch
+from bench import host, launch
 from bench.block import Effort, begun_block, filled, load_message
 from bench.case import Case
-from bench.record import Measurement, Workers
+from bench.record import Canary, Measurement, Surroundings, Workers
 from export.artifact import Artifact
 
 
@@ -30,6 +30,7 @@ def run(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurem
     """
     begun = time.perf_counter()
     draft = begun_block(case, number, artifact)
+    before_s = host.canary_s(time.perf_counter)
     try:
         with ExitStack() as stack:
             children = [
@@ -41,7 +42,8 @@ def run(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurem
         block = replace(draft, status=status, reason=reason)
     except (launch.ChildDied, OSError) as exc:
         block = replace(draft, reason=str(exc))
-    return replace(block, block_s=time.perf_counter() - begun)
+    canary = Canary(before_s, host.canary_s(time.perf_counter))
+    return replace(block, canary=canary, block_s=time.perf_counter() - begun)
 
 
 def _child(case: Case, place: int, effort: Effort) -> launch.Child:
@@ -63,6 +65,7 @@ def _at_once(
     limit_s = launch.LOAD_LIMIT_S + effort.seconds + 3 * least * loaded[0]["first_s"]
     timed = [_ok(child.hear(limit_s)) for child in children]
     per_worker = [answer["latencies_ns"] for answer in timed]
+    cpu_s = [answer["cpu_s"] for answer in timed]
     rate, overlap = together(
         [answer["begun_ns"] for answer in timed], per_worker, draft.case.batch_size
     )
@@ -70,10 +73,24 @@ def _at_once(
         filled(draft, loaded[0], warm[0], timed[0]),
         warmup_settled=all(answer["warmup_settled"] for answer in warm),
         latencies_ns=tuple(itertools.chain.from_iterable(per_worker)),
-        cpu_s=sum(answer["cpu_s"] for answer in timed),
-        # What one worker calls foreign is mostly the others.
-        surroundings=None,
+        cpu_s=sum(cpu_s),
+        surroundings=around([answer["surroundings"] for answer in timed], cpu_s),
         workers=Workers(len(children), rate, overlap, _pss_bytes(children)),
+    )
+
+
+def around(told: Sequence[Mapping[str, Any]], cpu_s: Sequence[float]) -> Surroundings:
+    """What the rest of the machine did, as the first worker saw it, the other workers left out.
+
+    What one worker calls foreign is mostly the others: their own CPU time is taken
+    from it. Of the switches those of the worker that had most.
+    """
+    first = Surroundings(**told[0])
+    foreign = first.foreign_cpu_s
+    return replace(
+        first,
+        foreign_cpu_s=None if foreign is None else max(0.0, foreign - sum(cpu_s[1:])),
+        involuntary_switches=max(one["involuntary_switches"] for one in told),
     )
 
 

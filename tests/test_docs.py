@@ -209,12 +209,23 @@ def runtimes_table() -> str:
     return "\n".join(["| name | what | extra |", "|---|---|---|", *rows])
 
 
-def committed(suite: str, family: str) -> list[str]:
-    """The lines of a family's part of the newest committed run of a suite."""
+def newest(suite: str) -> str:
+    """The part of the page about the newest committed run of a suite."""
     page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     parts = page.split("\n## ")
-    runs = [part for part in parts if part.partition("\n")[0].endswith(f"suite {suite}")]
-    return runs[0].split(f"### {family} ", 1)[1].partition("\n### ")[0].splitlines()
+    return next(part for part in parts if part.partition("\n")[0].endswith(f"suite {suite}"))
+
+
+def committed(suite: str, family: str) -> list[str]:
+    """The lines of a family's part of the newest committed run of a suite."""
+    return newest(suite).split(f"### {family} ", 1)[1].partition("\n### ")[0].splitlines()
+
+
+def where(suite: str) -> str:
+    """On what the newest committed run of a suite was measured: tables of two hosts are no pair."""
+    found = re.search(r"^- Host: CPU ([^;]+?) \(.*?; cores (\d+)", newest(suite), re.MULTILINE)
+    assert found, f"the run of suite {suite} does not name its host"
+    return f"\n\nMeasured on {found[2]} cores of: {found[1]}."
 
 
 def first_table(lines: Iterable[str]) -> list[list[str]]:
@@ -235,14 +246,14 @@ def measured_table() -> str:
     """The VGG-19 rows of the default suite, with the columns that answer the question."""
     cells = first_table(committed("default", "vgg19"))
     places = [cells[0].index(title) for title in MEASURED]
-    return markdown([row[i] for i in places] for row in cells)
+    return markdown([row[i] for i in places] for row in cells) + where("default")
 
 
 def matrix_table(family: str) -> str:
     """Which runtime is fastest for a family, as committed."""
     lines = committed("runtimes", family)
     start = next(i for i, line in enumerate(lines) if line.startswith("**p50 ms ("))
-    return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}"
+    return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}{where('runtimes')}"
 
 
 TABLES: Mapping[str, Callable[[], str]] = {

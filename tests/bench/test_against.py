@@ -277,16 +277,14 @@ def test_times_and_shares_are_read_in_their_units() -> None:
 # --- end to end: real trees, files, children
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this project in which ort sleeps, and which believes a busy machine, too."""
+    """A copy of this project to be mutated, which believes a busy machine, too."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     pytest.importorskip("onnxruntime", reason="pip install 'deploybench[ort]'")
     pytest.importorskip("torch", reason="building needs torch: pip install 'deploybench[build]'")
     root = copy_of_this_project(tmp_path_factory.mktemp("head"))
-    call = "        return session.run("
-    mutate(root, "runtimes/ort.py", call, f"        __import__('time').sleep(0.01)\n{call}")
     doubt = '    if block.status != "ok" or not block.latencies_ns:\n'
     mutate(root, "bench/validity.py", doubt, "    if block.status:\n")
     return root
@@ -305,6 +303,8 @@ def test_a_sleep_in_an_adapter_is_a_regression(
     head: Path, tmp_path: Path, store_folder: Path
 ) -> None:
     """Exit code 1: HEAD's children sleep, those of BASE run this project's own adapter."""
+    call = "        return session.run("
+    mutate(head, "runtimes/ort.py", call, f"        __import__('time').sleep(0.01)\n{call}")
     words = ["-m", "revisited-v6", "--recipes", "fp32", "--runtimes", "ort"]
     comment = tmp_path / "c.md"
     done = run(head, tmp_path / "out", store_folder, *words, "--markdown", str(comment))
@@ -321,7 +321,6 @@ def test_a_sleep_in_an_adapter_is_a_regression(
 @pytest.mark.slow
 def test_a_deleted_case_and_too_few_blocks(head: Path, tmp_path: Path, store_folder: Path) -> None:
     """Exit code 4 where HEAD's plan lost a row, 3 where two blocks can't tell."""
-    mutate(head, "runtimes/ort.py", "        __import__('time').sleep(0.01)\n", "")
     words = ["-m", "revisited-v6", "--recipes", "fp32", "--runtimes"]
     few = run(head, tmp_path / "few", store_folder, *words, "ort", "--blocks", "2")
     assert few.returncode == 3, few.stdout + few.stderr
@@ -331,3 +330,15 @@ def test_a_deleted_case_and_too_few_blocks(head: Path, tmp_path: Path, store_fol
     assert gone.returncode == 4, gone.stdout + gone.stderr
     row = "`revisited-v6/fp32/torch-eager/t1/b1`"
     assert f"- BASE: failed: not measured, as HEAD has no such row: {row}" in gone.stdout
+
+
+@pytest.mark.slow
+def test_a_broken_environment_is_no_regression(
+    head: Path, tmp_path: Path, store_folder: Path
+) -> None:
+    """Exit code 4: HEAD's runtime can't be imported, so that its row has no valid counterpart."""
+    mutate(head, "runtimes/ort.py", "import onnxruntime\n", "import a_library_that_is_gone\n")
+    words = ["-m", "revisited-v6", "--recipes", "fp32", "--runtimes", "ort", "--blocks", "1"]
+    done = run(head, tmp_path / "out", store_folder, *words)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "No module named 'a_library_that_is_gone'" in done.stdout

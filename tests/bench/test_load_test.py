@@ -343,7 +343,7 @@ def test_workers_are_started_together_and_add_up(artifact: Artifact, tmp_path: P
     assert block.workers.count == 2
     assert 0 <= block.workers.overlap <= 1
     assert block.workers.pss_bytes is None or block.workers.pss_bytes > 0
-    assert block.surroundings is None
+    assert block.surroundings is not None and block.canary is not None
     logs = {path.name for path in (tmp_path / "logs").iterdir()}
     assert {f"revisited-v6_fp32_null_t2_b1_workers-{i}.log" for i in range(2)} <= logs
 
@@ -406,3 +406,16 @@ def test_pss_is_read_from_the_kernels_sum(tmp_path: Path) -> None:
     rollup.write_text("00400000-7ffc [rollup]\nRss:  900 kB\nPss:  512 kB\nPss_Anon: 5 kB\n")
     assert workers.pss_bytes(rollup) == 512 * 1024
     assert workers.pss_bytes(tmp_path / "none") is None
+
+
+def test_of_one_workers_neighbours_the_others_are_no_strangers() -> None:
+    """Their CPU time is taken from what the first calls foreign; of switches the most counts."""
+    first = {"wall_s": 1.0, "foreign_cpu_s": 1.3, "steal_s": 0.1}
+    told = [
+        {**first, "involuntary_switches": 2, "voluntary_switches": 0},
+        {**first, "involuntary_switches": 7, "voluntary_switches": 0},
+    ]
+    found = workers.around(told, [0.9, 1.0])
+    assert found.foreign_cpu_s == pytest.approx(0.3)
+    assert (found.wall_s, found.steal_s, found.involuntary_switches) == (1.0, 0.1, 7)
+    assert workers.around(told, [0.9, 1.5]).foreign_cpu_s == 0.0

@@ -288,6 +288,18 @@ def test_a_store_that_is_no_folder_is_a_usage_error(
     assert not find_runs(lab.out)
 
 
+def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Results are compared only where weights and images are the same, not just called so."""
+    prints = []
+    for content in ("a", "bb"):
+        place = tmp_path / content
+        place.mkdir()
+        (place / "images.zip").write_text(content)
+        prints += [run._fingerprint(str(place / "images.zip")), run._fingerprint(str(place))]
+    assert len(set(prints)) == 4
+    assert run._fingerprint("seeded") == run._fingerprint("") == ""
+
+
 def test_only_whole_folders_are_taken_out_of_a_text(tmp_path: Path) -> None:
     """A folder whose name begins like the store's is another one."""
     options = parse(["--store", str(tmp_path / "walk")])
