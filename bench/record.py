@@ -11,6 +11,7 @@ Schema history
 2  what else a block tells: canary, clocks, cold start, shares of memory, idle CPU, the runtime's
    own graph, a scenario's result; the host's peaks in the header; a case's copy, and what the
    copies called base are of. All of it may be absent, so that files of schema 1 are still read.
+   Later, and absent as well where nobody asked: labelled images and what was answered to them.
 """
 
 from __future__ import annotations
@@ -70,6 +71,40 @@ class Parity:
     top1_agreement: float
     images: int
     passed: bool
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled images that a run's rows were asked about, the same for all of them.
+
+    ``labels`` are positions in ``class_names``, in the order of ``Answers.predicted``.
+    ``images`` is a fingerprint over names and contents; ``split`` is what they are of
+    the data set, for instance ``test``.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    data: str
+    split: str
+    images: str
+    class_names: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a session answered to labelled images; raw, every score is derived from it.
+
+    ``predicted`` is the class of the largest output, ``ranks`` how many classes are
+    ahead of the true one (0: right): a larger output, or an equal one of a lower number.
+    ``indices`` says which of the header's images these are; empty: all, in their order.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    predicted: tuple[int, ...]
+    ranks: tuple[int, ...]
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,6 +297,10 @@ class Measurement:
     execution: Execution | None = None
     load_test: LoadTest | None = None
     workers: Workers | None = None
+    sampled: Answers | None = None
+    """To a few labelled images, by the very session that was timed, after its loop."""
+    answers: Answers | None = None
+    """To all labelled images, by a child of its own."""
 
 
 @dataclass(frozen=True)
@@ -305,6 +344,8 @@ class RunHeader:
     peaks: tuple[Peaks, ...] = ()
     """By number of threads."""
     against: Against | None = None
+    labelled: Labelled | None = None
+    """By which the rows' accuracy is judged; ``None``: nobody gave any."""
 
 
 _HEADER = TypeAdapter(RunHeader)

@@ -7,6 +7,7 @@ is never extracted, its names may not climb out, sizes are checked before decodi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import io
@@ -39,6 +40,13 @@ ALL = "all"
 """The one split of a folder that has no train, val or test level."""
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
+_VALIDATION = ("val", "valid", "validation")
+PARTS = ("train", "val", "test")
+"""What any folder is divided into: to learn from, to decide by, and to report on."""
+_BLOCK = 8
+"""Neighbours that stay together when a part is set aside: they often show the same thing."""
+_SHARE = 10
+"""One image in so many is set aside for a part that a folder doesn't have."""
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Named, so that a file can't choose a decoder that starts other programs (EPS: Ghostscript).
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -105,14 +113,22 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """The image as float32 ``(3, height, width)``; any mode, EXIF orientation honoured."""
+        normalised: NDArray[np.float32] = self.normalised(self.pixels(image)[None])[0]
+        return normalised
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The first half: the resized image as uint8 ``(height, width, 3)``."""
         image = as_rgb(image)
         if self.first is not None:
             image = image.resize((self.first, self.first), Image.Resampling.BILINEAR)
         height, width = self.size
-        image = image.resize((width, height), _FILTERS[self.filter])
+        return np.asarray(image.resize((width, height), _FILTERS[self.filter]), dtype=np.uint8)
+
+    def normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The second half: uint8 ``(n, height, width, 3)`` as float32 ``(n, 3, height, width)``."""
         mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
-        pixels = (np.asarray(image, dtype=np.float32) * np.float32(self.scale) - mean) / std
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+        values = (pixels.astype(np.float32) * np.float32(self.scale) - mean) / std
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
 
     def batch(self, images: Iterable[Image.Image]) -> NDArray[np.float32]:
         """All images as float32 ``(n, 3, height, width)``; none: n is 0."""
@@ -331,20 +347,52 @@ class ImageFolder:
             )
         return loaded
 
-    def sample(self, split: str | None, count: int, seed: int) -> list[Entry]:
-        """``count`` entries (fewer where there are fewer), the same for the same seed.
+    def part(self, name: str) -> list[Entry]:
+        """The entries of ``"train"``, ``"val"`` or ``"test"``, whatever levels the folder has.
 
-        They are spread over the classes: none is taken twice before each that
-        still has images was taken once.
+        A folder that has all three levels is taken as it is. Where there are two, the
+        one beside ``train/`` is the test part, whatever its name, and a seeded tenth of
+        ``train/`` the validation part. A folder of one level, or of none, gives a tenth
+        for the test part, and of what is left a tenth for the validation part. Tenths
+        are taken from each class in whole blocks of up to eight neighbours in the order
+        of the numbers in their names. Raises ``ImagesError`` where a class stands in one
+        level and not in another, and where levels were found but no ``train/``.
         """
-        chance = random.Random(seed)
-        by_class: dict[int, list[Entry]] = defaultdict(list)
-        for entry in self.entries(split):
-            by_class[entry.label].append(entry)
-        queues = [chance.sample(found, len(found)) for found in by_class.values()]
-        chance.shuffle(queues)
-        rounds = range(max(map(len, queues)))
-        return [queue[i] for i in rounds for queue in queues if i < len(queue)][:count]
+        if name not in PARTS:
+            raise ValueError(f"{name!r} is no part of a data set; there are {', '.join(PARTS)}")
+        return list(self._parts[name])
+
+    @functools.cached_property
+    def _parts(self) -> dict[str, list[Entry]]:
+        """All three parts; see ``part``."""
+        self._check_classes()
+        levels = {"val" if x in _VALIDATION else x: self._entries[x] for x in self.splits}
+        if len(levels) == 1:
+            rest, test = _set_aside(next(iter(levels.values())), "test")
+        elif "train" not in levels:
+            raise ImagesError(
+                f"{self.path} has {', '.join(self.splits)}, but no train: name the images that "
+                "may be learnt and calibrated from so"
+            )
+        elif len(levels) == len(PARTS):
+            return levels
+        else:
+            rest = levels.pop("train")
+            (test,) = levels.values()
+        train, val = _set_aside(rest, "val")
+        return {"train": train, "val": val, "test": test}
+
+    def _check_classes(self) -> None:
+        """Every level must have every class: what misses one is no split of the same data."""
+        found = {split: {entry.label for entry in self._entries[split]} for split in self.splits}
+        for label, name in enumerate(self.class_names):
+            having = [split for split in self.splits if label in found[split]]
+            lacking = [split for split in self.splits if label not in found[split]]
+            if lacking:
+                raise ImagesError(
+                    f"{self.path} has images of {name!r} in {', '.join(having)}, but none in "
+                    f"{', '.join(lacking)}: add some, or leave the class out everywhere"
+                )
 
     def fingerprint(self, entries: Iterable[Entry]) -> str:
         """A sha256 (hex) over names, sizes and contents (a zip's own CRCs), in any order."""
@@ -354,6 +402,49 @@ class ImageFolder:
             line = json.dumps([entry.name, size_bytes, self._source.checksum(entry.name)])
             digest.update(line.encode() + b"\n")
         return digest.hexdigest()
+
+
+def spread(entries: Iterable[Entry], count: int, seed: int) -> list[Entry]:
+    """``count`` of them (fewer where there are fewer), the same for the same seed.
+
+    They are spread over the classes: none is taken twice before each that
+    still has images was taken once.
+    """
+    chance = random.Random(seed)
+    by_class = _by_class(entries)
+    queues = [chance.sample(found, len(found)) for found in by_class.values()]
+    chance.shuffle(queues)
+    rounds = range(max(map(len, queues), default=0))
+    return [queue[i] for i in rounds for queue in queues if i < len(queue)][:count]
+
+
+def _by_class(entries: Iterable[Entry]) -> dict[int, list[Entry]]:
+    by_class: dict[int, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_class[entry.label].append(entry)
+    return by_class
+
+
+def _set_aside(entries: Sequence[Entry], part: str) -> tuple[list[Entry], list[Entry]]:
+    """What is left of ``entries``, and the tenth that becomes ``part``, both in their order."""
+    aside: set[Entry] = set()
+    for label, found in _by_class(entries).items():
+        if len(found) == 1:
+            continue
+        ordered = sorted(found, key=lambda entry: _numbers_in(entry.name))
+        length = max(1, min(_BLOCK, len(found) // _SHARE))
+        blocks = [ordered[i : i + length] for i in range(0, len(found), length)]
+        count = max(1, round(len(found) / _SHARE / length))
+        # Of its own for each class, so that a class more doesn't change the others' blocks.
+        for block in random.Random(f"{part} {label}").sample(blocks, count):
+            aside.update(block)
+    return [x for x in entries if x not in aside], [x for x in entries if x in aside]
+
+
+def _numbers_in(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts ``leaf_9`` before ``leaf_10``."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(x)) if x.isdecimal() else (1, x) for x in parts)
 
 
 def decode(content: bytes) -> Image.Image:

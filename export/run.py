@@ -157,8 +157,7 @@ def _data_key(options: Options) -> str:
     if not options.data:
         return sample_photographs_fingerprint()
     folder = ImageFolder.open(Path(options.data))
-    split = "train" if "train" in folder.splits else folder.splits[0]
-    return folder.fingerprint(folder.entries(split))
+    return folder.fingerprint(folder.part("train"))
 
 
 class _Run:

@@ -36,7 +36,7 @@ from export.build import (
     WeightsFacts,
     class_names,
 )
-from export.images import ImageFolder, Preprocess, crops, sample_photographs
+from export.images import ImageFolder, Preprocess, crops, sample_photographs, spread
 from export.recipes import RECIPES, STEPS
 from export.variants import VARIANTS
 
@@ -322,9 +322,8 @@ class Builder:
         if not self.job.options.data:
             return preprocess.batch(crops(sample_photographs(), count, seed))
         folder = ImageFolder.open(Path(self.job.options.data))
-        split = "train" if "train" in folder.splits else folder.splits[0]
         # More than are needed, so that a few bad files don't leave too few.
-        chosen = folder.sample(split, 2 * count, seed)
+        chosen = spread(folder.part("train"), 2 * count, seed)
         loaded = folder.load(chosen, count)
         if loaded.skipped:
             tried = len(loaded.images) + len(loaded.skipped)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,15 @@ import pytest
 from PIL import Image
 
 from export import images
-from export.images import ImageFolder, ImagesError, Preprocess, crops, sample_photographs
+from export.images import (
+    ImageFolder,
+    ImagesError,
+    Preprocess,
+    crops,
+    decode,
+    sample_photographs,
+    spread,
+)
 
 
 def picture(colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (8, 6)) -> bytes:
@@ -295,16 +304,105 @@ def test_sample_is_spread_over_the_classes(make):
     """No class gives a second image before each gave one; what is short is used up."""
     names = [f"{kind}/{i}.png" for kind, n in (("a", 9), ("b", 9), ("c", 1)) for i in range(n)]
     folder = ImageFolder.open(make(names))
-    labels = [entry.label for entry in folder.sample(None, 7, seed=0)]
+    labels = [entry.label for entry in spread(folder.entries(), 7, seed=0)]
     assert sorted(labels) == [0, 0, 0, 1, 1, 1, 2]
-    assert len(folder.sample(None, 100, seed=0)) == 19
+    assert len(spread(folder.entries(), 100, seed=0)) == 19
 
 
 def test_sample_is_seeded(make):
     """The same seed takes the same images, another one others."""
     folder = ImageFolder.open(make([f"rose/{i}.png" for i in range(40)]))
-    assert folder.sample("all", 10, seed=1) == folder.sample("all", 10, seed=1)
-    assert folder.sample("all", 10, seed=1) != folder.sample("all", 10, seed=2)
+    assert spread(folder.entries(), 10, seed=1) == spread(folder.entries(), 10, seed=1)
+    assert spread(folder.entries(), 10, seed=1) != spread(folder.entries(), 10, seed=2)
+
+
+def numbered(splits: str, count: int) -> list[str]:
+    """``count`` numbered images of two classes in each of the levels."""
+    levels = [f"{split}/" for split in splits.split()] or [""]
+    return [f"{x}{kind}/leaf_{i}.png" for x in levels for kind in "ab" for i in range(count)]
+
+
+def numbers(entries) -> list[int]:
+    """The numbers in the names, in order, of the first class."""
+    found = (entry.name.rpartition("_")[2] for entry in entries if entry.label == 0)
+    return sorted(int(text.removesuffix(".png")) for text in found)
+
+
+def test_parts_of_a_folder_with_all_levels(make):
+    """Who has divided the images has done it: nothing is taken from one level for another."""
+    folder = ImageFolder.open(make(numbered("train valid test", 20)))
+    assert folder.part("val") == folder.entries("valid")
+    assert folder.part("train") == folder.entries("train")
+    assert folder.part("test") == folder.entries("test")
+
+
+@pytest.mark.parametrize("beside", ["val", "test"])
+def test_parts_of_a_folder_with_two_levels(make, beside):
+    """What stands beside train is for the last look; what decides before comes out of train."""
+    folder = ImageFolder.open(make(numbered(f"train {beside}", 100)))
+    assert folder.part("test") == folder.entries(beside)
+    train, val = folder.part("train"), folder.part("val")
+    assert sorted(train + val) == folder.entries("train")
+    assert len(val) == 16  # of each class one block of eight
+
+
+@pytest.mark.parametrize("splits", ["", "train", "test"])
+def test_parts_of_a_folder_with_one_level(make, splits):
+    """All images are divided in three, and no image stands in two parts."""
+    folder = ImageFolder.open(make(numbered(splits, 100)))
+    parts = [folder.part(name) for name in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [168, 16, 16]
+    assert sorted(sum(parts, [])) == folder.entries()
+
+
+def test_a_part_is_made_of_whole_blocks(make):
+    """Neighbours by number, not by text, stay together: they often show the same leaf."""
+    found = numbers(ImageFolder.open(make(numbered("train val", 200))).part("val"))
+    assert [found[i] % 8 for i in range(0, len(found), 8)] == [0, 0]
+    assert all(b - a == 1 for i, (a, b) in enumerate(pairwise(found)) if i % 8 != 7)
+
+
+def test_a_part_is_the_same_for_the_same_images(make):
+    """Which images are set aside follows from the folder alone."""
+    names = numbered("train val", 40)
+    first, again = ImageFolder.open(make(names)), ImageFolder.open(make(names))
+    assert first.part("val") == again.part("val")
+
+
+def test_small_classes_are_divided_too(make):
+    """Three images of a class are enough for three parts; a single one is learnt from."""
+    folder = ImageFolder.open(make(["a/1.png", "a/2.png", "a/3.png", "b/1.png"]))
+    labels = [[entry.label for entry in folder.part(x)] for x in ("train", "val", "test")]
+    assert labels == [[0, 1], [0], [0]]
+
+
+def test_a_class_missing_in_one_level(make):
+    """Levels of different classes are no splits of the same data: both sides are named."""
+    folder = ImageFolder.open(make(["train/a/1.png", "train/b/1.png", "val/a/1.png"]))
+    with pytest.raises(ImagesError, match="images of 'b' in train, but none in val"):
+        folder.part("train")
+
+
+def test_levels_without_train(make):
+    """Nothing may be learnt from images that are for judging."""
+    folder = ImageFolder.open(make(["val/a/1.png", "test/a/1.png"]))
+    with pytest.raises(ImagesError, match="has val, test, but no train"):
+        folder.part("train")
+
+
+def test_an_unknown_part(make):
+    """There are three parts."""
+    with pytest.raises(ValueError, match="'all' is no part"):
+        ImageFolder.open(make(FLAT)).part("all")
+
+
+def test_preprocess_in_two_halves():
+    """Resized pixels can be kept as bytes: normalised later they are what one call gives."""
+    preprocess = Preprocess((5, 7), first=9)
+    image = decode(picture(size=(20, 30)))
+    halves = preprocess.normalised(preprocess.pixels(image)[None])
+    assert halves.shape == (1, 3, 5, 7)
+    assert np.array_equal(halves[0], preprocess(image))
 
 
 def test_fingerprint(make):
