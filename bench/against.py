@@ -41,6 +41,7 @@ _PLANNING = (
     "batch_sizes",
     "scenarios",
     "weights",
+    "checkpoints",
 )
 """The options on which a plan depends."""
 _PLAN_LIMIT_S = 120.0

@@ -20,11 +20,11 @@ from bench.options import (
     UsageError,
     matching,
 )
+from export.checkpoints import SEEDED, CheckpointsError, weights_of
 from export.recipes import RECIPES, STEPS
 from export.variants import ALIASES, VARIANTS, shown_name, weights_name
 from runtimes import REGISTRY, available, missing
 
-SEEDED = "seeded"
 NULL = "null"
 AGAIN = "again"
 """The copy that an A/A pair consists of: the same file, measured under a second name."""
@@ -99,9 +99,8 @@ def plan(options: Options) -> tuple[Case, ...]:
     format) is a case only where both were named: its row gives the reason.
     Raises :class:`UsageError` if nothing is left.
     """
-    weights = weights_name(options.weights)
     cases = dict.fromkeys(
-        Case(variant, recipe, runtime, threads, batch_size, weights, precision)
+        Case(variant, recipe, runtime, threads, batch_size, _weights(variant, options), precision)
         for selector in _selectors(options)
         for variant, recipe, runtime in _pairs(selector, options)
         for precision in _precisions(recipe, runtime, selector.precisions or options.precisions)
@@ -117,6 +116,14 @@ def plan(options: Options) -> tuple[Case, ...]:
         )
     whole = _with_scenarios(tuple(_one_null_per_family(cases)), options)
     return tuple(sorted(whole, key=_table_order))
+
+
+def _weights(variant: str, options: Options) -> str:
+    """The short name of the weights that a variant is built with."""
+    try:
+        return weights_name(weights_of(variant, options.weights, options.checkpoints))
+    except CheckpointsError as exc:
+        raise UsageError(str(exc)) from exc
 
 
 def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[int, Case]]:
@@ -288,10 +295,11 @@ def _with_scenarios(cases: Sequence[Case], options: Options) -> Iterator[Case]:
 
 
 def _one_null_per_family(cases: Iterable[Case]) -> Iterator[Case]:
-    """The harness's overhead does not depend on the model: one such variant a family will do."""
-    first: dict[str, str] = {}
+    """The harness's overhead does not depend on the model: one such variant a table will do."""
+    first: dict[tuple[str, str], str] = {}
     for case in cases:
-        if case.runtime != NULL or first.setdefault(case.family, case.variant) == case.variant:
+        table = (case.family, case.weights)
+        if case.runtime != NULL or first.setdefault(table, case.variant) == case.variant:
             yield case
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter
 
 from bench import launch
-from bench.case import NULL, SEEDED, Case, file_format, unsupported
+from bench.case import NULL, Case, file_format, unsupported
 from bench.options import Options, UsageError
 from bench.record import Status
 from export.artifact import Artifact
+from export.checkpoints import DEFAULT, SEEDED
 from export.variants import ALIASES, VARIANTS
 
 FileKey = tuple[str, str, str]
@@ -161,7 +162,7 @@ def fitting(cases: Sequence[Case], options: Options) -> tuple[tuple[Case, ...], 
 
     Raises :class:`UsageError` if they fit none, or not one that the user named.
     """
-    if options.weights == SEEDED:
+    if options.weights in (SEEDED, DEFAULT):
         return tuple(cases), {}
     variants = tuple(dict.fromkeys(case.variant for case in cases))
     misfits: dict[str, str] = {}
@@ -194,6 +195,7 @@ def _events(
         "store": str(options.store.absolute()),
         "options": {
             "weights": options.weights,
+            "checkpoints": options.checkpoints,
             "data": options.data,
             "calibration_method": options.calibration_method,
             "calibration_images": options.calibration_images,

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 import runtimes
 from bench import host
 from export.artifact import default_store
+from export.checkpoints import DEFAULT, CheckpointsError, check_folder
 from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
@@ -165,7 +166,8 @@ class Options:
     precisions: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = (1,)
-    weights: str = "seeded"
+    weights: str = DEFAULT
+    checkpoints: str = ""
     data: str = ""
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_images: int = 16
@@ -273,6 +275,10 @@ def _checked(values: dict[str, Any]) -> Options:
     check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
     check_names("--recipes", options.recipes, RECIPES)
     check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
+    try:
+        check_folder(options.checkpoints, options.weights)
+    except CheckpointsError as exc:
+        raise UsageError(str(exc)) from exc
     return options
 
 
@@ -422,7 +428,10 @@ def _what(group: argparse._ArgumentGroup) -> None:
 
 def _how(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--weights", metavar="NAME_OR_FILE", help="seeded (default), imagenet, or a checkpoint")
+    weights = "for all variants: seeded, imagenet or a checkpoint (default: each variant's own "
+    add("--weights", metavar="NAME_OR_FILE", help=f"{weights}trained ones, or seeded ones)")
+    own = "trained weights of your own, VARIANT_NAME.safetensors each"
+    add("--checkpoints", metavar="DIR", help=own)
     add("--data", metavar="DIR_OR_ZIP", help="class folders of images for calibration and parity")
     add("--calibration-method", choices=["minmax", "entropy", "percentile"])
     add("--calibration-images", type=int, metavar="N", help="default: 16")

@@ -31,7 +31,8 @@ from bench.record import (
     current_blocks,
     find_runs,
 )
-from export.variants import weights_name
+from export.checkpoints import DEFAULT, SEEDED, weights_of
+from export.variants import VARIANTS, weights_name
 from runtimes import REGISTRY
 
 _ROOT = Path(__file__).parent.parent
@@ -299,7 +300,7 @@ def _header(
         command=_without_paths(command, options),
         commit=host.commit(_ROOT),
         suite=options.suite,
-        weights=weights_name(options.weights) + _fingerprint(options.weights),
+        weights=_weights(options),
         data=_without_paths(options.data, options) + _fingerprint(options.data) or _OWN_IMAGES,
         blocks=options.blocks,
         seconds=options.seconds,
@@ -309,6 +310,21 @@ def _header(
         cases=tuple(cases),
         against=against.header_entry(tree, options) if tree else None,
     )
+
+
+def _weights(options: Options) -> str:
+    """The weights, with what tells files from others of the same names.
+
+    Of checkpoints by variant all that there are, so that it does not depend on the plan.
+    """
+    if options.weights != DEFAULT:
+        return weights_name(options.weights) + _fingerprint(options.weights)
+    chosen = {name: weights_of(name, DEFAULT, options.checkpoints) for name in VARIANTS}
+    texts = [name + _fingerprint(place) for name, place in chosen.items() if place != SEEDED]
+    if not texts:
+        return SEEDED
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+    return f"of each variant its own, trained for {len(texts)} of {len(chosen)} (sha256 {digest})"
 
 
 def _fingerprint(place: str) -> str:
@@ -354,7 +370,11 @@ def _is_folder(place: str) -> bool:
 def _without_paths(text: str, options: Options) -> str:
     """``text`` without the folders of this machine: records travel."""
     places = {
-        **{place: Path(place).name for place in (options.data, options.weights) if place},
+        **{
+            place: Path(place).name
+            for place in (options.data, options.weights, options.checkpoints)
+            if place
+        },
         **{place: Path(place).name for place in [options.against] if _is_folder(place)},
         str(options.store.absolute()): "STORE",
         str(_ROOT): ".",

@@ -37,14 +37,16 @@ GRAPH_LEVELS = ("basic", "extended", "layout", "all")
 class Options:
     """What a user can choose about building. Every field can enter a key.
 
-    ``weights`` is ``"seeded"``, ``"imagenet"`` or a file. ``data`` is an image
+    ``weights`` is ``"default"``, ``"seeded"``, ``"imagenet"`` or a file, and ``checkpoints``
+    a folder of files for ``"default"``; see ``export.checkpoints``. ``data`` is an image
     folder or zip for calibration and parity; empty: crops of the photographs
     that scikit-learn ships. ``calibration_images`` counts images.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    weights: str = "seeded"
+    weights: str = "default"
+    checkpoints: str = ""
     data: str = ""
     calibration_method: str = "minmax"
     calibration_images: int = 16
@@ -68,6 +70,7 @@ class WeightsFacts:
     placeholder_names: bool = True
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    first: int | None = None
 
 
 SEEDED = WeightsFacts("seeded", key="seeded-1")
@@ -106,7 +109,8 @@ class Context:
     """What the keys of all nodes of one build depend on."""
 
     options: Options
-    weights: WeightsFacts = SEEDED
+    weights: Mapping[str, WeightsFacts] = field(default_factory=dict)
+    """By variant; seeded where it says nothing."""
     data_key: str = ""
     """Fingerprint of the calibration and parity images."""
 
@@ -154,17 +158,25 @@ def _key(variant: Variant, step: str, provenance: Mapping[str, object]) -> str:
 
 def _module_facts(variant: Variant, context: Context) -> dict[str, object]:
     """What determines the torch module: structure, weights, and their code."""
+    weights = context.weights.get(variant.name, SEEDED)
     surgery = (variant.surgery,) if variant.surgery else ()
-    code = (variant.builder, "export.weights:", "export.seeded:", "export.images:", *surgery)
+    code = (
+        variant.builder,
+        "export.weights:",
+        "export.metadata:",
+        "export.seeded:",
+        "export.images:",
+        *surgery,
+    )
     libraries = ("torch", "pillow", "scikit-learn", *(("torch-pruning",) if surgery else ()))
     return {
         "builder": variant.builder,
         "surgery": variant.surgery,
         "input_size": list(variant.input_size),
-        "classes": list(class_names(variant, context.weights)),
-        "weights": [context.weights.name, context.weights.key],
-        "seeded_images": SEEDED_IMAGES if context.weights == SEEDED else 0,
-        "preprocess": [list(context.weights.mean), list(context.weights.std)],
+        "classes": list(class_names(variant, weights)),
+        "weights": [weights.name, weights.key],
+        "seeded_images": SEEDED_IMAGES if weights == SEEDED else 0,
+        "preprocess": [list(weights.mean), list(weights.std), weights.first],
         "code": _code(code),
         "libraries": _versions(libraries),
     }

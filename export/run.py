@@ -41,6 +41,8 @@ from export.build import (
     WeightsFacts,
     chain,
 )
+from export.checkpoints import DEFAULT, CheckpointsError, check_folder, weights_of
+from export.download import WeightsError
 from export.images import ImageFolder, ImagesError, sample_photographs_fingerprint
 from export.recipes import FORMATS, RECIPES, STEPS
 from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
@@ -87,7 +89,7 @@ class Event:
     artifact: Artifact | None = None
     found: bool = False
     refused: bool = False
-    weights: WeightsFacts | None = None
+    weights: Mapping[str, WeightsFacts] = field(default_factory=dict)
     misfits: dict[str, str] = field(default_factory=dict)
 
 
@@ -123,13 +125,48 @@ def serve(request: Request, emit: Emit) -> int:
     store = Store(Path(request.store))
     _sweep(store)
     options = request.options
-    checked = _checked(store, options, request.check_variants or _variants(request.wanted))
-    emit(Event("weights", weights=checked.weights, misfits=dict(checked.misfits)))
+    variants = request.check_variants or _variants(request.wanted)
+    facts, misfits = _weights(store, options, variants)
+    emit(Event("weights", weights=facts, misfits=dict(misfits)))
     if request.check_variants:
         return 0
-    context = Context(options, checked.weights, _data_key(options))
+    context = Context(options, facts, _data_key(options))
     plan = {wanted: chain(wanted, context) for wanted in request.wanted}
-    return _Run(store, context, emit).build_all(plan, checked.misfits)
+    return _Run(store, context, emit).build_all(plan, misfits)
+
+
+def _weights(
+    store: Store, options: Options, variants: tuple[str, ...]
+) -> tuple[Mapping[str, WeightsFacts], Mapping[str, str]]:
+    """What is known of each variant's weights, and which variants they don't fit.
+
+    A checkpoint that was found by a variant's name is not tried on it here.
+    """
+    if options.weights == SEEDED.name:
+        return {}, {}
+    if options.weights != DEFAULT:
+        checked = _checked(store, options, variants)
+        return dict.fromkeys(variants, checked.weights), checked.misfits
+    try:
+        check_folder(options.checkpoints, options.weights)
+        chosen = {name: weights_of(name, DEFAULT, options.checkpoints) for name in variants}
+        files = {name: Path(place) for name, place in chosen.items() if place != SEEDED.name}
+        return _read_facts(files), {}
+    except (CheckpointsError, WeightsError) as exc:
+        raise UsageError(str(exc)) from exc
+
+
+def _read_facts(files: Mapping[str, Path]) -> Mapping[str, WeightsFacts]:
+    """By variant, what its checkpoint says about itself."""
+    if not files:
+        return {}
+    try:
+        from export.metadata import checkpoint_facts
+    except ImportError as exc:
+        raise UsageError(
+            f"{exc}; trained weights need it: pip install 'deploybench[build]'"
+        ) from exc
+    return {name: checkpoint_facts(path) for name, path in files.items()}
 
 
 def _variants(wanted: Iterable[Wanted]) -> tuple[str, ...]:
@@ -138,8 +175,6 @@ def _variants(wanted: Iterable[Wanted]) -> tuple[str, ...]:
 
 def _checked(store: Store, options: Options, variants: tuple[str, ...]) -> Checked:
     """Which weights these are and which variants they don't fit, from a child."""
-    if options.weights == "seeded":
-        return Checked(SEEDED)
     check = Check(str(store.root), options.weights, variants)
     lines: list[str] = []
     log = store.root / "logs" / "weights.log"
@@ -434,6 +469,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
         return REQUEST.validate_json(sys.stdin.buffer.read()), _emit_json
     options = Options(
         weights=arguments.weights,
+        checkpoints=arguments.checkpoints,
         data=arguments.data,
         calibration_method=arguments.calibration_method,
         calibration_images=arguments.calibration_images,
@@ -451,7 +487,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--variants", default="revisited-base", help="names or globs, separated by commas")
     add("--recipes", default="fp32", help="names or globs, separated by commas")
     add("--formats", default="onnx", help=f"globs: {', '.join(FORMATS)}")
-    add("--weights", default="seeded", help="seeded, imagenet, or a checkpoint file")
+    add("--weights", default=DEFAULT, help="default, seeded, imagenet, or a checkpoint file")
+    add("--checkpoints", default="", metavar="DIR", help="VARIANT_NAME.safetensors, for default")
     add("--data", default="", metavar="DIR_OR_ZIP", help="images for calibration and parity")
     add("--calibration-method", choices=CALIBRATION_METHODS, default="minmax")
     add("--calibration-images", type=int, default=Options.calibration_images)

@@ -30,12 +30,14 @@ from export.build import (
     PARITY_IMAGES,
     PARITY_SEED,
     REFERENCE,
+    SEEDED,
     SEEDED_IMAGES,
     Node,
     Options,
     WeightsFacts,
     class_names,
 )
+from export.checkpoints import weights_of
 from export.images import ImageFolder, Preprocess, crops, sample_photographs, spread
 from export.recipes import RECIPES, STEPS
 from export.variants import VARIANTS
@@ -71,7 +73,8 @@ class Job:
     store: str
     nodes: tuple[Node, ...]
     options: Options
-    weights: WeightsFacts
+    weights: Mapping[str, WeightsFacts]
+    """By variant; seeded where it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def check_weights(check: Check) -> Checked:
         facts = weights.facts(check.weights, Path(check.store))
     except weights.WeightsError as exc:
         return Checked(nothing, error=str(exc))
-    job = Job(check.store, (), Options(weights=check.weights), facts)
+    known = dict.fromkeys(check.variants, facts)
+    job = Job(check.store, (), Options(weights=check.weights), known)
     misfits = {}
     for variant in check.variants:
         try:
@@ -208,7 +212,7 @@ class Builder:
         """Parity inputs and what the fp32 torch module answers to them."""
         inputs = self._batch(node.variant, PARITY_IMAGES, PARITY_SEED)
         logits = _answers(self.module(node.variant), inputs)
-        if self.job.options.weights == "seeded" and _spread(logits) < _LEAST_SPREAD:
+        if self._facts(node.variant) == SEEDED and _spread(logits) < _LEAST_SPREAD:
             raise ValueError(
                 f"seeded {node.variant} answers images nearly alike: parity would prove nothing"
             )
@@ -301,10 +305,11 @@ class Builder:
 
         weights = importlib.import_module("export.weights")
         variant = VARIANTS[name]
-        count = len(class_names(variant, self.job.weights))
+        facts = self._facts(name)
+        count = len(class_names(variant, facts))
         module: torch.nn.Module = _resolve(variant.builder)(count, variant.input_size)
         surgery = _resolve(variant.surgery) if variant.surgery else None
-        if self.job.options.weights == "seeded":
+        if facts == SEEDED:
             photographs = crops(sample_photographs(), SEEDED_IMAGES, seed=0)
             images = self._preprocess(name).batch(photographs)
             module = importlib.import_module("export.seeded").seeded(
@@ -312,8 +317,11 @@ class Builder:
             )
             module = surgery(module) if surgery else module
         else:
-            chosen = weights.resolve(self.job.options.weights, variant.family, self.store.root)
-            module = weights.apply(module, surgery, chosen)
+            options = self.job.options
+            chosen = weights_of(name, options.weights, options.checkpoints)
+            module = weights.apply(
+                module, surgery, weights.resolve(chosen, variant.family, self.store.root)
+            )
         return module.eval()
 
     def _batch(self, variant: str, count: int, seed: int) -> NDArray[np.float32]:
@@ -332,12 +340,16 @@ class Builder:
         return preprocess.batch(loaded.images)
 
     def _preprocess(self, variant: str) -> Preprocess:
-        facts = self.job.weights
-        return Preprocess(VARIANTS[variant].input_size, mean=facts.mean, std=facts.std)
+        facts = self._facts(variant)
+        size = VARIANTS[variant].input_size
+        return Preprocess(size, facts.first, mean=facts.mean, std=facts.std)
+
+    def _facts(self, variant: str) -> WeightsFacts:
+        return self.job.weights.get(variant, SEEDED)
 
     def _metadata(self, node: Node) -> dict[str, str]:
         """What every ONNX file says about itself, so that nobody inherits a black box."""
-        facts = self.job.weights
+        facts = self._facts(node.variant)
         return {
             "deploybench.variant": node.variant,
             "deploybench.recipe": node.recipe,
@@ -354,11 +366,11 @@ class Builder:
 
     def _draft(self, node: Node, file: str) -> Artifact:
         """The artifact's record before anything was counted."""
-        variant = VARIANTS[node.variant]
+        variant, facts = VARIANTS[node.variant], self._facts(node.variant)
         return Artifact(
             key=node.key,
             variant=node.variant,
-            weights=self.job.weights.name,
+            weights=facts.name,
             recipe=node.recipe,
             format=node.format,
             folder="",
@@ -370,8 +382,8 @@ class Builder:
             rounded_to_zero=0,
             macs=0,
             input_size=variant.input_size,
-            class_names=class_names(variant, self.job.weights),
-            placeholder_names=self.job.weights.placeholder_names,
+            class_names=class_names(variant, facts),
+            placeholder_names=facts.placeholder_names,
             reference=node.reference,
             provenance=node.provenance,
         )

@@ -7,8 +7,6 @@ by torch's weights-only unpickler, a download counts only with the right hash.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import pickle
 import re
 import warnings
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 
 from export.build import WeightsFacts
 from export.download import IMAGENET_MEAN, IMAGENET_STD, Official, Triple, WeightsError, download
-from export.variants import weights_name
+from export.metadata import class_names, first, head_outputs, placeholders, short_name, triple
 
 State = Mapping[str, Tensor]
 Surgery = Callable[[nn.Module], nn.Module]
@@ -33,7 +31,6 @@ Surgery = Callable[[nn.Module], nn.Module]
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 _MAX_CHECKPOINT_BYTES = 8 << 30
-_RESERVED_NAMES = ("seeded", "imagenet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +40,8 @@ class Weights:
     ``name`` is the short name that stands in row keys and headings, ``key`` a
     sha256 prefix of what determines the values. ``class_names`` are in output
     order; ``placeholder_names`` says that they were made up. ``mean`` and
-    ``std`` are of RGB in 0..1. ``state`` has fp32 tensors under our own keys.
+    ``std`` are of RGB in 0..1, ``first`` as in ``export.images.Preprocess``.
+    ``state`` has fp32 tensors under our own keys.
     """
 
     name: str
@@ -53,6 +51,7 @@ class Weights:
     state: State
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
+    first: int | None = None
 
 
 OFFICIAL: Mapping[str, Official] = MappingProxyType(
@@ -80,8 +79,8 @@ def read_checkpoint(path: Path, name: str | None = None) -> Weights:
     fp16 and bf16 become fp32; ``{"state_dict": ...}``, ``{"model": ...}`` and a
     ``module.`` prefix are unwrapped. Class names, mean and std come from the
     metadata of a safetensors file (``classes`` as a JSON list, ``mean`` and
-    ``std`` as "0.485,0.456,0.406"); without names there are placeholders, as
-    many as the head has outputs. The name is the file's stem without a leading
+    ``std`` as "0.485,0.456,0.406", see ``export.metadata``); without names there are
+    placeholders, as many as the head has outputs. The name is the file's stem without a leading
     variant name: ``vgg19-gap_plants40`` is "plants40". An official ImageNet
     file that was downloaded by hand is known by its hash.
 
@@ -92,24 +91,13 @@ def read_checkpoint(path: Path, name: str | None = None) -> Weights:
     published = (row for row in OFFICIAL.values() if digest.startswith(row.sha256_prefix))
     official = next(published, None)
     if name is None:
-        name = "imagenet" if official else _short_name(path)
+        name = "imagenet" if official else short_name(path)
     return _weights(path, digest, name, official)
 
 
 def class_count(state: State) -> int:
-    """The number of classes: what the head's own weight, the last Linear, puts out.
-
-    The head is ``fc`` or the highest-numbered layer of ``classifier``; a
-    ``WeightsError`` where there is neither.
-    """
-    heads = {}
-    for key, value in state.items():
-        head = re.fullmatch(r"(?:fc|classifier)((?:\.\d+)*)\.weight", key)
-        if head and value.ndim == 2:
-            heads[tuple(map(int, head[1].split(".")[1:]))] = len(value)
-    if not heads:
-        raise WeightsError("there is no output layer: neither fc.weight nor classifier.*.weight")
-    return heads[max(heads)]
+    """The number of classes that the head puts out; see ``export.metadata.head_outputs``."""
+    return head_outputs({key: tuple(value.shape) for key, value in state.items()})
 
 
 def _digest(path: Path) -> str:
@@ -133,13 +121,14 @@ def _weights(path: Path, digest: str, name: str, official: Official | None) -> W
         if official:
             state = _renormalised(state, official.mean, official.std)
         count = class_count(state)
-        names = _class_names(metadata, count)
-        mean = _triple(metadata, "mean", IMAGENET_MEAN)
-        std = _triple(metadata, "std", IMAGENET_STD)
+        names = class_names(metadata, count)
+        mean = triple(metadata, "mean", IMAGENET_MEAN)
+        std = triple(metadata, "std", IMAGENET_STD)
+        resized = first(metadata)
     except WeightsError as exc:
         raise WeightsError(f"{path}: {exc}") from exc
-    placeholders = tuple(f"class_{number:04d}" for number in range(count))
-    return Weights(name, digest[:16], names or placeholders, not names, state, mean, std)
+    made_up = placeholders(count)
+    return Weights(name, digest[:16], names or made_up, not names, state, mean, std, resized)
 
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
@@ -249,45 +238,6 @@ def _renormalised(state: State, mean: Triple, std: Triple) -> dict[str, Tensor]:
     }
 
 
-def _class_names(metadata: Mapping[str, str], count: int) -> tuple[str, ...]:
-    """The names in the metadata, which must be as many as the head's outputs."""
-    if "classes" not in metadata:
-        return ()
-    try:
-        names = json.loads(metadata["classes"])
-    except json.JSONDecodeError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise WeightsError("the metadata's 'classes' should be a JSON list of names")
-    if len(names) != count:
-        raise WeightsError(f"the metadata names {len(names)} classes, but the head has {count}")
-    return tuple(names)
-
-
-def _triple(metadata: Mapping[str, str], field: str, default: Triple) -> Triple:
-    """Three finite numbers from the metadata."""
-    if field not in metadata:
-        return default
-    try:
-        red, green, blue = (float(number) for number in metadata[field].split(","))
-    except ValueError:
-        red = green = blue = math.nan
-    if not math.isfinite(red + green + blue) or (field == "std" and min(red, green, blue) <= 0):
-        raise WeightsError(
-            f"the metadata's {field!r} should be three numbers like 0.485,0.456,0.406, "
-            f"not {metadata[field]!r}"
-        )
-    return red, green, blue
-
-
-def _short_name(path: Path) -> str:
-    """The stem without a leading variant name, fit to stand in a row key."""
-    name = weights_name(str(path))
-    if name in _RESERVED_NAMES:
-        raise WeightsError(f"{path} would be called {name!r}, which has a meaning: rename it")
-    return name
-
-
 # --- into the module --------------------------------------------------------
 
 
@@ -361,6 +311,7 @@ def facts(chosen: str, root: Path) -> WeightsFacts:
         placeholder_names=weights.placeholder_names,
         mean=weights.mean,
         std=weights.std,
+        first=weights.first,
     )
 
 

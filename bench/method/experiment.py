@@ -19,6 +19,7 @@ from bench.method import EXPERIMENTS
 from bench.options import Options, UsageError
 from bench.record import Measurement
 from export.artifact import Artifact, default_store
+from export.checkpoints import SEEDED
 
 Line = TypeVar("Line")
 BLOCK_S = 1.1
@@ -129,7 +130,7 @@ def open_lab(cases: Sequence[Case], size: Size, store: Path, show: Callable[[str
         if event.kind == "building" and event.wanted is not None:
             show(f"building {event.wanted.variant}/{event.wanted.recipe}")
 
-    built = files.build(cases, Options(store=store), tell)
+    built = files.build(cases, Options(store=store, weights=SEEDED), tell)
     for case in cases:
         if file_key(case) not in built.artifacts:
             reason = built.reasons.get(file_key(case), "no runtime of this kind opens such a file")

@@ -61,8 +61,15 @@ def test_other_images_change_the_reference_and_the_calibrated_file() -> None:
 
 def test_other_weights_change_every_key() -> None:
     """No file of one set of weights is ever taken for that of another."""
-    other = replace(CONTEXT, weights=replace(SEEDED, name="other", key="other"))
+    others = replace(SEEDED, name="other", key="other")
+    other = replace(CONTEXT, weights={"revisited-base": others})
     assert not set(keys(CONTEXT)) & set(keys(other))
+
+
+def test_weights_of_another_variant_change_nothing() -> None:
+    """A checkpoint is one variant's."""
+    others = replace(SEEDED, name="other", key="other")
+    assert keys(replace(CONTEXT, weights={"revisited-v1": others})) == keys(CONTEXT)
 
 
 def test_another_library_version_changes_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:

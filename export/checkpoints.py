@@ -1,0 +1,80 @@
+"""Which weights a variant gets: pure, so that a plan can name them before anything is built.
+
+A checkpoint is a file ``<variant>_<name>.safetensors``: in a folder of the user's
+(``--checkpoints``), or among those that come with the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from export.variants import VARIANTS, Variant
+
+DEFAULT = "default"
+"""A checkpoint of the variant's own where there is one, seeded weights otherwise."""
+SEEDED = "seeded"
+IMAGENET = "imagenet"
+TRAINED = Path(__file__).parent / "trained"
+"""The checkpoints that come with the package; how they were made stands in docs/training.md."""
+
+
+class CheckpointsError(ValueError):
+    """A folder of checkpoints that can't be used; the message names the remedy."""
+
+
+def weights_of(variant: str, weights: str = DEFAULT, checkpoints: str = "") -> str:
+    """``"seeded"``, ``"imagenet"`` or the path of a file: what ``variant`` is built with.
+
+    ``weights`` says the same for all variants, unless it is ``"default"``: then the
+    variant's own checkpoint is looked for in the folder ``checkpoints``, after it those of
+    the networks that it was made from without changing the layers' kinds (a pruned one
+    takes its parent's and is pruned from them), then both among the packaged ones.
+    Raises ``CheckpointsError`` for a folder that isn't there or that has two for one variant.
+    """
+    if weights != DEFAULT:
+        return weights
+    for folder in (*([Path(checkpoints)] if checkpoints else []), TRAINED):
+        for row in _same_layers(VARIANTS[variant]):
+            found = checkpoint_of(row.name, folder)
+            if found is not None:
+                return str(found)
+    return SEEDED
+
+
+def checkpoint_of(variant: str, folder: Path) -> Path | None:
+    """The checkpoint of exactly this variant in ``folder``, ``None`` where there is none."""
+    found = sorted(folder.glob(f"{variant}_*.safetensors"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise CheckpointsError(
+            f"{folder} has {len(found)} checkpoints of {variant} ({names}): move all but one "
+            "elsewhere, or name one with --weights"
+        )
+    return found[0] if found else None
+
+
+def check_folder(checkpoints: str, weights: str) -> None:
+    """Raise ``CheckpointsError`` for a folder that says nothing, or says it in vain."""
+    if not checkpoints:
+        return
+    folder = Path(checkpoints)
+    if weights != DEFAULT:
+        raise CheckpointsError(
+            f"--checkpoints {folder} and --weights {weights} both say which weights: give one"
+        )
+    if not folder.is_dir():
+        raise CheckpointsError(f"--checkpoints {folder} is not a folder")
+    if not any(checkpoint_of(name, folder) for name in VARIANTS):
+        raise CheckpointsError(
+            f"--checkpoints {folder} has no file VARIANT_NAME.safetensors of a known variant; "
+            "python -m export.train writes such files"
+        )
+
+
+def _same_layers(variant: Variant) -> Iterator[Variant]:
+    """The variant itself, then its ancestors as long as they are built alike."""
+    row: Variant | None = variant
+    while row is not None and row.builder == variant.builder:
+        yield row
+        row = VARIANTS[row.parent] if row.parent else None
