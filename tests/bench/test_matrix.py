@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from bench import matrix, rows
 from bench.case import Case
-from bench.record import Measurement, Memory, Parity, Run, RunHeader
+from bench.record import Measurement, Memory, Parity, Run
+from tests.bench.made_up import header
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = replace(EAGER, runtime="ort")
@@ -38,22 +39,7 @@ def blocks(case: Case, ms: float, parity: Parity = RIGHT) -> list[Measurement]:
 def table(*found: Iterable[Measurement]) -> rows.Table:
     """The family's table of these blocks."""
     measurements = tuple(block for group in found for block in group)
-    header = RunHeader(
-        schema=1,
-        run="x",
-        started="2026-01-01T00:00:00+00:00",
-        command="",
-        commit="",
-        suite="runtimes",
-        weights="seeded",
-        data="",
-        blocks=3,
-        seconds=1,
-        host={},
-        host_id="",
-        versions={},
-    )
-    (only,) = rows.tables_of(Run(header, measurements)).values()
+    (only,) = rows.tables_of(Run(header(), measurements)).values()
     return only
 
 

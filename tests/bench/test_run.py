@@ -27,31 +27,9 @@ from bench.record import (
     read_run,
 )
 from export.artifact import Artifact
+from tests.bench.made_up import fake_artifact
 
 Start = Callable[..., int]
-
-
-def fake_artifact(tmp_path: Path, key: str = "k") -> Artifact:
-    """A file that no test opens."""
-    return Artifact(
-        key=key,
-        variant="revisited-base",
-        weights="seeded",
-        recipe="fp32",
-        format="onnx",
-        folder=str(tmp_path),
-        file="model.onnx",
-        size_bytes=1_000_000,
-        sha256="0",
-        parameters=136_380,
-        nonzero_parameters=136_380,
-        rounded_to_zero=0,
-        macs=1,
-        input_size=(32, 32),
-        class_names=("a", "b"),
-        placeholder_names=True,
-        reference=str(tmp_path),
-    )
 
 
 class Lab:

@@ -9,16 +9,15 @@ import pytest
 from bench import report, rows, scenario_tables
 from bench.case import Case
 from bench.record import (
-    SCHEMA,
     LoadTest,
     Measurement,
     Memory,
     Parity,
     Probe,
     Run,
-    RunHeader,
     Workers,
 )
+from tests.bench.made_up import header
 
 SINGLE = Case("revisited-v6", "fp32", "ort", 2)
 MULTI, OFFLINE, SERVER, WORKERS = (
@@ -60,22 +59,7 @@ def block(case: Case, number: int = 0, ms: float = 4.0, **more) -> Measurement:
 
 def table(*blocks: Measurement) -> rows.Table:
     """The only table of these blocks."""
-    header = RunHeader(
-        schema=SCHEMA,
-        run="x",
-        started="2026-01-01T00:00:00+00:00",
-        command="",
-        commit="",
-        suite="default",
-        weights="seeded",
-        data="",
-        blocks=3,
-        seconds=0.6,
-        host={},
-        host_id="",
-        versions={},
-    )
-    (only,) = rows.tables_of(Run(header, blocks)).values()
+    (only,) = rows.tables_of(Run(header(), blocks)).values()
     return only
 
 
