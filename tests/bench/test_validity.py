@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.case import Case
-from bench.record import Canary, Measurement, Surroundings
-from bench.validity import LIMITS, Verdict, figures, judge, of_row, overall, usual_canary_s
+from bench.record import Canary, Measurement, Surroundings, read_run
+from bench.validity import LIMITS, NEVER, Verdict, figures, judge, of_row, overall, usual_canary_s
 
 QUIET = Measurement(
     Case("vgg19", "fp32", "ort", 2),
@@ -129,3 +130,54 @@ def test_the_usual_canary_is_the_middle_one_of_the_run() -> None:
 def test_a_block_without_a_number_is_not_judged() -> None:
     """There is nothing that one could doubt."""
     assert judge(Measurement(QUIET.case, 0, "failed", "killed"), 0.004) == Verdict()
+
+
+# --- what no neighbour moves far enough for an experiment, on a block that was really measured
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[Measurement, float]:
+    """A committed block that is VALID, whose host could tell everything, and its run's canary."""
+    folder = Path(__file__).parents[2] / "results" / "records"
+    path, *_ = sorted(folder.glob("default-*.jsonl.gz"))
+    measurements = read_run(path).measurements
+    usual_s = usual_canary_s(measurements)
+    assert usual_s is not None
+    block = next(
+        block
+        for block in measurements
+        if judge(block, usual_s) == Verdict() and set(figures(block, usual_s)) == set(LIMITS)
+    )
+    return block, usual_s
+
+
+def moved(block: Measurement, usual_s: float, code: str, figure: float) -> Measurement:
+    """``block`` with one field changed so that the figure of ``code`` is this."""
+    surroundings, canary = block.surroundings, block.canary
+    assert surroundings is not None and canary is not None
+    wall_s = surroundings.wall_s
+    if code == "canary":
+        return replace(block, canary=replace(canary, after_s=usual_s * (1 + figure)))
+    if code == "warm-up":
+        return replace(block, warmup_settled=figure < 1)
+    if code == "steal":
+        changed = replace(surroundings, steal_s=figure * wall_s)
+    else:
+        changed = replace(surroundings, realtime_s=wall_s * (1 + 5e-4) + figure)
+    return replace(block, surroundings=changed)
+
+
+@pytest.mark.parametrize("code", ["steal", "canary", "clock", "warm-up"])
+def test_one_field_flips_a_recorded_block(code: str, recorded: tuple[Measurement, float]) -> None:
+    """VALID just below the limit, SUSPECT and INVALID just above theirs, with that code alone."""
+    block, usual_s = recorded
+    limit = LIMITS[code]
+
+    def verdict(figure: float) -> Verdict:
+        return judge(moved(block, usual_s, code, figure), usual_s)
+
+    assert verdict(0.999 * limit.suspect) == Verdict()
+    assert verdict(1.001 * limit.suspect) == Verdict("SUSPECT", (code,))
+    if limit.invalid < NEVER:
+        assert verdict(0.999 * limit.invalid) == Verdict("SUSPECT", (code,))
+        assert verdict(1.001 * limit.invalid) == Verdict("INVALID", (code,))
