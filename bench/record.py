@@ -9,8 +9,9 @@ Schema history
 --------------
 1  first one
 2  what else a block tells: canary, clocks, cold start, shares of memory, idle CPU, the runtime's
-   own graph, a scenario's result; the host's peaks in the header; a case's copy, and what the
-   copies called base are of. All of it may be absent, so that files of schema 1 are still read.
+   own graph, a scenario's result and what was around it; the host's peaks in the header; a case's
+   copy, and what the copies called base are of. All of it may be absent, so that files of schema 1
+   are still read.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the rest of the machine did during the timed loop, in seconds of
+    """What the rest of the machine did during the timed loop (or LoadGen's test), in seconds of
     CPU time and counts; raw, judged later. ``None``: the host cannot tell."""
 
     wall_s: float
@@ -171,7 +172,7 @@ class Probe:
     valid: bool
     reasons: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
-    """Codes of what disturbed our own loop in the same child; see ``bench.validity``."""
+    """Codes of what disturbed the test, or our own loop in the same child; ``bench.validity``."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ class LoadTest:
     percentiles_s: Mapping[str, float] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     """Of the search for the highest rate, in the order in which they were tried."""
+    surroundings: Surroundings | None = None
+    """During the test itself; of a search, during the test that its number is from."""
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ def _left(
         for case, blocks in current_blocks(recorder.measurements).items()
         for block in blocks
         if block.status != "failed"
-        and validity.judge(block, usual_s).level != "INVALID"
+        and validity.judge_with_test(block, usual_s).level != "INVALID"
         and case in sources
         and (block.file.key if block.file else None) == sources[case].key
     }

@@ -292,6 +292,8 @@ def test_a_block_has_our_loop_and_loadgens_test(
     assert block.status == "ok", block.reason
     assert block.latencies_ns and block.load_test is not None
     assert block.load_test.value > 0
+    around = block.load_test.surroundings
+    assert around is not None and around.wall_s >= LIMITS.least_s
     assert capfd.readouterr() == ("", "")
     assert sorted(Path.cwd().iterdir()) == before
 

@@ -17,6 +17,7 @@ from bench.files import Event, Files, file_key
 from bench.options import Options, UsageError, parse
 from bench.record import (
     Execution,
+    LoadTest,
     Measurement,
     Parity,
     Peaks,
@@ -220,6 +221,25 @@ def test_a_block_that_proves_nothing_is_measured_again(
     def disturbed(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
         busy = Surroundings(1.0, 2.0 if (case.runtime, number) == ("null", 1) else 0.0, 0.0, 0, 0)
         return replace(plain(case, number, artifact, effort), surroundings=busy)
+
+    monkeypatch.setattr(run, "run_block", disturbed)
+    lab.start()
+    lab.ran.clear()
+    monkeypatch.setattr(run, "run_block", plain)
+    lab.start()
+    assert lab.ran == [(1, "revisited-base/fp32/null/t1/b1")]
+
+
+def test_a_block_whose_test_of_loadgen_was_disturbed_is_measured_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the number of our own loop, which its row states, can be believed."""
+    plain = lab.run_block
+
+    def disturbed(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
+        busy = Surroundings(1.0, 2.0 if (case.runtime, number) == ("null", 1) else 0.0, 0.0, 0, 0)
+        test = LoadTest("latency_p90_s", 0.001, valid=True, surroundings=busy)
+        return replace(plain(case, number, artifact, effort), load_test=test)
 
     monkeypatch.setattr(run, "run_block", disturbed)
     lab.start()

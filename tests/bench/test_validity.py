@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from bench.case import Case
-from bench.record import Canary, Measurement, Surroundings, read_run
-from bench.validity import LIMITS, NEVER, Verdict, figures, judge, of_row, overall, usual_canary_s
+from bench.record import Canary, LoadTest, Measurement, Surroundings, read_run
+from bench.validity import (
+    LIMITS,
+    NEVER,
+    Verdict,
+    figures,
+    judge,
+    judge_with_test,
+    of_row,
+    overall,
+    usual_canary_s,
+)
 
 QUIET = Measurement(
     Case("vgg19", "fp32", "ort", 2),
@@ -98,6 +108,45 @@ def test_a_very_short_loop_is_judged_with_its_warm_up() -> None:
     assert figures(busy)["steal"] == pytest.approx(0.5)
     assert judge(busy, None) == Verdict("INVALID", ("foreign-cpu", "steal"))
     assert judge(replace(busy, warmup_foreign_cpu_s=0.0, warmup_steal_s=0.0), None) == Verdict()
+
+
+def with_test(scenario: str, **changes: float | None) -> Measurement:
+    """A quiet block with a test of LoadGen, and around that test this machine."""
+    around_it = around(**changes).surroundings
+    test = LoadTest("images_per_s", 9.0, valid=True, surroundings=around_it)
+    return replace(QUIET, case=replace(QUIET.case, scenario=scenario), load_test=test)
+
+
+@pytest.mark.parametrize(
+    ("code", "field"),
+    [
+        ("foreign-cpu", "foreign_cpu_s"),
+        ("steal", "steal_s"),
+        ("switches", "involuntary_switches"),
+        ("clock", "boottime_s"),
+    ],
+)
+def test_a_scenarios_row_is_judged_by_its_test_too(code: str, field: str) -> None:
+    """The number is LoadGen's: what disturbed its test counts, though our own loop was quiet."""
+    far = LIMITS[code].invalid + (1 if code == "switches" else 2)
+    assert judge(with_test("offline", **{field: far}), 0.004) == Verdict("INVALID", (code,))
+    assert judge(with_test("offline"), 0.004) == Verdict()
+
+
+def test_a_single_streams_row_is_judged_by_our_own_loop() -> None:
+    """Its number is ours; only where LoadGen's stands beside it, the test is judged as well."""
+    disturbed = with_test("single", steal_s=0.9)
+    assert judge(disturbed, 0.004) == Verdict()
+    assert judge_with_test(disturbed, 0.004) == Verdict("INVALID", ("steal",))
+    assert of_row([disturbed], 0.004, judge_with_test) == Verdict("INVALID", ("steal",))
+
+
+def test_a_test_and_a_loop_are_as_good_as_the_worse() -> None:
+    """With the codes of both; a test that nobody watched says nothing."""
+    both = replace(with_test("multi", steal_s=0.9), warmup_settled=False)
+    assert judge(both, 0.004) == Verdict("INVALID", ("steal", "warm-up"))
+    unseen = LoadTest("images_per_s", 9.0, valid=True)
+    assert judge(replace(both, load_test=unseen), 0.004) == Verdict("SUSPECT", ("warm-up",))
 
 
 def test_clocks_may_differ_by_what_a_correction_does() -> None:
