@@ -546,14 +546,15 @@ _HOW_TO_READ = f"""\
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
   inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
-- "% of attainable" is the least time that this host needs over the measured p50. The least time
-  is the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in
-  the layer's precision, and weights, input and output at its read bandwidth. Peaks are measured
-  before the run with the same number of threads: matrix products in the fastest of ort and
-  OpenVINO, and reading an array larger than the caches. More than 100 is possible: a convolution
-  may keep the units busier than these products do, Winograd's algorithm (ncnn, MNN) needs fewer
-  multiplications for a 3x3 convolution than are counted, and what a cache keeps from one inference
-  to the next is read faster than from memory.
+- "% of attainable" is the least time that this host needs over the measured p50. The least time is
+  the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in the
+  layer's precision, and weights, input and output at its read bandwidth. Peaks are measured with
+  the same number of threads before a run and, in newer ones, again behind it, of which the larger
+  figure counts: matrix products in the fastest of ort and OpenVINO, and reading an array larger
+  than the caches. More than 100 is possible: a convolution may keep the units busier than these
+  products do, Winograd's algorithm (ncnn, MNN) needs fewer multiplications for a 3x3 convolution
+  than are counted, and what a cache keeps from one inference to the next is read faster than from
+  memory.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
