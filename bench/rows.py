@@ -127,6 +127,22 @@ def speedup(reference: Row, row: Row) -> Estimate | None:
     return stats.ratio_interval(reference.image_medians_s, row.image_medians_s)
 
 
+def held_together(pairs: Sequence[tuple[Row, Row]]) -> tuple[bool, ...]:
+    """Which speed-ups are told from 1 with the claims of all of them held to 5 % (Holm).
+
+    ``pairs`` are reference and row. One with too few shared rounds for an interval claims
+    nothing: it doesn't hold, and makes the others no weaker.
+    """
+    spreads = [
+        stats.paired_log_ratio(reference.image_medians_s, row.image_medians_s)
+        for reference, row in pairs
+    ]
+    chances = [2 * min(one.p_above(0), one.p_below(0)) for one in spreads if one is not None]
+    claims = zip(chances, stats.holm_levels(chances), strict=True)
+    held = iter([chance <= level for chance, level in claims])
+    return tuple(spread is not None and next(held) for spread in spreads)
+
+
 # --- a table
 
 
@@ -199,26 +215,11 @@ class Table:
     @cached_property
     def held_together(self) -> frozenset[Case]:
         """The rows whose speed-up is told from 1 with all rows' claims held to 5 % (Holm)."""
-        found = (
-            {}
-            if self.reference is None
-            else {
-                row.case: spread
-                for row in self.rows
-                if row is not self.reference
-                and not row.is_null
-                and row.timed
-                and (
-                    spread := stats.paired_log_ratio(
-                        self.reference.image_medians_s, row.image_medians_s
-                    )
-                )
-            }
-        )
-        chances = [2 * min(one.p_above(0), one.p_below(0)) for one in found.values()]
-        levels = stats.holm_levels(chances)
-        held = zip(found, chances, levels, strict=True)
-        return frozenset(case for case, chance, level in held if chance <= level)
+        if self.reference is None:
+            return frozenset()
+        rows = [row for row in self.rows if row is not self.reference and not row.is_null]
+        held = held_together([(self.reference, row) for row in rows])
+        return frozenset(row.case for row, holds in zip(rows, held, strict=True) if holds)
 
     def proven(self, ratio: Estimate) -> bool:
         """Whether a ratio differs from 1: its interval, and by more than an A/A pair does."""
