@@ -72,7 +72,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
     titles = {
-        "p50 ms (times faster than torch-eager; ? where that is not proven)": time,
+        "p50 ms (times faster than torch-eager; ? where its interval does not prove that)": time,
         "CPU ms an inference / peak MB": _cost,
     }
     return tuple(
