@@ -17,6 +17,7 @@ Schema history
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import fcntl
 import gzip
@@ -39,6 +40,9 @@ SCHEMA = 2
 READABLE = (1, 2)
 MAX_BYTES = 1 << 30
 """A record file that unpacks to more than this is refused: nothing of ours does."""
+
+ANOTHER_TIME_S = 3600.0
+"""Blocks of one round that began so far apart don't share what the machine did in that round."""
 
 Status = Literal["ok", "unsupported", "failed"]
 
@@ -344,6 +348,15 @@ def current_blocks(measurements: Iterable[Measurement]) -> dict[Case, tuple[Meas
         case: tuple(by_round[number] for number in sorted(by_round))
         for case, by_round in ((case, blocks[case, key]) for case, key in newest.items())
     }
+
+
+def apart_s(started: str, other: str) -> float:
+    """Seconds between the beginnings of two blocks, later ones positive; 0 where one is unknown."""
+    parse = datetime.datetime.fromisoformat
+    try:
+        return (parse(started) - parse(other)).total_seconds()
+    except (ValueError, TypeError):  # none was recorded, or with a time zone only one of them
+        return 0.0
 
 
 def find_runs(out: Path) -> list[Path]:

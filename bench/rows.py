@@ -14,9 +14,19 @@ from bench import stats, validity
 from bench.accuracy import judged_precision
 from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
-from bench.record import FileFacts, Measurement, Memory, Parity, Peaks, Run, current_blocks
+from bench.record import (
+    ANOTHER_TIME_S,
+    FileFacts,
+    Measurement,
+    Memory,
+    Parity,
+    Peaks,
+    Run,
+    apart_s,
+    current_blocks,
+)
 from bench.stats import Estimate
-from bench.text import plain, top1
+from bench.text import plain, rounded, top1
 from bench.validity import Verdict
 from export.recipes import RECIPES
 from export.variants import VARIANTS
@@ -227,6 +237,16 @@ class Table:
         return ratio.excludes(1) and far > self.told_apart
 
     @cached_property
+    def begun(self) -> Mapping[int, str]:
+        """Round -> when the middle one of its blocks was begun."""
+        found: dict[int, list[str]] = {}
+        for row in self.rows:
+            for block in row.timed:
+                found.setdefault(block.round, []).append(block.started)
+        # One format and one time zone: texts are in the order of the moments.
+        return {number: sorted(texts)[(len(texts) - 1) // 2] for number, texts in found.items()}
+
+    @cached_property
     def notes(self) -> Mapping[str, int]:
         """Note -> its number, in the order in which the rows need them."""
         texts = dict.fromkeys(text for row in self.rows for text in doubts(row, self))
@@ -380,7 +400,10 @@ def doubts(row: Row, table: Table) -> list[str]:
     if not row.timed:
         last = row.blocks[-1]
         return [f"`{last.status}`: {plain(last.reason) or 'no reason was given'}"]
-    found = (_missing_blocks, _kept_reason, _no_interval, _other_cores, _other_precision, _wrong)
+    found = (
+        *(_missing_blocks, _kept_reason, _no_interval, _another_time),
+        *(_other_cores, _other_precision, _wrong),
+    )
     return [text for doubt in found if (text := doubt(row, table))]
 
 
@@ -410,6 +433,24 @@ def _no_interval(row: Row, table: Table) -> str:
     return (
         f"`no-interval`: fewer than {stats.LEAST_BLOCKS} blocks can be paired with the "
         "reference: the speed-up has no interval and may be chance"
+    )
+
+
+def _another_time(row: Row, table: Table) -> str:
+    """Ratios are paired by round, as if all of a round had been measured in one go."""
+    late = {
+        block.round: gap_s
+        for block in row.timed
+        if abs(gap_s := apart_s(block.started, table.begun[block.round])) > ANOTHER_TIME_S
+    }
+    if not late:
+        return ""
+    rounds = ", ".join(str(number + 1) for number in late)
+    far_s = max(late.values(), key=abs)
+    when = f"{rounded(abs(far_s) / 3600, digits=2)} hours {'after' if far_s > 0 else 'before'}"
+    return (
+        f"`another-time`: of round {rounds} it was begun up to {when} most rows, "
+        "with which its ratios pair it all the same"
     )
 
 
