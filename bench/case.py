@@ -108,12 +108,7 @@ def plan(options: Options) -> tuple[Case, ...]:
         for batch_size in selector.batch_sizes or options.batch_sizes
     )
     if not cases:
-        fixed = [f"{name} fixes the recipe {ALIASES[name].recipe}" for name in ALIASES]
-        raise UsageError(
-            "nothing to measure: no recipe of --recipes runs on a runtime of --runtimes in one of "
-            f"--precisions ({', '.join(options.precisions)}) for these --variants "
-            f"(of suite {options.suite}); note that {'; '.join(fixed)}"
-        )
+        raise UsageError(_nothing(options))
     whole = _with_scenarios(tuple(_one_null_per_family(cases)), options)
     return tuple(sorted(whole, key=_table_order))
 
@@ -124,6 +119,26 @@ def _weights(variant: str, options: Options) -> str:
         return weights_name(weights_of(variant, options.weights, options.checkpoints))
     except CheckpointsError as exc:
         raise UsageError(str(exc)) from exc
+
+
+def _nothing(options: Options) -> str:
+    """Why a plan is empty, as far as it can be told."""
+    fixed = [f"{name} fixes the recipe {ALIASES[name].recipe}" for name in ALIASES]
+    hints = (*_other_precisions(options), f"note that {'; '.join(fixed)}")
+    return (
+        "nothing to measure: no recipe of --recipes runs on a runtime of --runtimes in one of "
+        f"--precisions ({', '.join(options.precisions)}) for these --variants "
+        f"(of suite {options.suite}); {'; '.join(hints)}"
+    )
+
+
+def _other_precisions(options: Options) -> Iterator[str]:
+    """Which of the runtimes that were named compute in none of the precisions."""
+    for name in matching(options.runtimes, REGISTRY):
+        own = REGISTRY[name].precisions
+        if not set(own) & set(options.precisions):
+            asked = " or ".join(options.precisions)
+            yield f"{name} can't compute in {asked}, only in {' or '.join(own)}"
 
 
 def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[int, Case]]:

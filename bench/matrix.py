@@ -13,12 +13,12 @@ from bench.rows import (
     Table,
     doubts,
     family_of,
+    held_together,
     main_setting,
     runtime_name,
     speedup,
     table_order,
 )
-from bench.stats import Estimate
 from bench.text import NOTHING, number
 
 LEAST_RUNTIMES = 3
@@ -72,7 +72,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
     titles = {
-        "p50 ms (times faster than torch-eager; ? where that is not proven)": time,
+        "p50 ms (times faster than torch-eager; ? where its interval does not prove that)": time,
         "CPU ms an inference / peak MB": _cost,
     }
     return tuple(
@@ -107,7 +107,10 @@ def sweeps(table: Table) -> tuple[Grid, ...]:
 
 
 def surprises(table: Table) -> tuple[str, ...]:
-    """Why some rows are faster than their operations can be counted to be, where they are."""
+    """Why some rows are faster than their operations can be counted to be, where they are.
+
+    Of each question only the rows whose ratios hold together (``bench.rows.held_together``).
+    """
     found = []
     usual = main_setting(row.case for row in table.rows)
     rows = [
@@ -120,13 +123,12 @@ def surprises(table: Table) -> tuple[str, ...]:
         for row in rows
         if row.case.recipe == "fp32" and row.case.precision == "fp32"
     }
-    tricks = [
-        f"{runtime} on {variant}, {number(ratio)}x"
+    tricks = _surprising(
+        (rival, row)
         for (variant, runtime), row in plain.items()
         if runtime in _WINOGRAD_RUNTIMES and family_of(row.case) in _WINOGRAD_FAMILIES
         if (rival := plain.get((variant, "ort"))) is not None
-        if (ratio := speedup(rival, row)) is not None and _surprising(ratio)
-    ]
+    )
     if tricks:
         found.append(
             f"Faster than ort with the same fp32 weights ({'; '.join(tricks)}): ncnn and MNN "
@@ -134,13 +136,12 @@ def surprises(table: Table) -> tuple[str, ...]:
             "by Winograd's algorithm (Lavin and Gray, 2015, arXiv:1509.09308), with less than half "
             "of the multiplications that are counted."
         )
-    halves = [
-        f"{row.case.runtime} on {row.case.variant}, {number(ratio)}x"
+    halves = _surprising(
+        (own, row)
         for row in rows
         if row.case.precision == "bf16" and row.case.runtime in _BF16_ARITHMETIC
         if (own := plain.get((row.case.variant, row.case.runtime))) is not None
-        if (ratio := speedup(own, row)) is not None and _surprising(ratio)
-    ]
+    )
     if halves:
         found.append(
             f"bf16 against fp32 in the same runtime ({'; '.join(halves)}): where a CPU has AVX512-"
@@ -150,9 +151,17 @@ def surprises(table: Table) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _surprising(ratio: Estimate) -> bool:
-    """Faster than anybody would expect, and not by chance."""
-    return ratio.value > SURPRISE and ratio.low is not None and ratio.low > 1
+def _surprising(asked: Iterable[tuple[Row, Row]]) -> list[str]:
+    """The pairs whose second row is faster than anybody would expect, and not by chance.
+
+    That is judged beside all that were asked about, not for each by itself.
+    """
+    pairs = list(asked)
+    return [
+        f"{row.case.runtime} on {row.case.variant}, {number(ratio)}x"
+        for (rival, row), holds in zip(pairs, held_together(pairs), strict=True)
+        if holds and (ratio := speedup(rival, row)) is not None and ratio.value > SURPRISE
+    ]
 
 
 def _lines(rows: Iterable[Row], cell: Callable[[Row], str]) -> tuple[tuple[str, ...], ...]:

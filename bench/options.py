@@ -29,6 +29,10 @@ ALL = "all"
 """In place of runtimes' names: those that are installed."""
 SCENARIOS = ("single", "multi", "offline", "server", "workers")
 """MLPerf's four, and single-threaded workers at once."""
+_NOT_COMPARED = {
+    "single": "what is compared there is our own loop, which is measured anyway",
+    "server": "a search for a rate is made once a run and has no interval",
+}
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 PRECISIONS = tuple(dict.fromkeys(p for row in runtimes.REGISTRY.values() for p in row.precisions))
 
@@ -272,6 +276,7 @@ def _checked(values: dict[str, Any]) -> Options:
     options = _completed(options)
     _check_ranges(options)
     _check_bound(options)
+    _check_against(options)
     check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
     check_names("--recipes", options.recipes, RECIPES)
     check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
@@ -345,6 +350,17 @@ def _check_bound(options: Options) -> None:
         )
     if options.latency_bound and "server" not in options.scenarios:
         raise UsageError("--latency-bound is for --scenarios server, which was not asked for")
+
+
+def _check_against(options: Options) -> None:
+    """A scenario that is measured for one version only would look compared and is not."""
+    for name, why in _NOT_COMPARED.items():
+        if options.against and name in options.scenarios:
+            raise UsageError(
+                f"--scenarios {name} can't be had with --against: {why}; leave it out here, or "
+                "measure each version by itself and set the two pages side by side (of what can be "
+                "compared, python -m bench.compare does it)"
+            )
 
 
 def _seconds(flag: str, text: object) -> float:

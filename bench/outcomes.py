@@ -19,7 +19,7 @@ from typing import Literal
 from bench import resultset, stats, validity
 from bench.case import BASE
 from bench.options import UsageError
-from bench.record import Run
+from bench.record import ANOTHER_TIME_S, Run, apart_s
 from bench.resultset import VALID, Block, Entry, ResultSet
 from bench.stats import Estimate, Position, Spread
 from bench.validity import Verdict
@@ -47,7 +47,8 @@ class Compared:
     """One row of the comparison.
 
     ``ratio`` is head over base with the interval of ``confidence``; ``None``
-    where there are too few blocks, and then ``reason`` says so. ``base_s`` and
+    where there are too few blocks, and then ``reason`` says so, as it does where blocks
+    were paired that did not see the same moment. ``base_s`` and
     ``head_s`` are seconds for an image over the blocks that entered the ratio.
     ``open``: further blocks could decide it.
     """
@@ -224,6 +225,7 @@ class _Pair:
         return Compared(
             self.name,
             outcome,
+            self._another_time() if self.paired else "",
             ratio=ratio,
             confidence=confidence,
             base_s=_time(before),
@@ -231,6 +233,15 @@ class _Pair:
             verdict=verdict,
             open=outcome == "inconclusive",
         )
+
+    def _another_time(self) -> str:
+        """Of paired blocks: which of them can't have seen the same moment of the machine."""
+        before, after = ({block.round: block.started for block in side} for side in self.blocks)
+        far = [str(i + 1) for i in before if abs(apart_s(after[i], before[i])) > ANOTHER_TIME_S]
+        if not far:
+            return ""
+        hours = f"{ANOTHER_TIME_S / 3600:g} hour"
+        return f"BASE and HEAD of round {', '.join(far)} were begun more than {hours} apart"
 
     def _too_few(self, base: int, head: int) -> str:
         least = stats.LEAST_BLOCKS

@@ -61,6 +61,13 @@ def _better(peaks: Peaks, library: str, found: Iterable[tuple[str, float]]) -> P
     return peaks
 
 
+def larger(one: Peaks, other: Peaks) -> Peaks:
+    """The larger of each figure: a peak is a maximum, which a disturbed moment only lowers."""
+    for precision, rate in other.macs_per_s.items():
+        one = _better(one, other.measured_by.get(precision, ""), [(precision, rate)])
+    return replace(one, bytes_per_s=max(one.bytes_per_s, other.bytes_per_s))
+
+
 def _products(
     library: str, artifacts: Sequence[Artifact], threads: int, seconds: float, store: Path, say: Say
 ) -> list[tuple[str, float]]:

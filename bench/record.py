@@ -9,14 +9,16 @@ Schema history
 --------------
 1  first one
 2  what else a block tells: canary, clocks, cold start, shares of memory, idle CPU, the runtime's
-   own graph, a scenario's result; the host's peaks in the header; a case's copy, and what the
-   copies called base are of. All of it may be absent, so that files of schema 1 are still read.
+   own graph, a scenario's result and what was around it; the host's peaks in the header; a case's
+   copy, and what the copies called base are of. All of it may be absent, so that files of schema 1
+   are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import fcntl
 import gzip
@@ -39,6 +41,9 @@ SCHEMA = 2
 READABLE = (1, 2)
 MAX_BYTES = 1 << 30
 """A record file that unpacks to more than this is refused: nothing of ours does."""
+
+ANOTHER_TIME_S = 3600.0
+"""Blocks of one round that began so far apart don't share what the machine did in that round."""
 
 Status = Literal["ok", "unsupported", "failed"]
 
@@ -127,7 +132,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the rest of the machine did during the timed loop, in seconds of
+    """What the rest of the machine did during the timed loop (or LoadGen's test), in seconds of
     CPU time and counts; raw, judged later. ``None``: the host cannot tell."""
 
     wall_s: float
@@ -206,7 +211,7 @@ class Probe:
     valid: bool
     reasons: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
-    """Codes of what disturbed our own loop in the same child; see ``bench.validity``."""
+    """Codes of what disturbed the test, or our own loop in the same child; ``bench.validity``."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,8 @@ class LoadTest:
     percentiles_s: Mapping[str, float] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     """Of the search for the highest rate, in the order in which they were tried."""
+    surroundings: Surroundings | None = None
+    """During the test itself; of a search, during the test that its number is from."""
 
 
 @dataclass(frozen=True)
@@ -382,6 +389,15 @@ def current_blocks(measurements: Iterable[Measurement]) -> dict[Case, tuple[Meas
         case: tuple(by_round[number] for number in sorted(by_round))
         for case, by_round in ((case, blocks[case, key]) for case, key in newest.items())
     }
+
+
+def apart_s(started: str, other: str) -> float:
+    """Seconds between the beginnings of two blocks, later ones positive; 0 where one is unknown."""
+    parse = datetime.datetime.fromisoformat
+    try:
+        return (parse(started) - parse(other)).total_seconds()
+    except (ValueError, TypeError):  # none was recorded, or with a time zone only one of them
+        return 0.0
 
 
 def find_runs(out: Path) -> list[Path]:

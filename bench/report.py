@@ -45,6 +45,7 @@ from bench.rows import (
     best_fp32,
     doubts,
     family_of,
+    held_together,
     reference_case,
     runtime_name,
     speedup,
@@ -52,7 +53,9 @@ from bench.rows import (
     tables_of,
     whereabouts,
 )
+from bench.stats import Estimate
 from bench.text import (
+    ALONE,
     NOTHING,
     code,
     megabytes,
@@ -154,9 +157,14 @@ def _speedup(row: Row, table: Table) -> str:
     if row.is_null or table.reference is None:
         return NOTHING
     ratio = speedup(table.reference, row)
+    return _marked(ratio, table, holds=row.case in table.held_together)
+
+
+def _marked(ratio: Estimate | None, table: Table, *, holds: bool) -> str:
+    """A speed-up, with the mark of one that is proven by itself and not beside the others."""
     text = speedup_text(ratio, table.told_apart)
-    alone = ratio is not None and table.proven(ratio) and row.case not in table.held_together
-    return f"{text} †" if alone else text
+    alone = ratio is not None and table.proven(ratio) and not holds
+    return f"{text} {ALONE}" if alone else text
 
 
 def _verdict(row: Row, table: Table) -> str:
@@ -436,7 +444,7 @@ def _times_faster(row: Row, table: Table) -> str:
         return ""
     if estimate.half_width is None:
         return f", {speedup_text(estimate)} the speed of the reference, without an interval"
-    text = speedup_text(estimate, table.told_apart)
+    text = _marked(estimate, table, holds=row.case in table.held_together)
     if not table.proven(estimate):
         return f", against the reference {text}"
     return f", {text} the speed of the reference"
@@ -528,10 +536,11 @@ _HOW_TO_READ = f"""\
 - Printed digits are what the spread over the blocks supports.
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
-  the interval contains 1, or the difference is smaller than what the A/A pair above the table (one
-  row measured twice under two names) shows that this run could have told from none. †: told from 1
-  by its own interval, but not when the claims of all rows of the table are held to 5 % together
-  (Holm's method).
+  the interval contains 1, or the difference is smaller than what the A/A pair above the table
+  (one row measured twice under two names) shows that this run could have told from none. {ALONE}:
+  told from 1 by its own interval, but not when all claims of its kind are held to 5 % together
+  (Holm's method): the speed-ups of a family's table, or the ratios of INT8 against the best fp32
+  in a run. Sentences that say why rows are so fast name only such as hold together.
 - Verdict is whether the numbers of a row can be believed, by its worst block:
   {_VERDICTS}.
   What the host cannot tell speaks neither way. The limits are held against quiet and disturbed
@@ -546,14 +555,15 @@ _HOW_TO_READ = f"""\
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
   inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
-- "% of attainable" is the least time that this host needs over the measured p50. The least time
-  is the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in
-  the layer's precision, and weights, input and output at its read bandwidth. Peaks are measured
-  before the run with the same number of threads: matrix products in the fastest of ort and
-  OpenVINO, and reading an array larger than the caches. More than 100 is possible: a convolution
-  may keep the units busier than these products do, Winograd's algorithm (ncnn, MNN) needs fewer
-  multiplications for a 3x3 convolution than are counted, and what a cache keeps from one inference
-  to the next is read faster than from memory.
+- "% of attainable" is the least time that this host needs over the measured p50. The least time is
+  the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in the
+  layer's precision, and weights, input and output at its read bandwidth. Peaks are measured with
+  the same number of threads before a run and, in newer ones, again behind it, of which the larger
+  figure counts: matrix products in the fastest of ort and OpenVINO, and reading an array larger
+  than the caches. More than 100 is possible: a convolution may keep the units busier than these
+  products do, Winograd's algorithm (ncnn, MNN) needs fewer multiplications for a 3x3 convolution
+  than are counted, and what a cache keeps from one inference to the next is read faster than from
+  memory.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
@@ -621,18 +631,16 @@ def _interruption(run: Run) -> str:
 
 def _quantisation(found: Iterable[Table]) -> str:
     """Each INT8 row against the fastest fp32 row of the same variant in the same runtime."""
-    cells = []
-    for table in found:
-        for row in table.rows:
-            best = best_fp32(row, table)
-            if best is not None and row.file and best.file:
-                shrunk = rounded(best.file.size_bytes / row.file.size_bytes)
-                ratio = speedup_text(speedup(best, row), table.told_apart)
-                both = verdict_text(validity.overall((row.verdict, best.verdict)))
-                name = _label(row, table.varying)
-                cells.append([name, best.case.recipe, ratio, f"{shrunk}x", both])
-    if not cells:
+    pairs = [
+        (table, best, row)
+        for table in found
+        for row in table.rows
+        if (best := best_fp32(row, table)) is not None and row.file and best.file
+    ]
+    if not pairs:
         return ""
+    held = held_together([(best, row) for _, best, row in pairs])
+    cells = [_quantised(*pair, holds=holds) for pair, holds in zip(pairs, held, strict=True)]
     text = (
         "Each INT8 row against the faster of `fp32` and `fp32-opt` of the same variant, runtime, "
         "threads and batch size, paired by round like every speed-up."
@@ -640,6 +648,18 @@ def _quantisation(found: Iterable[Table]) -> str:
     titles = ("row", "best fp32", "speed-up (95 %)", "smaller file", "verdict on both")
     grid = _grid(titles, cells, ("left", "left", "right", "right", "left"))
     return f"### INT8 against the best fp32\n\n{text}\n\n{grid}"
+
+
+def _quantised(table: Table, best: Row, row: Row, *, holds: bool) -> list[str]:
+    """A line of that table; both rows have a file."""
+    assert row.file is not None and best.file is not None
+    return [
+        _label(row, table.varying),
+        best.case.recipe,
+        _marked(speedup(best, row), table, holds=holds),
+        f"{rounded(best.file.size_bytes / row.file.size_bytes)}x",
+        verdict_text(validity.overall((row.verdict, best.verdict))),
+    ]
 
 
 def _executed(found: Iterable[Table]) -> str:

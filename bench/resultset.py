@@ -36,6 +36,7 @@ class Block:
     round: int
     median_s: float
     verdict: Verdict = VALID
+    started: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _entry(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Entry
     if not blocks:
         return Entry(reason="not measured yet")
     measured = [
-        Block(block.round, seconds, _verdict(block, usual_canary_s))
+        Block(block.round, seconds, _verdict(block, usual_canary_s), block.started)
         for block in blocks
         if block.status == "ok" and (seconds := _seconds(block))
     ]

@@ -14,9 +14,19 @@ from bench import stats, validity
 from bench.accuracy import judged_precision
 from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
-from bench.record import FileFacts, Measurement, Memory, Parity, Peaks, Run, current_blocks
+from bench.record import (
+    ANOTHER_TIME_S,
+    FileFacts,
+    Measurement,
+    Memory,
+    Parity,
+    Peaks,
+    Run,
+    apart_s,
+    current_blocks,
+)
 from bench.stats import Estimate
-from bench.text import plain, top1
+from bench.text import plain, rounded, top1
 from bench.validity import Verdict
 from export.recipes import RECIPES
 from export.variants import VARIANTS
@@ -127,6 +137,22 @@ def speedup(reference: Row, row: Row) -> Estimate | None:
     return stats.ratio_interval(reference.image_medians_s, row.image_medians_s)
 
 
+def held_together(pairs: Sequence[tuple[Row, Row]]) -> tuple[bool, ...]:
+    """Which speed-ups are told from 1 with the claims of all of them held to 5 % (Holm).
+
+    ``pairs`` are reference and row. One with too few shared rounds for an interval claims
+    nothing: it doesn't hold, and makes the others no weaker.
+    """
+    spreads = [
+        stats.paired_log_ratio(reference.image_medians_s, row.image_medians_s)
+        for reference, row in pairs
+    ]
+    chances = [2 * min(one.p_above(0), one.p_below(0)) for one in spreads if one is not None]
+    claims = zip(chances, stats.holm_levels(chances), strict=True)
+    held = iter([chance <= level for chance, level in claims])
+    return tuple(spread is not None and next(held) for spread in spreads)
+
+
 # --- a table
 
 
@@ -199,31 +225,26 @@ class Table:
     @cached_property
     def held_together(self) -> frozenset[Case]:
         """The rows whose speed-up is told from 1 with all rows' claims held to 5 % (Holm)."""
-        found = (
-            {}
-            if self.reference is None
-            else {
-                row.case: spread
-                for row in self.rows
-                if row is not self.reference
-                and not row.is_null
-                and row.timed
-                and (
-                    spread := stats.paired_log_ratio(
-                        self.reference.image_medians_s, row.image_medians_s
-                    )
-                )
-            }
-        )
-        chances = [2 * min(one.p_above(0), one.p_below(0)) for one in found.values()]
-        levels = stats.holm_levels(chances)
-        held = zip(found, chances, levels, strict=True)
-        return frozenset(case for case, chance, level in held if chance <= level)
+        if self.reference is None:
+            return frozenset()
+        rows = [row for row in self.rows if row is not self.reference and not row.is_null]
+        held = held_together([(self.reference, row) for row in rows])
+        return frozenset(row.case for row, holds in zip(rows, held, strict=True) if holds)
 
     def proven(self, ratio: Estimate) -> bool:
         """Whether a ratio differs from 1: its interval, and by more than an A/A pair does."""
         far = max(ratio.value, 1 / ratio.value)
         return ratio.excludes(1) and far > self.told_apart
+
+    @cached_property
+    def begun(self) -> Mapping[int, str]:
+        """Round -> when the middle one of its blocks was begun."""
+        found: dict[int, list[str]] = {}
+        for row in self.rows:
+            for block in row.timed:
+                found.setdefault(block.round, []).append(block.started)
+        # One format and one time zone: texts are in the order of the moments.
+        return {number: sorted(texts)[(len(texts) - 1) // 2] for number, texts in found.items()}
 
     @cached_property
     def notes(self) -> Mapping[str, int]:
@@ -379,7 +400,10 @@ def doubts(row: Row, table: Table) -> list[str]:
     if not row.timed:
         last = row.blocks[-1]
         return [f"`{last.status}`: {plain(last.reason) or 'no reason was given'}"]
-    found = (_missing_blocks, _kept_reason, _no_interval, _other_cores, _other_precision, _wrong)
+    found = (
+        *(_missing_blocks, _kept_reason, _no_interval, _another_time),
+        *(_other_cores, _other_precision, _wrong),
+    )
     return [text for doubt in found if (text := doubt(row, table))]
 
 
@@ -409,6 +433,24 @@ def _no_interval(row: Row, table: Table) -> str:
     return (
         f"`no-interval`: fewer than {stats.LEAST_BLOCKS} blocks can be paired with the "
         "reference: the speed-up has no interval and may be chance"
+    )
+
+
+def _another_time(row: Row, table: Table) -> str:
+    """Ratios are paired by round, as if all of a round had been measured in one go."""
+    late = {
+        block.round: gap_s
+        for block in row.timed
+        if abs(gap_s := apart_s(block.started, table.begun[block.round])) > ANOTHER_TIME_S
+    }
+    if not late:
+        return ""
+    rounds = ", ".join(str(number + 1) for number in late)
+    far_s = max(late.values(), key=abs)
+    when = f"{rounded(abs(far_s) / 3600, digits=2)} hours {'after' if far_s > 0 else 'before'}"
+    return (
+        f"`another-time`: of round {rounds} it was begun up to {when} most rows, "
+        "with which its ratios pair it all the same"
     )
 
 

@@ -175,7 +175,9 @@ def _blocks(
     )
     usual = list(crossover(tuple(sources), options.blocks, options.seed))
     left = _left(usual, recorder, sources)
-    _add_peaks(recorder, [case for _, case in left if sources[case].artifact], options, progress)
+    threads = sorted({case.threads for _, case in left if sources[case].artifact})
+    known = {one.threads for one in recorder.header.peaks}
+    _measure_peaks(recorder, [count for count in threads if count not in known], options, progress)
     progress.planned(left)
     yield from _measured(left, recorder, sources, effort, options, progress)
     if options.against:
@@ -185,6 +187,8 @@ def _blocks(
                 why = f" in round {left[0][0] + 1}, for undecided rows"
                 progress.planned(left, why)
                 yield from _measured(left, recorder, sources, effort, options, progress)
+    # One disturbed moment before the run would make every share of the attainable too high.
+    _measure_peaks(recorder, threads, options, progress)
 
 
 def _measured(
@@ -211,17 +215,16 @@ def _measured(
                 yield run_block(case, number, source.artifact, here)
 
 
-def _add_peaks(
-    recorder: Recorder, cases: Sequence[Case], options: Options, progress: Progress
+def _measure_peaks(
+    recorder: Recorder, threads: Sequence[int], options: Options, progress: Progress
 ) -> None:
-    """Measure what the host reaches with the cases' threads, unless the run knows it already."""
-    known = {one.threads for one in recorder.header.peaks}
-    wanted = sorted({case.threads for case in cases} - known)
-    if not wanted:
-        return
-    store = options.store.absolute()
-    found = tuple(peaks.measure(threads, _PEAK_SECONDS, store, progress.say) for threads in wanted)
-    recorder.amend(replace(recorder.header, peaks=(*recorder.header.peaks, *found)))
+    """Measure what the host reaches with so many threads; of what is known the larger stays."""
+    known = {one.threads: one for one in recorder.header.peaks}
+    for count in threads:
+        found = peaks.measure(count, _PEAK_SECONDS, options.store.absolute(), progress.say)
+        known[count] = peaks.larger(known[count], found) if count in known else found
+    if threads:
+        recorder.amend(replace(recorder.header, peaks=tuple(known.values())))
 
 
 def _once(effort: Effort, case: Case, key: str, measurements: Sequence[Measurement]) -> Effort:
@@ -264,7 +267,7 @@ def _left(
         for case, blocks in current_blocks(recorder.measurements).items()
         for block in blocks
         if block.status != "failed"
-        and validity.judge(block, usual_s).level != "INVALID"
+        and validity.judge_with_test(block, usual_s).level != "INVALID"
         and case in sources
         and (block.file.key if block.file else None) == sources[case].key
     }

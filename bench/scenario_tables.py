@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
-from bench import stats
+from bench import stats, validity
 from bench.case import SAMPLES_PER_QUERY
 from bench.record import LoadTest, Measurement, Probe, Workers
 from bench.rows import Row, Table
@@ -108,8 +108,9 @@ def _meaning(rows: Iterable[Row]) -> str:
         )
     return (
         f"{how}The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; "
-        "our verdict is on our own loop in the same child (Server: in its first child; each rate "
-        "that is tried has one of its own). "
+        "our verdict is on what the machine did during our own loop and during LoadGen's test, the "
+        "worse of the two (Server: the loop in its first child, and the test that its number is "
+        "from; each rate that is tried has a child of its own). "
         f"MultiStream asks for {SAMPLES_PER_QUERY} images at once, Offline for all; "
         "Server's single images arrive by a Poisson process, and its number is the highest rate "
         "that was VALID."
@@ -226,10 +227,11 @@ def _our_server(row: Row) -> str:
 
 
 def _our_verdict(row: Row) -> str:
-    """On the loop that was timed in the same child as LoadGen's test."""
+    """On our own loop and, where it was behind that in the same child, on LoadGen's test."""
     if not row.timed:
         return NOTHING
-    return " ".join((row.verdict.level, ", ".join(row.verdict.codes))).strip()
+    found = validity.of_row(row.timed, row.usual_canary_s, validity.judge_with_test)
+    return " ".join((found.level, ", ".join(found.codes))).strip()
 
 
 def _milliseconds(found: Estimate | None, times: int = 1) -> str:

@@ -18,6 +18,8 @@ MOST_END_DIGITS = 8
 NEARLY_ONE = 1.1
 """An interval around 1 that stays within this factor reads "≈1"."""
 NOTHING = "–"
+ALONE = "†"
+"""Behind a ratio that is proven by itself, but not together with the others of its table."""
 
 
 def number(estimate: Estimate, scale: float = 1.0) -> str:

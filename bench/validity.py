@@ -10,7 +10,7 @@ not move so far, several times the suspect limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -63,11 +63,37 @@ _SLEW = 5e-4
 
 
 def judge(block: Measurement, usual_canary_s: float | None) -> Verdict:
-    """The verdict on one block; ``usual_canary_s`` is the run's, ``None`` if unknown.
+    """The verdict on the number that a block's row states; ``usual_canary_s``: ``None`` if unknown.
 
-    What the host could not tell speaks neither for nor against a block. A block
-    without latencies (unsupported, failed) has no number that one could doubt.
+    That is our own loop's, or LoadGen's, which was taken behind it in the same child: then
+    the worse of both. What the host could not tell speaks neither for nor against a block.
+    A block without latencies (unsupported, failed) has no number that one could doubt.
     """
+    if block.case.scenario != "single":
+        return judge_with_test(block, usual_canary_s)
+    return _judge_loop(block, usual_canary_s)
+
+
+def judge_with_test(block: Measurement, usual_canary_s: float | None) -> Verdict:
+    """The worse of the verdicts on our own loop and on LoadGen's test, where there was one."""
+    test = block.load_test
+    loop = _judge_loop(block, usual_canary_s)
+    if test is None or test.surroundings is None:
+        return loop
+    # Held against the same limits, as if it had been a timed loop; it has no canary of its own.
+    tested = replace(
+        block,
+        surroundings=test.surroundings,
+        canary=None,
+        warmup_settled=True,
+        warmup_foreign_cpu_s=None,
+        warmup_steal_s=None,
+        warmup_switches=None,
+    )
+    return overall((loop, _judge_loop(tested, None)))
+
+
+def _judge_loop(block: Measurement, usual_canary_s: float | None) -> Verdict:
     if block.status != "ok" or not block.latencies_ns:
         return Verdict()
     level, codes = 0, []
@@ -79,9 +105,13 @@ def judge(block: Measurement, usual_canary_s: float | None) -> Verdict:
     return Verdict(LEVELS[level], tuple(codes))
 
 
-def of_row(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Verdict:
+def of_row(
+    blocks: Sequence[Measurement],
+    usual_canary_s: float | None,
+    judged: Callable[[Measurement, float | None], Verdict] = judge,
+) -> Verdict:
     """The verdict on a row: that of its worst block, and whether all have samples enough."""
-    found = [judge(block, usual_canary_s) for block in blocks]
+    found = [judged(block, usual_canary_s) for block in blocks]
     samples = sum(len(block.latencies_ns) for block in blocks)
     if blocks and samples < LEAST_SAMPLES:
         found.append(Verdict("SUSPECT", (FEW_SAMPLES,)))

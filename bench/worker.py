@@ -28,7 +28,7 @@ import runtimes
 from bench import host, measure, page_cache
 from export.artifact import Artifact, model_files
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised with every change to a message, an answer, or what ``bench.against`` and ``bench.files``
 ask of another version of this code: two versions understand each other by it."""
 
@@ -183,41 +183,34 @@ class Session:
         run, inputs = self._run, self.batches
         gc.collect()
         gc.disable()
-        machine = host.cpu_times()
-        switches = resource.getrusage(resource.RUSAGE_SELF)
-        outside = _other_clocks()
-        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        watch = _Watch()
         latencies = measure.timed_loop(
             run, inputs, time.perf_counter_ns, message["seconds"], message["least"]
         )
-        wall_ns, cpu_ns = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
-        outside = {name: now - outside[name] for name, now in _other_clocks().items()}
-        switched = resource.getrusage(resource.RUSAGE_SELF)
-        machine_after = host.cpu_times()
+        around = watch.stop()
         gc.enable()
         return {
             "status": "ok",
-            "begun_ns": wall,
+            "begun_ns": watch.begun_ns,
             "latencies_ns": latencies,
-            "cpu_s": cpu_ns / 1e9,
+            "cpu_s": watch.cpu_ns / 1e9,
             "idle_cpu_s": _idle_cpu_s(message["idle_s"]),
             "memory": memory(),
-            "surroundings": {
-                "wall_s": wall_ns / 1e9,
-                **outside,
-                **_elsewhere(machine, machine_after, cpu_ns / 1e9),
-                "involuntary_switches": switched.ru_nivcsw - switches.ru_nivcsw,
-                "voluntary_switches": switched.ru_nvcsw - switches.ru_nvcsw,
-            },
+            "surroundings": around,
         }
 
     def scenario(self, message: Message) -> dict[str, Any]:
-        """One test by MLPerf's LoadGen: what it says. Its state is global: one a process."""
+        """One test by MLPerf's LoadGen: what it says, and what the machine did during it.
+
+        LoadGen's state is global: one test a process.
+        """
         from bench import scenarios
 
         images = [batch[i : i + 1] for batch in self.batches for i in range(len(batch))]
         gc.collect()
-        return {"status": "ok", **scenarios.run_test(self._run, images, message)}
+        watch = _Watch()
+        said = scenarios.run_test(self._run, images, message)
+        return {"status": "ok", **said, "surroundings": watch.stop()}
 
     def infer(self, message: Message) -> dict[str, Any]:
         """Logits for the images in the file ``inputs``, as base64 of a .npy."""
@@ -235,6 +228,34 @@ class Session:
         if self.loaded is None:
             raise RuntimeError("nothing is loaded: the first message must be load")
         return self.loaded.run
+
+
+class _Watch:
+    """What this process and the machine spend from now until it is stopped.
+
+    The process's own clocks are read last before and first behind: the rest takes longer.
+    """
+
+    def __init__(self) -> None:
+        self._machine = host.cpu_times()
+        self._switches = resource.getrusage(resource.RUSAGE_SELF)
+        self._outside = _other_clocks()
+        self.cpu_ns = 0
+        self._cpu_begun_ns, self.begun_ns = time.process_time_ns(), time.perf_counter_ns()
+
+    def stop(self) -> dict[str, float | None]:
+        """The fields of ``bench.record.Surroundings``; ``cpu_ns`` is known from now on."""
+        wall_ns = time.perf_counter_ns() - self.begun_ns
+        self.cpu_ns = time.process_time_ns() - self._cpu_begun_ns
+        outside = {name: now - self._outside[name] for name, now in _other_clocks().items()}
+        switches = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "wall_s": wall_ns / 1e9,
+            **outside,
+            **_elsewhere(self._machine, host.cpu_times(), self.cpu_ns / 1e9),
+            "involuntary_switches": switches.ru_nivcsw - self._switches.ru_nivcsw,
+            "voluntary_switches": switches.ru_nvcsw - self._switches.ru_nvcsw,
+        }
 
 
 def explain(message: Message) -> dict[str, Any]:

@@ -54,6 +54,7 @@ _STALE_S = 24 * 3600.0
 _SMALL_PIXELS = 64
 _PIXELS_PER_FILE = 15_000
 """What a file costs besides computing: exporting takes a second or two however small it is."""
+_MOST_CALIBRATION_IMAGES = 10_000
 _BYTES_PER_BUILD = 8 * 2**30
 """So that the largest (xception-flatten-wide peaks at 11.5 GiB) has room beside an ordinary one."""
 
@@ -467,6 +468,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
     arguments = _parser().parse_args(argv)
     if arguments.request:
         return REQUEST.validate_json(sys.stdin.buffer.read()), _emit_json
+    _check_calibration(arguments.calibration_images)
     options = Options(
         weights=arguments.weights,
         checkpoints=arguments.checkpoints,
@@ -477,6 +479,14 @@ def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
     )
     wanted = tuple(_wanted(arguments.variants, arguments.recipes, arguments.formats))
     return Request(str(arguments.store), options, wanted), _emit_text
+
+
+def _check_calibration(images: int) -> None:
+    """Said before anything is built, as ``bench.run`` says it."""
+    if not 1 <= images <= _MOST_CALIBRATION_IMAGES:
+        raise UsageError(
+            f"--calibration-images {images} is not between 1 and {_MOST_CALIBRATION_IMAGES}"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.record import SCHEMA, Measurement, Run, RunHeader
+from bench.record import Measurement, Run
 from export.artifact import Artifact
+from tests.bench.made_up import fake_artifact, header
 
 MadeUp = Callable[..., Run]
 
@@ -24,23 +25,10 @@ def artifact(tmp_path: Path) -> Artifact:
     np.save(reference / "inputs.npy", chance.normal(size=(4, 3, 8, 8)).astype(np.float32))
     np.save(reference / "logits.npy", chance.normal(size=(4, 3)).astype(np.float32))
     (tmp_path / "model.onnx").write_bytes(b"nothing opens this")
-    return Artifact(
-        key="k",
-        variant="revisited-base",
-        weights="seeded",
-        recipe="fp32",
-        format="onnx",
-        folder=str(tmp_path),
-        file="model.onnx",
-        size_bytes=18,
-        sha256="0",
-        parameters=1,
-        nonzero_parameters=1,
-        rounded_to_zero=0,
-        macs=1,
+    return replace(
+        fake_artifact(tmp_path),
         input_size=(8, 8),
         class_names=("a", "b", "c"),
-        placeholder_names=True,
         reference=str(reference),
     )
 
@@ -50,21 +38,6 @@ def run_of() -> MadeUp:
     """``run_of(*blocks, **changes)``: a run of these blocks, its header changed like that."""
 
     def make(*blocks: Measurement, **changes: object) -> Run:
-        header = RunHeader(
-            schema=SCHEMA,
-            run="default-1",
-            started="2026-01-02T10:00:00+00:00",
-            command="python -m bench.run",
-            commit="abc1234",
-            suite="default",
-            weights="seeded",
-            data="built-in",
-            blocks=3,
-            seconds=0.6,
-            host={"CPU": "one", "kernel": "Linux 6.1 x86_64", "Python": "CPython 3.11.7"},
-            host_id="ff00",
-            versions={"onnxruntime": "1.25.0"},
-        )
-        return Run(replace(header, **changes), blocks)  # type: ignore[arg-type]
+        return Run(header(**changes), blocks)
 
     return make

@@ -15,7 +15,7 @@ import pytest
 
 from bench import against, files, launch
 from bench.against import Tree
-from bench.case import BASE, Case
+from bench.case import BASE, Case, plan
 from bench.files import Event, Source, Wanted
 from bench.options import UsageError, parse
 from bench.record import Against, Measurement, find_runs, read_run
@@ -129,6 +129,15 @@ def test_the_other_version_plans_by_its_own_tables(tmp_path: Path) -> None:
         ghost: "unsupported",
         replace(ghost, copy=BASE): "failed",
     }
+
+
+def test_scenarios_are_planned_for_both_versions(tmp_path: Path) -> None:
+    """Those that are repeated: each of them has its row in the base, too."""
+    words = ["-m", "revisited-v6", "--recipes", "fp32", "--runtimes", "ort", "-t", "1"]
+    options = parse([*words, "--against", "x", "--scenarios", "multi,offline,workers"])
+    theirs = against.planned(Tree("base", copy_of_this_project(tmp_path), "abc"), options)
+    assert {row.case for row in theirs} == set(plan(options))
+    assert [row.case.scenario for row in theirs] == ["single", "multi", "offline", "workers"]
 
 
 def test_a_version_that_plans_nothing_is_refused(tmp_path: Path) -> None:
@@ -258,6 +267,15 @@ def test_the_budget_is_for_further_rounds_and_counted_in_records(
         (["--margin", "3%"], "--margin is about a comparison: it needs --against"),
         (["--against", "x", "--budget", "soon"], "--budget soon: write seconds, or 90s, 10m, 1h"),
         (["--against", "x", "--margin", "3"], "--margin 3: write a share below 1"),
+        (
+            ["--against", "x", "--scenarios", "server", "--latency-bound", "50ms"],
+            "--scenarios server can't be had with --against: a search for a rate is made once a "
+            "run and has no interval; leave it out here, or measure each version by itself",
+        ),
+        (
+            ["--against", "x", "--scenarios", "offline,single"],
+            "--scenarios single can't be had with --against: what is compared there is our own",
+        ),
     ],
 )
 def test_flags_of_a_comparison_are_checked(words: list[str], part: str) -> None:

@@ -190,6 +190,17 @@ def test_nothing_to_measure_is_a_usage_error() -> None:
         plan(parse(["--variants", "vgg19-quantized", "--recipes", "fp32"]))
 
 
+def test_an_empty_plan_names_the_runtimes_that_compute_in_something_else() -> None:
+    """Of those that were named; where a suite chose them, it would be no help."""
+    with pytest.raises(UsageError) as caught:
+        plan(parse(["--precisions", "bf16", "--runtimes", "opencv,litert"]))
+    for name in ("opencv", "litert"):
+        assert f"; {name} can't compute in bf16, only in fp32;" in str(caught.value)
+    with pytest.raises(UsageError) as caught:
+        plan(parse(["--precisions", "bf16"]))
+    assert "can't compute" not in str(caught.value)
+
+
 def test_null_is_measured_once_per_family() -> None:
     """The harness's overhead is one row a family."""
     nulls = [key for key in planned() if key.endswith("/null")]

@@ -191,6 +191,24 @@ def test_a_servers_test_is_long_against_its_bound(bound_s: float, least_s: float
     assert asked["least_s"] == pytest.approx(least_s)
 
 
+@pytest.mark.parametrize("scenario", ["offline", "workers"])
+def test_a_scenario_of_another_version_runs_its_code(
+    scenario: str, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its children are started in the checkout that is measured, whatever the scenario."""
+    roots: list[Path | None] = []
+
+    def started(self: launch.Child, setting: launch.Setting, log: Path) -> None:
+        roots.append(setting.root)
+        raise launch.ChildDied("this test starts none")
+
+    monkeypatch.setattr(launch.Child, "__init__", started)
+    effort = Effort(seconds=0.02, samples=4, logs=tmp_path, root=tmp_path)
+    case = replace(ORT, runtime="null", scenario=scenario)
+    assert load_test.run(case, 1, artifact, effort, LIMITS).status == "failed"
+    assert roots == [tmp_path]
+
+
 # --- the search
 
 
@@ -292,6 +310,8 @@ def test_a_block_has_our_loop_and_loadgens_test(
     assert block.status == "ok", block.reason
     assert block.latencies_ns and block.load_test is not None
     assert block.load_test.value > 0
+    around = block.load_test.surroundings
+    assert around is not None and around.wall_s >= LIMITS.least_s
     assert capfd.readouterr() == ("", "")
     assert sorted(Path.cwd().iterdir()) == before
 

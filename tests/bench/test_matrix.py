@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from bench import matrix, rows
 from bench.case import Case
-from bench.record import Measurement, Memory, Parity, Run, RunHeader
+from bench.record import Measurement, Memory, Parity, Run
+from tests.bench.made_up import header
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = replace(EAGER, runtime="ort")
@@ -38,22 +39,7 @@ def blocks(case: Case, ms: float, parity: Parity = RIGHT) -> list[Measurement]:
 def table(*found: Iterable[Measurement]) -> rows.Table:
     """The family's table of these blocks."""
     measurements = tuple(block for group in found for block in group)
-    header = RunHeader(
-        schema=1,
-        run="x",
-        started="2026-01-01T00:00:00+00:00",
-        command="",
-        commit="",
-        suite="runtimes",
-        weights="seeded",
-        data="",
-        blocks=3,
-        seconds=1,
-        host={},
-        host_id="",
-        versions={},
-    )
-    (only,) = rows.tables_of(Run(header, measurements)).values()
+    (only,) = rows.tables_of(Run(header(), measurements)).values()
     return only
 
 
@@ -152,6 +138,29 @@ def test_surprises_are_explained_where_the_data_shows_them() -> None:
     winograd, half = matrix.surprises(fast)
     assert "ncnn on vgg19, 2.000x" in winograd
     assert "openvino on vgg19, 2.000x" in half
+
+
+def spread(case: Case, ms: float, *factors: float) -> list[Measurement]:
+    """Three blocks that differ by these factors."""
+    return [
+        replace(block, latencies_ns=(round(ms * 1e6 * by),) * 40)
+        for block, by in zip(blocks(case, ms), factors, strict=True)
+    ]
+
+
+def test_a_surprise_holds_beside_the_others_or_is_not_told() -> None:
+    """Holm: what is proven by itself (p = 0.03) is not said beside another that proves nothing."""
+    weak = [blocks(EAGER, 200), blocks(OPENVINO, 160), spread(BF16, 80, 1.0, 1.25, 0.8)]
+    (told,) = matrix.surprises(table(*weak, blocks(ORT, 160)))
+    assert "(openvino on vgg19, 2.0x)" in told
+    gap, pruned = (
+        [replace(case, variant=name) for case in (OPENVINO, BF16)]
+        for name in ("vgg19-gap", "vgg19-pruned")
+    )
+    sure = [blocks(gap[0], 160), blocks(gap[1], 80)]
+    wild = [blocks(pruned[0], 160), spread(pruned[1], 160, 1.1, 0.9, 1.0)]
+    (told,) = matrix.surprises(table(*weak, *sure, *wild))
+    assert "(openvino on vgg19-gap, 2.000x)" in told
 
 
 def test_surprises_compare_like_with_like() -> None:

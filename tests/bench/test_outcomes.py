@@ -88,6 +88,22 @@ def test_rounds_pair_only_within_one_run() -> None:
     assert judged(base, head).outcome == "inconclusive"
 
 
+def test_paired_blocks_of_another_hour_are_told() -> None:
+    """One side measured again by a later start: the outcome stands, with what is doubtful."""
+    early, late = "2026-01-02T10:00:00+00:00", "2026-01-02T11:00:01+00:00"
+    base, head = (
+        replace(side, blocks=tuple(replace(b, started=early) for b in side.blocks))
+        for side in (entry([0.1, 0.101, 0.1]), entry([0.2, 0.2, 0.201]))
+    )
+    again = replace(head.blocks[1], started=late)
+    mixed = replace(head, blocks=(head.blocks[0], again, head.blocks[2]))
+    assert judged(base, head, paired=True).reason == ""
+    found = judged(base, mixed, paired=True)
+    told = "BASE and HEAD of round 2 were begun more than 1 hour apart"
+    assert (found.outcome, found.reason) == ("regressed", told)
+    assert judged(base, mixed).reason == ""  # not paired: two runs are of two times anyway
+
+
 def test_more_rows_need_more_proof() -> None:
     """What is decided alone need not be decided among twenty: together they err with 5 %."""
     base, head = entry([1, 1.01, 0.99]), entry([1.2, 1.25, 1.22])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,21 @@ def test_the_faster_library_is_the_peak() -> None:
     found = peaks._better(found, "openvino", [("fp32", 60e9), ("int8", 300e9), ("bf16", 1e11)])
     assert found.macs_per_s == {"fp32": 60e9, "int8": 400e9, "bf16": 1e11}
     assert found.measured_by == {"fp32": "openvino", "int8": "ort", "bf16": "openvino"}
+
+
+def test_of_two_measurements_the_larger_of_each_figure_stays() -> None:
+    """Each with the name of who reached it; what only one could measure is kept."""
+    first = Peaks(2, {"fp32": 50e9, "int8": 4e11}, 2e9, {"fp32": "ort", "int8": "ort"})
+    second = Peaks(2, {"fp32": 60e9, "int8": 3e11, "bf16": 1e11}, 1e9)
+    second = replace(second, measured_by=dict.fromkeys(second.macs_per_s, "openvino"))
+    both = Peaks(
+        2,
+        {"fp32": 60e9, "int8": 4e11, "bf16": 1e11},
+        2e9,
+        {"fp32": "openvino", "int8": "ort", "bf16": "openvino"},
+    )
+    assert peaks.larger(first, second) == peaks.larger(second, first) == both
+    assert peaks.larger(first, Peaks(2, {}, 0.0)) == first
 
 
 def test_peaks_as_a_person_reads_them() -> None:

@@ -33,6 +33,7 @@ from bench.record import (
     read_run,
     write_atomically,
 )
+from tests.bench import made_up
 
 CASE = Case("vgg19", "fp32", "ort", 2)
 OTHER = Case("vgg19", "int8-static", "ort", 2)
@@ -41,23 +42,7 @@ BLOCK = Measurement(CASE, 0, "ok", latencies_ns=(5, 7))
 
 def header(**changes) -> RunHeader:
     """A run of one case."""
-    plain = RunHeader(
-        schema=SCHEMA,
-        run="default-1",
-        started="2026-01-02T10:00:00+00:00",
-        command="python -m bench.run",
-        commit="abc1234",
-        suite="default",
-        weights="seeded",
-        data="built-in",
-        blocks=3,
-        seconds=5.0,
-        host={"CPU": "one", "a later fact": "two"},
-        host_id="ff00",
-        versions={"torch": "2.13.0"},
-        cases=(CASE,),
-    )
-    return replace(plain, **changes)
+    return made_up.header(**{"cases": (CASE,), **changes})
 
 
 def facts(key: str) -> FileFacts:
@@ -126,7 +111,7 @@ def test_nan_stays_nan(tmp_path) -> None:
 
 def test_host_facts_keep_their_order(tmp_path) -> None:
     """The header's facts are shown in the order in which the host told them."""
-    assert list(read_header(recorded(tmp_path)).host) == ["CPU", "a later fact"]
+    assert list(read_header(recorded(tmp_path)).host) == ["CPU", "kernel", "Python"]
 
 
 def test_a_last_line_torn_anywhere_is_left_out(tmp_path) -> None:

@@ -334,6 +334,34 @@ def test_a_table_without_a_right_row_says_so() -> None:
     assert "Speed-ups: none" in text
 
 
+def test_at_a_glance_marks_a_speedup_that_does_not_hold_together() -> None:
+    """As the column does: what is the fastest row of many is proven beside all of them."""
+    found = [block(EAGER, i, 252) for i in range(3)]
+    found += [block(STATIC, i, 50 * by) for i, by in enumerate((1.0, 1.7, 0.6))]
+    assert "5x (1.37–18) the speed of the reference" in report.page([run_of(found)])
+    found += [block(OPT, i, 252 * by) for i, by in enumerate((1.1, 0.9, 1.0))]
+    assert "5x (1.37–18) † the speed of the reference" in report.page([run_of(found)])
+
+
+def test_int8_against_fp32_is_held_together() -> None:
+    """A dagger where a ratio that is proven by itself (p = 0.03) is not beside the others."""
+    weak = [(OPT, i, 100.0) for i in range(3)]
+    weak += [(STATIC, i, 50 * by) for i, by in enumerate((1.0, 1.25, 0.8))]
+    assert int8_cells([block(*one) for one in weak]) == ["2.0x (1.1–3.5)"]
+    wild = [replace(case, variant="vgg19-pruned") for case in (OPT, STATIC)]
+    more = [(wild[0], i, 100.0) for i in range(3)]
+    more += [(wild[1], i, 100 * by) for i, by in enumerate((1.1, 0.9, 1.0))]
+    cells = int8_cells([block(*one) for one in (*weak, *more)])
+    assert cells == ["2.0x (1.1–3.5) †", "not distinguishable (0.78–1.29)"]
+
+
+def int8_cells(found: list[Measurement]) -> list[str]:
+    """The ratios of the table of INT8 against fp32, on the page of these blocks."""
+    text = report.page([run_of(found)])
+    lines = text[text.index("### INT8 against") : text.index("### What building")].splitlines()
+    return [line.split("|")[3].strip() for line in lines if line.startswith("| vgg19")]
+
+
 def test_no_records_make_a_page_that_says_so() -> None:
     """A fresh folder is no error."""
     assert "Nothing has been measured yet" in report.page([])

@@ -104,6 +104,33 @@ def test_a_silent_other_precision_is_marked() -> None:
     assert doubts(block(replace(OPT, precision="bf16"))) == []
 
 
+def test_a_block_of_another_hour_is_told() -> None:
+    """Measured again by a later start: its ratios pair it with blocks that saw another machine."""
+    early, late = "2026-01-02T10:00:00+00:00", "2026-01-02T15:30:00+00:00"
+    found = [
+        rows.Row(case, tuple(block(case, n, started=early) for n in range(3)))
+        for case in (EAGER, OPT, STATIC)
+    ]
+    again = replace(found[1].blocks[1], started=late)
+    mixed = replace(found[1], blocks=(found[1].blocks[0], again, found[1].blocks[2]))
+    table = rows.Table((found[0], mixed, found[2]), frozenset(), 3)
+    assert rows.doubts(mixed, table) == [
+        "`another-time`: of round 2 it was begun up to 5.5 hours after most rows, "
+        "with which its ratios pair it all the same"
+    ]
+    assert rows.doubts(found[0], table) == rows.doubts(found[2], table) == []
+
+
+@pytest.mark.parametrize("started", ["", "soon", "2026-01-02T15:30:00"])
+def test_a_block_of_unknown_time_is_not_doubted(started: str) -> None:
+    """Old records have none, and foreign ones may have anything."""
+    found = [block(EAGER, n, started="2026-01-02T10:00:00+00:00") for n in range(2)]
+    assert doubts(*found, block(EAGER, 2, started=started)) == []
+    other = rows.Row(OPT, (block(OPT, 0, started=started),))
+    row = rows.Row(EAGER, tuple(found))
+    assert rows.doubts(row, rows.Table((row, other), frozenset(), 2)) == []
+
+
 @pytest.mark.parametrize(
     ("cores", "told"),
     [

@@ -17,6 +17,7 @@ from bench.files import Event, Files, file_key
 from bench.options import Options, UsageError, parse
 from bench.record import (
     Execution,
+    LoadTest,
     Measurement,
     Parity,
     Peaks,
@@ -27,31 +28,9 @@ from bench.record import (
     read_run,
 )
 from export.artifact import Artifact
+from tests.bench.made_up import fake_artifact
 
 Start = Callable[..., int]
-
-
-def fake_artifact(tmp_path: Path, key: str = "k") -> Artifact:
-    """A file that no test opens."""
-    return Artifact(
-        key=key,
-        variant="revisited-base",
-        weights="seeded",
-        recipe="fp32",
-        format="onnx",
-        folder=str(tmp_path),
-        file="model.onnx",
-        size_bytes=1_000_000,
-        sha256="0",
-        parameters=136_380,
-        nonzero_parameters=136_380,
-        rounded_to_zero=0,
-        macs=1,
-        input_size=(32, 32),
-        class_names=("a", "b"),
-        placeholder_names=True,
-        reference=str(tmp_path),
-    )
 
 
 class Lab:
@@ -60,7 +39,8 @@ class Lab:
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.out = tmp_path / "out"
         self.ran: list[tuple[int, str]] = []
-        self.peaks: list[int] = []
+        self.peaks: list[tuple[int, int]] = []
+        self.reached: list[tuple[float, float]] = []
         self.asked: list[str] = []
         self.key = "k"
         self.interrupt_after: int | None = None
@@ -79,9 +59,10 @@ class Lab:
     def measure_peaks(
         self, threads: int, seconds: float, store: Path, say: Callable[[str], object]
     ) -> Peaks:
-        """Peaks that nobody has measured; how often anybody asked is in ``peaks``."""
-        self.peaks.append(threads)
-        return Peaks(threads, {"fp32": 1e9 * len(self.peaks)}, 1e9, {"fp32": "ort"})
+        """Peaks that nobody has measured; after how many blocks anybody asked is in ``peaks``."""
+        self.peaks.append((threads, len(self.ran)))
+        rate, bytes_per_s = self.reached.pop(0) if self.reached else (1e9, 1e9)
+        return Peaks(threads, {"fp32": rate}, bytes_per_s, {"fp32": "ort"})
 
     def run_block(
         self, case: Case, number: int, artifact: Artifact, effort: block.Effort
@@ -242,6 +223,25 @@ def test_a_block_that_proves_nothing_is_measured_again(
     def disturbed(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
         busy = Surroundings(1.0, 2.0 if (case.runtime, number) == ("null", 1) else 0.0, 0.0, 0, 0)
         return replace(plain(case, number, artifact, effort), surroundings=busy)
+
+    monkeypatch.setattr(run, "run_block", disturbed)
+    lab.start()
+    lab.ran.clear()
+    monkeypatch.setattr(run, "run_block", plain)
+    lab.start()
+    assert lab.ran == [(1, "revisited-base/fp32/null/t1/b1")]
+
+
+def test_a_block_whose_test_of_loadgen_was_disturbed_is_measured_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the number of our own loop, which its row states, can be believed."""
+    plain = lab.run_block
+
+    def disturbed(case: Case, number: int, artifact: Artifact, effort: block.Effort) -> Measurement:
+        busy = Surroundings(1.0, 2.0 if (case.runtime, number) == ("null", 1) else 0.0, 0.0, 0, 0)
+        test = LoadTest("latency_p90_s", 0.001, valid=True, surroundings=busy)
+        return replace(plain(case, number, artifact, effort), load_test=test)
 
     monkeypatch.setattr(run, "run_block", disturbed)
     lab.start()
@@ -444,18 +444,30 @@ def test_a_full_disk_is_a_sentence_and_earlier_records_stand(
     assert len(read_run(find_runs(lab.out)[0]).measurements) == 3
 
 
-def test_peaks_are_measured_once_a_run_before_its_blocks(lab: Lab) -> None:
-    """For each number of threads, stored in the header; an interrupted run keeps its first."""
+def test_peaks_are_measured_before_the_blocks_and_behind_them(lab: Lab) -> None:
+    """With how many threads, after how many blocks; an interrupted run keeps its first."""
     lab.interrupt_after = 2
     assert lab.start() == 130
-    assert lab.peaks == [1]
+    assert lab.peaks == [(1, 0)]
     lab.interrupt_after = None
     assert lab.start() == 0
-    assert lab.peaks == [1]
-    (path,) = find_runs(lab.out)
-    content = read_run(path)
-    assert content.header.peaks == (Peaks(1, {"fp32": 1e9}, 1e9, {"fp32": "ort"}),)
-    assert len(content.measurements) == len(set(lab.ran))
+    assert lab.peaks == [(1, 0), (1, 15)]
+    content = read_run(find_runs(lab.out)[0])
+    assert len(content.measurements) == len(set(lab.ran)) == 15
+
+
+@pytest.mark.parametrize(
+    ("rates", "bandwidths", "known"),
+    [((1e9, 2e9), (3e9, 1e9), (2e9, 3e9)), ((2e9, 1e9), (1e9, 3e9), (2e9, 3e9))],
+)
+def test_of_the_peaks_before_and_behind_the_larger_is_recorded(
+    rates: tuple[float, ...], bandwidths: tuple[float, ...], known: tuple[float, ...], lab: Lab
+) -> None:
+    """Whichever moment was disturbed: a row is held to what the host can really do."""
+    lab.reached = list(zip(rates, bandwidths, strict=True))
+    assert lab.start() == 0
+    (found,) = read_run(find_runs(lab.out)[0]).header.peaks
+    assert (found.macs_per_s["fp32"], found.bytes_per_s) == known
 
 
 def test_a_run_that_has_nothing_left_measures_no_peaks(lab: Lab) -> None:

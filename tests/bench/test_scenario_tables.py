@@ -9,16 +9,16 @@ import pytest
 from bench import report, rows, scenario_tables
 from bench.case import Case
 from bench.record import (
-    SCHEMA,
     LoadTest,
     Measurement,
     Memory,
     Parity,
     Probe,
     Run,
-    RunHeader,
+    Surroundings,
     Workers,
 )
+from tests.bench.made_up import header
 
 SINGLE = Case("revisited-v6", "fp32", "ort", 2)
 MULTI, OFFLINE, SERVER, WORKERS = (
@@ -60,22 +60,7 @@ def block(case: Case, number: int = 0, ms: float = 4.0, **more) -> Measurement:
 
 def table(*blocks: Measurement) -> rows.Table:
     """The only table of these blocks."""
-    header = RunHeader(
-        schema=SCHEMA,
-        run="x",
-        started="2026-01-01T00:00:00+00:00",
-        command="",
-        commit="",
-        suite="default",
-        weights="seeded",
-        data="",
-        blocks=3,
-        seconds=0.6,
-        host={},
-        host_id="",
-        versions={},
-    )
-    (only,) = rows.tables_of(Run(header, blocks)).values()
+    (only,) = rows.tables_of(Run(header(), blocks)).values()
     return only
 
 
@@ -100,7 +85,7 @@ def everything() -> list[Measurement]:
 GOLDEN = """\
 **Scenarios, by MLPerf LoadGen**
 
-LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at least 0.6 s and about 30 s at most (a submission to MLPerf takes 600 s). The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; our verdict is on our own loop in the same child (Server: in its first child; each rate that is tried has one of its own). MultiStream asks for 8 images at once, Offline for all; Server's single images arrive by a Poisson process, and its number is the highest rate that was VALID.
+LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at least 0.6 s and about 30 s at most (a submission to MLPerf takes 600 s). The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; our verdict is on what the machine did during our own loop and during LoadGen's test, the worse of the two (Server: the loop in its first child, and the test that its number is from; each rate that is tried has a child of its own). MultiStream asks for 8 images at once, Offline for all; Server's single images arrive by a Poisson process, and its number is the highest rate that was VALID.
 
 | row                                   | scenario     |                     LoadGen |   early stopping |              its verdict |                   our loop |   our verdict |
 |---------------------------------------|--------------|-----------------------------|------------------|--------------------------|----------------------------|---------------|
@@ -174,6 +159,16 @@ def test_wrong_answers_are_marked() -> None:
     wrong = replace(RIGHT, passed=False)
     shown = scenario_tables.text(table(block(OFFLINE, load_test=PLAIN, parity=wrong)))
     assert "WRONG" in shown
+
+
+def test_what_disturbed_a_test_is_in_our_verdict_beside_it() -> None:
+    """Of a single stream only there: its row in the family's table has our own loop's number."""
+    busy = replace(PLAIN, surroundings=Surroundings(1.0, 0.9, 0.0, 0, 0))
+    found = table(block(SINGLE, load_test=busy), block(OFFLINE, load_test=busy))
+    lines = [line for line in scenario_tables.text(found).splitlines() if line.startswith("| `")]
+    assert [line.split("|")[-2].strip() for line in lines] == ["INVALID foreign-cpu"] * 2
+    assert found.rows[0].verdict.level == "VALID"
+    assert found.scenarios[0].verdict.level == "INVALID"
 
 
 def test_workers_that_were_not_at_work_together_are_doubted() -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.case import Case
-from bench.record import Canary, Measurement, Surroundings
-from bench.validity import LIMITS, Verdict, figures, judge, of_row, overall, usual_canary_s
+from bench.record import Canary, LoadTest, Measurement, Surroundings, read_run
+from bench.validity import (
+    LIMITS,
+    NEVER,
+    Verdict,
+    figures,
+    judge,
+    judge_with_test,
+    of_row,
+    overall,
+    usual_canary_s,
+)
 
 QUIET = Measurement(
     Case("vgg19", "fp32", "ort", 2),
@@ -99,6 +110,45 @@ def test_a_very_short_loop_is_judged_with_its_warm_up() -> None:
     assert judge(replace(busy, warmup_foreign_cpu_s=0.0, warmup_steal_s=0.0), None) == Verdict()
 
 
+def with_test(scenario: str, **changes: float | None) -> Measurement:
+    """A quiet block with a test of LoadGen, and around that test this machine."""
+    around_it = around(**changes).surroundings
+    test = LoadTest("images_per_s", 9.0, valid=True, surroundings=around_it)
+    return replace(QUIET, case=replace(QUIET.case, scenario=scenario), load_test=test)
+
+
+@pytest.mark.parametrize(
+    ("code", "field"),
+    [
+        ("foreign-cpu", "foreign_cpu_s"),
+        ("steal", "steal_s"),
+        ("switches", "involuntary_switches"),
+        ("clock", "boottime_s"),
+    ],
+)
+def test_a_scenarios_row_is_judged_by_its_test_too(code: str, field: str) -> None:
+    """The number is LoadGen's: what disturbed its test counts, though our own loop was quiet."""
+    far = LIMITS[code].invalid + (1 if code == "switches" else 2)
+    assert judge(with_test("offline", **{field: far}), 0.004) == Verdict("INVALID", (code,))
+    assert judge(with_test("offline"), 0.004) == Verdict()
+
+
+def test_a_single_streams_row_is_judged_by_our_own_loop() -> None:
+    """Its number is ours; only where LoadGen's stands beside it, the test is judged as well."""
+    disturbed = with_test("single", steal_s=0.9)
+    assert judge(disturbed, 0.004) == Verdict()
+    assert judge_with_test(disturbed, 0.004) == Verdict("INVALID", ("steal",))
+    assert of_row([disturbed], 0.004, judge_with_test) == Verdict("INVALID", ("steal",))
+
+
+def test_a_test_and_a_loop_are_as_good_as_the_worse() -> None:
+    """With the codes of both; a test that nobody watched says nothing."""
+    both = replace(with_test("multi", steal_s=0.9), warmup_settled=False)
+    assert judge(both, 0.004) == Verdict("INVALID", ("steal", "warm-up"))
+    unseen = LoadTest("images_per_s", 9.0, valid=True)
+    assert judge(replace(both, load_test=unseen), 0.004) == Verdict("SUSPECT", ("warm-up",))
+
+
 def test_clocks_may_differ_by_what_a_correction_does() -> None:
     """A clock that is being slewed runs 500 ppm off: over 100 s that is 50 ms and no jump."""
     assert judge(around(wall_s=100.0, realtime_s=100.05, boottime_s=100.0), None) == Verdict()
@@ -129,3 +179,54 @@ def test_the_usual_canary_is_the_middle_one_of_the_run() -> None:
 def test_a_block_without_a_number_is_not_judged() -> None:
     """There is nothing that one could doubt."""
     assert judge(Measurement(QUIET.case, 0, "failed", "killed"), 0.004) == Verdict()
+
+
+# --- what no neighbour moves far enough for an experiment, on a block that was really measured
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[Measurement, float]:
+    """A committed block that is VALID, whose host could tell everything, and its run's canary."""
+    folder = Path(__file__).parents[2] / "results" / "records"
+    path, *_ = sorted(folder.glob("default-*.jsonl.gz"))
+    measurements = read_run(path).measurements
+    usual_s = usual_canary_s(measurements)
+    assert usual_s is not None
+    block = next(
+        block
+        for block in measurements
+        if judge(block, usual_s) == Verdict() and set(figures(block, usual_s)) == set(LIMITS)
+    )
+    return block, usual_s
+
+
+def moved(block: Measurement, usual_s: float, code: str, figure: float) -> Measurement:
+    """``block`` with one field changed so that the figure of ``code`` is this."""
+    surroundings, canary = block.surroundings, block.canary
+    assert surroundings is not None and canary is not None
+    wall_s = surroundings.wall_s
+    if code == "canary":
+        return replace(block, canary=replace(canary, after_s=usual_s * (1 + figure)))
+    if code == "warm-up":
+        return replace(block, warmup_settled=figure < 1)
+    if code == "steal":
+        changed = replace(surroundings, steal_s=figure * wall_s)
+    else:
+        changed = replace(surroundings, realtime_s=wall_s * (1 + 5e-4) + figure)
+    return replace(block, surroundings=changed)
+
+
+@pytest.mark.parametrize("code", ["steal", "canary", "clock", "warm-up"])
+def test_one_field_flips_a_recorded_block(code: str, recorded: tuple[Measurement, float]) -> None:
+    """VALID just below the limit, SUSPECT and INVALID just above theirs, with that code alone."""
+    block, usual_s = recorded
+    limit = LIMITS[code]
+
+    def verdict(figure: float) -> Verdict:
+        return judge(moved(block, usual_s, code, figure), usual_s)
+
+    assert verdict(0.999 * limit.suspect) == Verdict()
+    assert verdict(1.001 * limit.suspect) == Verdict("SUSPECT", (code,))
+    if limit.invalid < NEVER:
+        assert verdict(0.999 * limit.invalid) == Verdict("SUSPECT", (code,))
+        assert verdict(1.001 * limit.invalid) == Verdict("INVALID", (code,))

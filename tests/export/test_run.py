@@ -196,6 +196,16 @@ def test_unknown_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "vgg19-pruned" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("images", ["-3", "0", "10001"])
+def test_a_number_of_calibration_images_is_checked(
+    images: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its flag, before anything is built, in the words of ``bench.run``."""
+    assert main(["--calibration-images", images]) == 2
+    told = f"error: --calibration-images {images} is not between 1 and 10000\n"
+    assert capsys.readouterr().err == told
+
+
 def test_an_alias_builds_the_file_of_its_variant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

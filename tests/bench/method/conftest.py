@@ -13,7 +13,7 @@ from bench.files import file_key
 from bench.method.experiment import Lab, Size
 from bench.record import Canary, Measurement, Surroundings
 from export.artifact import Artifact
-from tests.bench.test_run import fake_artifact
+from tests.bench.made_up import fake_artifact
 
 MakeBlock = Callable[[Case, int, Artifact, Effort], Measurement]
 

@@ -11,8 +11,8 @@ from bench.case import AGAIN
 from bench.method import agreement
 from bench.method.agreement import APP, BARE, OURS
 from bench.method.experiment import ExperimentError, Lab, Size
+from tests.bench.made_up import fake_artifact
 from tests.bench.method.conftest import block
-from tests.bench.test_run import fake_artifact
 from tests.conftest import Built
 
 SIZE = Size(pairs=3, variants=("revisited-base",), recipe="fp32", runtime="openvino", threads=1)

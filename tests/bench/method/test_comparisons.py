@@ -22,8 +22,8 @@ from bench.method.slowed import Slowdown
 from bench.options import UsageError
 from bench.record import Measurement
 from export.artifact import Artifact
+from tests.bench.made_up import fake_artifact
 from tests.bench.method.conftest import block
-from tests.bench.test_run import fake_artifact
 
 SIZE = Size(pairs=4, blocks=3, threads=1)
 CASE = SIZE.cases[0]

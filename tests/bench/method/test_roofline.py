@@ -15,8 +15,8 @@ from bench.method.experiment import ExperimentError, Lab, Size
 from bench.method.roofline import Round
 from bench.record import Measurement
 from export.artifact import Artifact, LayerWork
+from tests.bench.made_up import fake_artifact
 from tests.bench.method.conftest import block
-from tests.bench.test_run import fake_artifact
 
 SIZE = Size(pairs=3, threads=1, variants=("vgg19", "vgg19-gap"), recipe="fp32")
 REMOVED = 500_000_000
