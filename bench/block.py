@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import accuracy, host, launch, page_cache
+from bench import accuracy, host, labelled, launch, page_cache, stats
 from bench.case import Case
 from bench.record import (
     Canary,
@@ -40,6 +40,7 @@ class Effort:
     In a case's first block the child is watched for ``idle_s`` after its last inference;
     with ``cold`` another child is started, with the model file out of the page cache.
     With ``explain`` one more is asked what its runtime made of the file.
+    ``question`` is about labelled images: the child that was timed answers some in the first block.
     """
 
     seconds: float
@@ -51,6 +52,7 @@ class Effort:
     explain: bool = False
     worker: tuple[str, ...] = launch.WORKER
     root: Path | None = None
+    question: labelled.Question | None = None
 
     def inferences(self, batch_size: int) -> int:
         """The least number of inferences: fewer of a batch, but still enough for a median."""
@@ -113,9 +115,9 @@ def _with_cold_start(block: Measurement, artifact: Artifact, effort: Effort) -> 
         with _child(block.case, effort) as child:
             answer = child.ask(load_message(block.case, artifact), launch.LOAD_LIMIT_S)
     except (launch.ChildDied, OSError) as exc:
-        return replace(block, reason=f"cold start: {exc}")
+        return beside(block, f"cold start: {exc}")
     if answer["status"] != "ok":
-        return replace(block, reason=f"cold start: {answer['reason']}")
+        return beside(block, f"cold start: {answer['reason']}")
     leaves = {name: answer[name] for name in ("import_s", "read_s", "load_s", "first_s")}
     share = answer["resident_share"]
     return replace(
@@ -173,10 +175,50 @@ def _talk(
     if draft.round > 0:
         return done
     try:
-        return replace(done, parity=_parity(child, artifact, draft.case, limit_s))
+        done = replace(done, parity=_parity(child, artifact, draft.case, limit_s))
     except (launch.ChildDied, ValueError) as exc:
         # What was timed is kept; the row can't be believed all the same.
         return replace(done, status="failed", reason=f"parity: {exc}")
+    return _with_sample(child, done, effort.question) if effort.question else done
+
+
+def _with_sample(
+    child: launch.Child, block: Measurement, question: labelled.Question
+) -> Measurement:
+    """``block`` with what the session that was timed says to a few labelled images."""
+    try:
+        answers = labelled.ask(child, question, image_s(block), sample=True)
+    except launch.ChildDied as exc:
+        return beside(block, f"accuracy: {exc}")
+    return replace(block, sampled=answers)
+
+
+def with_answers(
+    block: Measurement, artifact: Artifact, effort: Effort, question: labelled.Question
+) -> Measurement:
+    """``block`` with what another child of its case says to all labelled images.
+
+    What was timed is kept whatever happens to that child, and says so.
+    """
+    try:
+        with _child(block.case, effort) as child:
+            loaded = child.ask(load_message(block.case, artifact), launch.LOAD_LIMIT_S)
+            if loaded["status"] != "ok":
+                raise launch.ChildDied(loaded["reason"])
+            answers = labelled.ask(child, question, image_s(block))
+    except (launch.ChildDied, OSError) as exc:
+        return beside(block, f"accuracy: {exc}")
+    return replace(block, answers=answers)
+
+
+def beside(block: Measurement, reason: str) -> Measurement:
+    """``block`` with what went wrong beside its timed loop, after what is known of that."""
+    return replace(block, reason="; ".join(filter(None, (block.reason, reason))))
+
+
+def image_s(block: Measurement) -> float:
+    """The median latency for one image of the batch, in seconds."""
+    return stats.percentile(block.latencies_ns, 0.5) / 1e9 / block.case.batch_size
 
 
 def filled(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
 
-from bench import launch
+from bench import labelled, launch
 from bench.case import NULL, Case, file_format, unsupported
 from bench.options import Options, UsageError
 from bench.record import Status
@@ -65,13 +65,16 @@ class Files:
 class Source:
     """What a case is measured from: its file, or the status and reason of a row without one.
 
-    ``root`` is the checkout whose code measures; ``None``: ours.
+    ``root`` is the checkout whose code measures; ``None``: ours. ``question`` is about
+    labelled images; ``unasked`` says why there is none where there should be one.
     """
 
     artifact: Artifact | None = None
     status: Status = "failed"
     reason: str = ""
     root: Path | None = None
+    question: labelled.Question | None = None
+    unasked: str = ""
 
     @property
     def key(self) -> str | None:

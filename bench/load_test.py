@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bench import launch, stats, validity, workers
-from bench.block import Effort, run_block
+from bench.block import Effort, image_s, run_block
 from bench.case import SAMPLES_PER_QUERY, Case, missing_loadgen
 from bench.options import Options
 from bench.record import LoadTest, Measurement, Probe
@@ -125,11 +125,6 @@ def _after_our_loop(
         return replace(block, load_test=_LOAD_TEST.validate_python(answer))
 
     return test
-
-
-def image_s(block: Measurement) -> float:
-    """Our own median for one image of the batch, in seconds."""
-    return stats.percentile(block.latencies_ns, 0.5) / 1e9 / block.case.batch_size
 
 
 # --- a server's highest rate

@@ -159,6 +159,8 @@ class Options:
     ``scenarios`` are measured besides our own loop, each test of LoadGen in
     ``scenario_seconds`` at most; ``latency_bound`` is what a server's p99 must stay
     under, in seconds.
+    ``accuracy`` is how much of the test part of ``data`` each row is asked about, ``None``:
+    all where the weights are trained ones; ``accuracy_images`` takes at most so many (0: all).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -173,6 +175,8 @@ class Options:
     weights: str = DEFAULT
     checkpoints: str = ""
     data: str = ""
+    accuracy: Literal["all", "sample", "none"] | None = None
+    accuracy_images: int = 0
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_images: int = 16
     graph_level: Literal["basic", "extended", "layout", "all"] = "all"
@@ -235,7 +239,7 @@ def spelt_out(argv: Sequence[str]) -> list[str]:
         return list(argv)
     words: list[str] = []
     for name, value in values.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = _flag(name)
         if isinstance(value, bool):
             words += [flag] if value else ["--no-cold-start"] if name == "cold_start" else []
         elif isinstance(value, list | tuple):
@@ -289,18 +293,26 @@ def _checked(values: dict[str, Any]) -> Options:
 
 def _check_given(values: Mapping[str, Any], options: Options) -> None:
     """What was said in so many words must mean something."""
-    for name in ("blocks", "seconds", "samples"):
+    for name in ("blocks", "seconds", "samples", "accuracy_images"):
         # 0 means "not given" inside, so that a user's own 0 has to be refused here.
         if name in values and not getattr(options, name) > 0:
-            raise UsageError(f"--{name} {getattr(options, name):g} is not above 0")
+            raise UsageError(f"{_flag(name)} {getattr(options, name):g} is not above 0")
+    for name in ("accuracy", "accuracy_images"):
+        if name in values and not options.data:
+            raise UsageError(f"{_flag(name)} is about labelled images: it needs --data")
+    if options.accuracy == "none" and options.accuracy_images:
+        raise UsageError("--accuracy-images is for --accuracy all or sample, not for none")
     for name in ("margin", "budget", "markdown"):
         if name in values and not options.against:
             raise UsageError(f"--{name} is about a comparison: it needs --against")
     for name in _LISTS:
         if name in values and not getattr(options, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} names nothing: leave it out for the usual"
-            )
+            raise UsageError(f"{_flag(name)} names nothing: leave it out for the usual")
+
+
+def _flag(name: str) -> str:
+    """An option as it is written on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _completed(options: Options) -> Options:
@@ -330,6 +342,7 @@ def _check_ranges(options: Options) -> None:
         "--idle-seconds": ([options.idle_seconds or 0.0], 0, 60),
         "--scenario-seconds": ([options.scenario_seconds], 0.1, 3600),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
+        "--accuracy-images": ([options.accuracy_images], 0, 10_000_000),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
         "--margin": ([options.margin], 0, 0.99),
         "--budget": ([options.budget], 0, 7 * 24 * 3600),
@@ -408,7 +421,7 @@ def _from_toml(path: Path) -> dict[str, Any]:
 def _validation_sentence(exc: ValidationError) -> str:
     """pydantic's first complaint as one sentence that names the flag."""
     error = exc.errors()[0]
-    flag = "--" + str(error["loc"][0]).replace("_", "-")
+    flag = _flag(str(error["loc"][0]))
     return f"{flag} {error['input']!r}: {error['msg'].lower()}"
 
 
@@ -448,7 +461,15 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--weights", metavar="NAME_OR_FILE", help=f"{weights}trained ones, or seeded ones)")
     own = "trained weights of your own, VARIANT_NAME.safetensors each"
     add("--checkpoints", metavar="DIR", help=own)
-    add("--data", metavar="DIR_OR_ZIP", help="class folders of images for calibration and parity")
+    data = "class folders of images: the train part for calibration and parity, the test part for "
+    add("--data", metavar="DIR_OR_ZIP", help=f"{data}accuracy")
+    accuracy = (
+        "ask about all of the test part (a timed session: about a sample); default: all with "
+    )
+    guess = "trained weights, none with seeded ones, which guess"
+    add("--accuracy", choices=["all", "sample", "none"], help=f"{accuracy}{guess}")
+    fewer = "at most so many of the test part, spread over the classes"
+    add("--accuracy-images", type=int, metavar="N", help=fewer)
     add("--calibration-method", choices=["minmax", "entropy", "percentile"])
     add("--calibration-images", type=int, metavar="N", help="default: 16")
     add("--graph-level", choices=["basic", "extended", "layout", "all"], help="for fp32-opt")

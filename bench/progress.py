@@ -38,6 +38,7 @@ class Progress:
         self._left: list[tuple[int, Case]] = []
         self._planned: tuple[Case, ...] = ()
         self._seconds: dict[Case, float] = {}
+        self._more_s: list[float] = []
         self._shown: set[Case] = set()
         self._begun = time.monotonic()
 
@@ -75,9 +76,16 @@ class Progress:
         left = f"about {minutes(self._estimate())} left"
         self._bar.update(self._task, description=f"round {number + 1}: {case}", left=left)
 
+    def classifying(self, case: Case) -> None:
+        """What was timed is now asked about all labelled images."""
+        self._bar.update(self._task, description=f"accuracy: {case}")
+
     def measured(self, block: Measurement, measurements: Sequence[Measurement]) -> None:
         """One block ended; a case is shown as a row at its first block and at its last."""
-        self._seconds[block.case] = time.monotonic() - self._begun
+        whole_s = time.monotonic() - self._begun
+        self._seconds[block.case] = whole_s if block.block_s is None else block.block_s
+        if block.round == 0:
+            self._more_s.append(whole_s - self._seconds[block.case])
         self._left.remove((block.round, block.case))
         self._bar.advance(self._task)
         last = all(case != block.case for _, case in self._left)
@@ -87,10 +95,15 @@ class Progress:
         self._shown.add(block.case)
 
     def _estimate(self) -> float:
-        """Seconds left: each case as long as its last block took, unknown ones as the mean."""
+        """Seconds left: each case as long as its last block took, unknown ones as the mean.
+
+        First blocks are followed by labelled images: as long as they were on the average.
+        """
         known = self._seconds.values()
         mean = sum(known) / len(known) if known else _FIRST_GUESS_S
-        return sum(self._seconds.get(case, mean) for _, case in self._left)
+        more = sum(self._more_s) / len(self._more_s) if self._more_s else 0.0
+        firsts = sum(number == 0 for number, _ in self._left)
+        return sum(self._seconds.get(case, mean) for _, case in self._left) + firsts * more
 
     def stop(self) -> None:
         """Take the bar away, so that what follows stands alone."""

@@ -386,7 +386,7 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
     if case.scenario != "single":
         return f"{name} {scenario_tables.summary(row)}"
     p50 = row.latency_s(0.5)
-    line = f"{name} p50 {NOTHING if p50 is None else number(p50, 1e3):>7} ms"
+    line = f"{name} p50 {NOTHING if p50 is None else number(p50, 1e3):>7} ms{_right(row)}"
     if table.reference is None or row is table.reference or row.is_null:
         return line
     known = (*planned, *(block.case for block in measurements)) if planned else ()
@@ -396,6 +396,16 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
     if ratio is not None:
         line = f"{line}  {number(ratio)}x"
     return line if row.verdict.level == "VALID" else f"{line}  {verdict_text(row.verdict)}"
+
+
+def _right(row: Row) -> str:
+    """For how many labelled images a row's first answer is right, as far as it was asked."""
+    answers = row.answers or row.sampled
+    if answers is None:
+        return ""
+    share = answers.ranks.count(0) / len(answers.ranks)
+    few = f" of {len(answers.ranks)}" if answers.indices else ""
+    return f"  top-1 {share:.1%}{few}".replace("%", " %")
 
 
 def _relatives(case: Case, cases: Iterable[Case]) -> list[Case]:

@@ -16,6 +16,7 @@ from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
 from bench.record import (
     ANOTHER_TIME_S,
+    Answers,
     FileFacts,
     Measurement,
     Memory,
@@ -95,6 +96,26 @@ class Row:
         """The first one taken; a failed one, if there is any."""
         taken = [block.parity for block in self.blocks if block.parity]
         return min(taken, key=lambda parity: parity.passed, default=None)
+
+    @property
+    def answers(self) -> Answers | None:
+        """To all labelled images."""
+        return next((block.answers for block in self.blocks if block.answers), None)
+
+    @property
+    def sampled(self) -> Answers | None:
+        """To a few labelled images, by the session that was timed."""
+        return next((block.sampled for block in self.blocks if block.sampled), None)
+
+    @property
+    def answers_differ(self) -> int:
+        """For how many images the session that was timed names another class than the child
+        that was asked about all: what is fast must be what is right."""
+        if self.answers is None or self.sampled is None:
+            return 0
+        whole = self.answers.predicted
+        pairs = zip(self.sampled.indices, self.sampled.predicted, strict=True)
+        return sum(whole[place] != predicted for place, predicted in pairs)
 
     def over_blocks(self, measure: Callable[[Measurement], float]) -> Estimate | None:
         """The median over the timed blocks with its interval; ``None``: no timed block."""
@@ -403,6 +424,7 @@ def doubts(row: Row, table: Table) -> list[str]:
     found = (
         *(_missing_blocks, _kept_reason, _no_interval, _another_time),
         *(_other_cores, _other_precision, _wrong),
+        _other_answers,
     )
     return [text for doubt in found if (text := doubt(row, table))]
 
@@ -493,6 +515,18 @@ def _wrong(row: Row, table: Table) -> str:
         "`parity`: the outputs are not those of the fp32 torch module (largest error "
         f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
         f"{top1(parity)}): never best, never recommended{_tried(row.case)}"
+    )
+
+
+def _other_answers(row: Row, table: Table) -> str:
+    """The accuracy of another child is that of what was timed, or the row says otherwise."""
+    del table
+    if not row.answers_differ or row.sampled is None:
+        return ""
+    return (
+        f"`answers`: for {row.answers_differ} of {len(row.sampled.predicted)} images the session "
+        "that was timed names another class than the child that was asked about all of them: "
+        "its accuracy may be another"
     )
 
 

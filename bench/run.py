@@ -13,15 +13,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import against, compare, files, host, load_test, outcomes, peaks, report, rows, validity
+from bench import (
+    against,
+    compare,
+    files,
+    host,
+    labelled,
+    load_test,
+    outcomes,
+    peaks,
+    report,
+    rows,
+    validity,
+)
 from bench.against import Tree
-from bench.block import Effort, run_block
+from bench.block import Effort, beside, run_block, with_answers
 from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
 from bench.files import Source
 from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
 from bench.record import (
     SCHEMA,
+    Answers,
+    Labelled,
     Measurement,
     Recorder,
     RecordError,
@@ -108,11 +122,19 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
     theirs = against.planned(tree, options) if tree else ()
     lost = against.gone(theirs, own)
     base = [against.base_case(row.case) for row in theirs if row.case in cases]
+    images = labelled.chosen(cases, options)
     # Opened before anything is built: a folder that can't be written, or in which another
     # run is measuring at this moment, is told at once.
     with (
         Recorder.open(
-            options.out, _header(options, (*cases, *pairs, *base, *lost), words, tree)
+            options.out,
+            _header(
+                options,
+                (*cases, *pairs, *base, *lost),
+                words,
+                tree,
+                images.labelled if images else None,
+            ),
         ) as recorder,
         Progress() as progress,
     ):
@@ -124,7 +146,30 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
         sources = files.sources((*cases, *pairs), built) | lost
         if tree:
             sources |= against.sources(tree, theirs, cases, options, progress.building)
+        if images:
+            sources = _asked(sources, images, options, progress)
         return _measure_and_show(recorder, sources, options, progress)
+
+
+def _asked(
+    sources: Mapping[Case, Source],
+    images: labelled.Images,
+    options: Options,
+    progress: Progress,
+) -> dict[Case, Source]:
+    """The sources, each with what its case is asked about the labelled images."""
+    artifacts = {case: row.artifact for case, row in sources.items() if row.artifact}
+    asked = labelled.questions(images, artifacts, options)
+    for line in asked.notes:
+        progress.say(line)
+    return {
+        case: replace(
+            source,
+            question=asked.questions.get(case),
+            unasked=asked.reasons.get(case, ""),
+        )
+        for case, source in sources.items()
+    }
 
 
 def _measure_and_show(
@@ -175,6 +220,8 @@ def _blocks(
     )
     usual = list(crossover(tuple(sources), options.blocks, options.seed))
     left = _left(usual, recorder, sources)
+    questions = [sources[case].question for number, case in left if number == 0]
+    labelled.prepare(filter(None, questions), progress.say)
     threads = sorted({case.threads for _, case in left if sources[case].artifact})
     known = {one.threads for one in recorder.header.peaks}
     _measure_peaks(recorder, [count for count in threads if count not in known], options, progress)
@@ -207,12 +254,52 @@ def _measured(
             yield Measurement(case, number, source.status, source.reason)
         else:
             once = _once(effort, case, source.artifact.key, recorder.measurements)
-            here = replace(once, root=source.root, explain=once.explain and source.root is None)
+            here = replace(
+                once,
+                root=source.root,
+                explain=once.explain and source.root is None,
+                question=source.question,
+            )
             if load_test.wanted(case, options):
                 limits = load_test.limits(options)
-                yield load_test.run(case, number, source.artifact, here, limits)
+                block = load_test.run(case, number, source.artifact, here, limits)
             else:
-                yield run_block(case, number, source.artifact, here)
+                block = run_block(case, number, source.artifact, here)
+            yield _answered(block, source, here, recorder.measurements, progress)
+
+
+def _answered(
+    block: Measurement,
+    source: Source,
+    effort: Effort,
+    measurements: Sequence[Measurement],
+    progress: Progress,
+) -> Measurement:
+    """A case's first block with the answers to all labelled images, or why there are none."""
+    if block.round > 0 or block.status != "ok":
+        return block
+    if source.unasked:
+        return beside(block, f"accuracy: {source.unasked}")
+    question, artifact = source.question, source.artifact
+    # A session that could not answer a sample has said why.
+    if question is None or not question.whole or artifact is None or block.sampled is None:
+        return block
+    known = _known_answers(block.case, artifact.key, measurements)
+    if known is not None:
+        return replace(block, answers=known)
+    progress.classifying(block.case)
+    return with_answers(block, artifact, effort, question)
+
+
+def _known_answers(case: Case, key: str, measurements: Sequence[Measurement]) -> Answers | None:
+    """What the same file has answered under this name or under its twin's."""
+    found = (
+        block.answers
+        for block in measurements
+        if block.file is not None and block.file.key == key
+        if replace(block.case, copy="") == replace(case, copy="")
+    )
+    return next(filter(None, found), None)
 
 
 def _measure_peaks(
@@ -283,7 +370,11 @@ def _memory_limit(options: Options) -> int:
 
 
 def _header(
-    options: Options, cases: Sequence[Case], words: Sequence[str], tree: Tree | None
+    options: Options,
+    cases: Sequence[Case],
+    words: Sequence[str],
+    tree: Tree | None,
+    images: Labelled | None,
 ) -> RunHeader:
     """What all blocks of this run share. Its name covers what makes results comparable."""
     facts = host.describe()
@@ -292,7 +383,8 @@ def _header(
     versions = host.versions([*installed, *_TOOLS])
     named = {k: v for k, v in asdict(options).items() if k not in _ELSEWHERE}
     code = (_code(_ROOT), *([_code(tree.root)] if tree else []))
-    identity = (named, host.host_id(facts), *code, sorted(versions.items()))
+    judged_by = (images.images,) if images else ()
+    identity = (named, host.host_id(facts), *code, sorted(versions.items()), *judged_by)
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     name = f"{options.suite}-{digest}"
     command = shlex.join(["python", "-m", "bench.run", *spelt_out(words)])
@@ -312,6 +404,7 @@ def _header(
         versions=versions,
         cases=tuple(cases),
         against=against.header_entry(tree, options) if tree else None,
+        labelled=images,
     )
 
 

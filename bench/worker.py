@@ -1,8 +1,8 @@
 """The child side: numpy and the one adapter. Speaks a few messages over its own pipe.
 
-``load``, ``warm``, ``measure``, ``scenario``, ``infer``, ``explain``, ``close``: each is a
-JSON object ``{"do": ..., ...}`` and gets one JSON object back. Standard output and standard
-error are the libraries' to fill; the parent keeps them in a log.
+``load``, ``warm``, ``measure``, ``scenario``, ``infer``, ``classify``, ``explain``, ``close``:
+each is a JSON object ``{"do": ..., ...}`` and gets one JSON object back. Standard output and
+standard error are the libraries' to fill; the parent keeps them in a log.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def answer(session: Session, message: Message) -> dict[str, Any]:
         "measure": session.measure,
         "scenario": session.scenario,
         "infer": session.infer,
+        "classify": session.classify,
         "explain": explain,
     }
     try:
@@ -223,6 +224,34 @@ class Session:
         np.save(buffer, outputs)
         return {"status": "ok", "outputs": base64.b64encode(buffer.getvalue()).decode()}
 
+    def classify(self, message: Message) -> dict[str, Any]:
+        """What the loaded model takes labelled images for, in batches of the case's size.
+
+        ``pixels`` is a .npy of uint8 (N, height, width, 3), of which the first
+        ``len(labels)`` are asked about; ``preprocess`` says how they go on. The model's
+        output number ``columns[i]`` is class ``i`` of the labels. The answer's
+        ``predicted`` and ``ranks`` are those of ``bench.record.Answers``.
+        """
+        # Brings Pillow with it, which a child that is only timed can do without.
+        from export.images import Preprocess
+
+        preprocess = Preprocess.from_json(message["preprocess"])
+        pixels = np.load(message["pixels"], mmap_mode="r")
+        columns, labels = message["columns"], np.array(message["labels"])
+        predicted: list[int] = []
+        ranks: list[int] = []
+        for pick in picks(len(labels), len(self.batches[0])):
+            outputs = np.asarray(self._run(preprocess.normalised(pixels[pick])))
+            wrong = _wrong(outputs, (len(pick), len(columns)))
+            if wrong:
+                return {"status": "failed", "reason": f"image {len(ranks)} and on: {wrong}"}
+            # The last batch was filled up with the first images: they were asked about already.
+            new = pick[: len(labels) - len(ranks)]
+            best, ahead = ranked(outputs[: len(new), columns], labels[new])
+            predicted += best
+            ranks += ahead
+        return {"status": "ok", "predicted": predicted, "ranks": ranks}
+
     @property
     def _run(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         if self.loaded is None:
@@ -281,9 +310,34 @@ def batches(
 
     Only the first ``most`` batches where that is given.
     """
-    starts = range(0, len(images), size)[:most]
-    picks = [[(start + i) % len(images) for i in range(size)] for start in starts]
-    return [np.ascontiguousarray(images[pick]) for pick in picks]
+    return [np.ascontiguousarray(images[pick]) for pick in picks(len(images), size)[:most]]
+
+
+def picks(count: int, size: int) -> list[list[int]]:
+    """The numbers below ``count`` in batches of ``size``; the last wraps around."""
+    return [[(start + i) % count for i in range(size)] for start in range(0, count, size)]
+
+
+def ranked(
+    outputs: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[list[int], list[int]]:
+    """The class of the largest of each image's outputs, and how many are ahead of the true one.
+
+    ``outputs`` (N, classes), ``labels`` (N,). Of equal outputs the lower number is ahead.
+    """
+    true = outputs[np.arange(len(labels)), labels][:, None]
+    before = np.arange(outputs.shape[1]) < labels[:, None]
+    ahead = (outputs > true) | ((outputs == true) & before)
+    return outputs.argmax(axis=1).tolist(), ahead.sum(axis=1).tolist()
+
+
+def _wrong(outputs: NDArray[np.floating], shape: tuple[int, int]) -> str:
+    """Why no class can be read from a batch of outputs; empty: nothing is wrong."""
+    if outputs.shape != shape:
+        return f"outputs of shape {outputs.shape}, where {shape} was asked for"
+    if np.isnan(outputs).any():
+        return "NaN (not a number) among the outputs: no class is the largest"
+    return ""
 
 
 def memory_bytes(field: str) -> int:

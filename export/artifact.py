@@ -57,7 +57,8 @@ class Artifact:
     file cannot do without, for instance ``{"instruction_set": "avx512_vnni"}``;
     it is empty for a plain .onnx. ``facts`` holds what a step has to say about
     its result, ``provenance`` what the key is a hash of. ``build_s`` and
-    ``build_peak_bytes`` are about the last step.
+    ``build_peak_bytes`` are about the last step. ``preprocess`` is the JSON of the
+    ``export.images.Preprocess`` by which its weights take an image.
     """
 
     # What pydantic's ConfigDict is: importing pydantic would make up a third of the time that a
@@ -87,6 +88,7 @@ class Artifact:
     fixes: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: str = ""
 
     @property
     def path(self) -> Path:

@@ -386,6 +386,7 @@ class Builder:
             placeholder_names=facts.placeholder_names,
             reference=node.reference,
             provenance=node.provenance,
+            preprocess=self._preprocess(node.variant).to_json(),
         )
 
     def _count_module(self, draft: Artifact) -> Artifact:

@@ -53,6 +53,13 @@ def test_unknown_names_get_the_nearest(flag: str, value: str, hint: str) -> None
         (["--memory-limit", "-5"], "--memory-limit -5"),
         (["--seconds", "1e9"], "--seconds 1e+09"),
         (["--threads", "two"], "--threads"),
+        (["--accuracy", "all"], "--accuracy is about labelled images: it needs --data"),
+        (["--accuracy-images", "9"], "--accuracy-images is about labelled images: it needs --data"),
+        (["--data", "x", "--accuracy-images", "0"], "--accuracy-images 0 is not above 0"),
+        (
+            ["--data", "x", "--accuracy", "none", "--accuracy-images", "9"],
+            "--accuracy-images is for --accuracy all or sample",
+        ),
     ],
 )
 def test_ranges_are_checked_and_the_flag_is_named(words: list[str], part: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.console import Console
 from bench.case import Case
 from bench.files import Event, Wanted
 from bench.progress import Progress
-from bench.record import Measurement
+from bench.record import Answers, Measurement
 
 EAGER = Case("revisited-base", "fp32", "torch-eager", 1)
 STATIC = Case("revisited-base", "int8-static", "ort", 1)
@@ -58,6 +59,38 @@ def test_time_left_grows_with_what_cases_took(progress: Progress) -> None:
     assert progress._estimate() == pytest.approx(40.0)
     progress._seconds = {EAGER: 10.0, STATIC: 2.0}
     assert progress._estimate() == pytest.approx(24.0)
+
+
+def test_labelled_images_are_expected_after_first_blocks_only(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they took is no part of a block: later rounds don't take as long."""
+    now = [0.0]
+    monkeypatch.setattr("bench.progress.time.monotonic", lambda: now[0])
+    progress.planned([(0, EAGER), (0, STATIC), (1, EAGER), (1, STATIC)])
+    progress.starting(0, EAGER)
+    now[0] = 4.0
+    progress.classifying(EAGER)
+    now[0] = 34.0
+    done = replace(block(EAGER, 0, 2), block_s=4.0)
+    progress.measured(done, [done])
+    assert progress._estimate() == pytest.approx(3 * 4.0 + 30.0)
+
+
+def test_a_row_tells_for_how_many_images_it_is_right(
+    progress: Progress, screen: io.StringIO
+) -> None:
+    """Of all images, or of how many there were in the sample."""
+    progress.planned([(0, EAGER), (0, STATIC)])
+    sample = Answers((1, 1, 0), (0, 2, 0), (0, 1, 2))
+    few = replace(block(EAGER, 0, 2), sampled=sample)
+    whole = replace(block(STATIC, 0, 2), sampled=sample, answers=Answers((1,) * 4, (0, 0, 0, 1)))
+    for one in (few, whole):
+        progress.starting(0, one.case)
+        progress.measured(one, [few, whole])
+    shown = screen.getvalue()
+    assert "ms  top-1 66.7 % of 3" in shown
+    assert "ms  top-1 75.0 %\n" in shown
 
 
 def test_files_that_could_not_be_built_are_told_at_once(

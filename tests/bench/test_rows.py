@@ -8,7 +8,7 @@ import pytest
 
 from bench import rows
 from bench.case import Case
-from bench.record import Measurement, Parity, Surroundings
+from bench.record import Answers, Measurement, Parity, Surroundings
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 OPT = Case("vgg19", "fp32-opt", "ort", 2)
@@ -192,3 +192,24 @@ def test_the_claims_of_all_rows_are_held_together() -> None:
     assert together.held_together == {STATIC}
     estimate = rows.speedup(reference, weak)
     assert estimate is not None and together.proven(estimate)
+
+
+def test_what_was_timed_must_name_the_same_classes() -> None:
+    """A sample is compared with the whole by the images' numbers; a difference is a note."""
+    whole = Answers((0, 1, 2, 1), (0, 0, 0, 0))
+    same = Answers((1, 2), (0, 0), (1, 2))
+    agreeing = block(OPT, answers=whole, sampled=same)
+    assert rows.Row(OPT, (agreeing,)).answers_differ == 0
+    assert doubts(agreeing) == []
+    other = block(OPT, answers=whole, sampled=replace(same, predicted=(1, 0)))
+    assert rows.Row(OPT, (other,)).answers_differ == 1
+    (told,) = doubts(other)
+    assert told.startswith("`answers`: for 1 of 2 images")
+
+
+def test_one_kind_of_answers_alone_says_nothing_about_the_other() -> None:
+    """No comparison, no note."""
+    only = block(OPT, sampled=Answers((1,), (0,), (0,)))
+    row = rows.Row(OPT, (only,))
+    assert (row.answers, row.sampled, row.answers_differ) == (None, only.sampled, 0)
+    assert rows.Row(OPT, (block(OPT, answers=Answers((1,), (0,))),)).answers_differ == 0

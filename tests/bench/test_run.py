@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bench import block, files, host, peaks, run
 from bench.case import Case
 from bench.files import Event, Files, file_key
+from bench.labelled import Question
 from bench.options import Options, UsageError, parse
 from bench.record import (
+    Answers,
     Execution,
     LoadTest,
     Measurement,
@@ -28,6 +31,7 @@ from bench.record import (
     read_run,
 )
 from export.artifact import Artifact
+from export.images import Preprocess
 from tests.bench.made_up import fake_artifact
 
 Start = Callable[..., int]
@@ -45,16 +49,25 @@ class Lab:
         self.key = "k"
         self.interrupt_after: int | None = None
         self.failing: str | None = None
+        self.classified: list[str] = []
+        self.class_names = ("a", "b")
         self.tmp_path = tmp_path
         monkeypatch.setattr(files, "build", self.build)
         monkeypatch.setattr(run, "run_block", self.run_block)
+        monkeypatch.setattr(run, "with_answers", self.with_answers)
         monkeypatch.setattr(host, "commit", lambda folder: "abc1234")
         monkeypatch.setattr(peaks, "measure", self.measure_peaks)
 
     def build(self, cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
         """Every file exists."""
         keys = {file_key(case) for case in cases}
-        return Files({key: fake_artifact(self.tmp_path, self.key) for key in keys})
+        artifact = replace(
+            fake_artifact(self.tmp_path, self.key),
+            class_names=self.class_names,
+            placeholder_names=self.class_names == ("a", "b"),
+            preprocess=Preprocess((32, 32)).to_json(),
+        )
+        return Files({key: replace(artifact, recipe=key[1]) for key in keys})
 
     def measure_peaks(
         self, threads: int, seconds: float, store: Path, say: Callable[[str], object]
@@ -88,7 +101,26 @@ class Lab:
             cpu_s=0.04,
             parity=Parity(0.0, 1.0, 1.0, 16, passed=case.runtime != "null"),
             execution=execution,
+            sampled=Answers((0,), (0,), (0,)) if effort.question and number == 0 else None,
         )
+
+    def with_answers(
+        self, done: Measurement, artifact: Artifact, effort: block.Effort, question: Question
+    ) -> Measurement:
+        """Right for three images of four; which cases were asked is in ``classified``."""
+        assert question.pixels.is_file()
+        self.classified.append(str(done.case))
+        return replace(done, answers=Answers((0, 0, 1, 1), (0, 0, 0, 1)))
+
+    def data(self, *classes: str) -> list[str]:
+        """Four images in the test part, and the words that ask about all of them."""
+        place = self.tmp_path / "data"
+        for name in (f"{split}/{label}" for split in ("train", "test") for label in classes):
+            (place / name).mkdir(parents=True)
+            for i in range(4 // len(classes)):
+                Image.new("RGB", (8, 8), (i, len(name), 0)).save(place / name / f"{i}.png")
+        store = self.tmp_path / "store"
+        return ["--data", str(place), "--accuracy", "all", "--store", str(store)]
 
     def start(self, *words: str) -> int:
         """``python -m bench.run`` on the small variant."""
@@ -485,3 +517,109 @@ def test_a_runtime_is_asked_once_what_it_made_of_a_file(lab: Lab) -> None:
     lab.asked.clear()
     assert lab.start("--runtimes", "ort", "--recipes", "fp32", "--fresh") == 0
     assert len(lab.asked) == 1
+
+
+def test_a_file_is_asked_about_all_images_once(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in later rounds, not under a second name, not again by the same command."""
+    words = lab.data("a", "b")
+    assert lab.start(*words) == 0
+    named = [name.partition("#")[0] for name in lab.classified]
+    assert sorted(named) == [
+        "revisited-base/fp32-opt/ort/t1/b1",
+        "revisited-base/fp32/torch-eager/t1/b1",
+        "revisited-base/int8-static/ort/t1/b1",
+    ]
+    content = read_run(find_runs(lab.out)[0])
+    assert content.header.labelled is not None
+    assert sorted(content.header.labelled.labels) == [0, 0, 1, 1]
+    answered = {str(m.case) for m in content.measurements if m.answers}
+    assert len(answered) == 4  # the second name of an A/A pair takes the first one's answers
+    assert {m.round for m in content.measurements if m.answers or m.sampled} == {0}
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "accuracy: resizing 4 images to 32 x 32" in shown
+    assert "(0: a, 1: b) is assumed" in shown
+    assert "top-1 75.0 %" in shown
+    lab.classified.clear()
+    assert lab.start(*words) == 0
+    assert lab.classified == []
+    assert "resizing" not in capsys.readouterr().out
+
+
+def test_an_interrupted_run_asks_only_what_it_does_not_know(lab: Lab) -> None:
+    """Blocks that stand were answered for; the others are when they are measured."""
+    words = lab.data("a", "b")
+    lab.interrupt_after = 3
+    assert lab.start(*words) == 130
+    first = [name.partition("#")[0] for name in lab.classified]
+    lab.interrupt_after = None
+    lab.classified.clear()
+    assert lab.start(*words) == 0
+    then = [name.partition("#")[0] for name in lab.classified]
+    assert not set(first) & set(then)
+    assert len(first) + len(then) == 3
+
+
+def test_a_sample_needs_no_child_of_its_own(lab: Lab) -> None:
+    """``--accuracy sample`` is what the timed sessions answer."""
+    assert lab.start(*lab.data("a", "b"), "--accuracy", "sample") == 0
+    assert lab.classified == []
+    blocks = read_run(find_runs(lab.out)[0]).measurements
+    assert {m.case.runtime for m in blocks if m.sampled} == {"torch-eager", "ort"}
+
+
+def test_other_images_are_another_run(lab: Lab) -> None:
+    """Under the same folder's name: answers to different images are never mixed."""
+    words = lab.data("a", "b")
+    lab.start(*words)
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(lab.tmp_path / "data" / "test" / "a" / "0.png")
+    lab.ran.clear()
+    assert lab.start(*words) == 0
+    assert len(lab.ran) == 15
+    assert len(find_runs(lab.out)) == 2
+
+
+def test_classes_that_are_others_are_told_before_anything_is_measured(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, both sides, and no record."""
+    lab.class_names = ("cat", "dog")
+    assert lab.start(*lab.data("cat", "dogs")) == 2
+    told = capsys.readouterr().err
+    assert "knows 2 classes (cat, dog), data has 2 (cat, dogs)" in told
+    assert "'dog' and 'dogs'" in told
+    assert lab.ran == []
+    assert find_runs(lab.out) == []
+
+
+def test_an_unreadable_image_is_told_before_anything_is_measured(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, its name, and no record."""
+    words = lab.data("a", "b")
+    (lab.tmp_path / "data" / "test" / "a" / "0.png").write_bytes(b"none")
+    assert lab.start(*words) == 2
+    assert "can't be read: test/a/0.png" in capsys.readouterr().err
+    assert lab.ran == []
+    assert find_runs(lab.out) == []
+
+
+def test_rows_that_can_not_be_asked_say_why(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of other classes beside one that fits is measured, with a note."""
+    plain = lab.build
+
+    def build(cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
+        made = plain(cases, options, show)
+        for key, artifact in made.artifacts.items():
+            if key[1] == "int8-static":
+                made.artifacts[key] = replace(artifact, class_names=("a", "b", "c"))
+        return made
+
+    monkeypatch.setattr(files, "build", build)
+    assert lab.start(*lab.data("a", "b")) == 0
+    blocks = read_run(find_runs(lab.out)[0]).measurements
+    reasons = {m.case.recipe: m.reason for m in blocks if m.reason}
+    assert list(reasons) == ["int8-static"]
+    assert reasons["int8-static"].startswith("accuracy: revisited-base with its weights (seeded)")
+    assert "`beside`: accuracy: revisited-base" in (lab.out / "README.md").read_text()

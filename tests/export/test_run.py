@@ -62,6 +62,7 @@ def test_every_file_says_what_it_is(built: Built) -> None:
         assert json.loads(said["deploybench.class_names"]) == list(artifact.class_names)
         assert json.loads(said["deploybench.class_names_are_placeholders"]) is True
         assert json.loads(said["deploybench.preprocess"])["size"] == [32, 32]
+        assert said["deploybench.preprocess"] == artifact.preprocess
         onnx.checker.check_model(artifact.path)
 
 
