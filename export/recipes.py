@@ -294,7 +294,7 @@ _ROWS = (
         "int8-static-u8u8",
         precision="int8",
         summary="int8-static with unsigned weights, which ONNX Runtime multiplies in 16 bits: "
-        "exact on CPUs without VNNI, and slower everywhere",
+        "exact on CPUs without VNNI",
         chains={"onnx": ("to-onnx", "prepare", "quantize-static-u8u8")},
         runtimes=("ort",),
     ),

@@ -270,16 +270,16 @@ def made(folder: Path, images: Any, tmp_path: Path, int8: Int8) -> Path:
     return tmp_path / "static.onnx"
 
 
-def weights_of(file: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+def weights_of(file: Path) -> dict[str, list[NDArray[Any]]]:
     """Layer -> its weights, their scales and their zero points, where they are quantised."""
     nodes = graph(file)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in nodes.initializer}
     given = {n.output[0]: n for n in nodes.node if n.op_type == "DequantizeLinear"}
-    sources = {
-        n.name: given[n.input[1]] for n in nodes.node if len(n.input) > 1 and n.input[1] in given
+    return {
+        n.name: [tensors[x] for x in given[n.input[1]].input]
+        for n in nodes.node
+        if n.op_type in ("Conv", "Gemm") and n.input[1] in given
     }
-    found = {name: tuple(tensors.get(x) for x in n.input) for name, n in sources.items()}
-    return {name: row for name, row in found.items() if row[0] is not None and row[0].ndim > 1}
 
 
 def zero_points(file: Path) -> NDArray[Any]:
