@@ -161,7 +161,7 @@ def round_to_int8(
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTIZED_OPS),
         nodes_to_quantize=list(only),
-        nodes_to_exclude=[*_constant_poolings(source), *int8.keep_fp32],
+        nodes_to_exclude=[*constant_poolings(source), *int8.keep_fp32],
         per_channel=int8.per_channel,
         reduce_range=int8.reduce_range,
         activation_type=_TYPES[int8.activation_type],
@@ -294,7 +294,7 @@ def _linear_layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     ]
 
 
-def _constant_poolings(source: Path) -> list[str]:
+def constant_poolings(source: Path) -> list[str]:
     """The MatMuls that pool maps: their constants are no weights, and cost nothing in fp32."""
     graph = onnx.load(source, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}

@@ -227,13 +227,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 1: a sum saturates, 2: usage."""
     arguments = _parser().parse_args(argv)
     try:
-        images = _images(arguments.file, arguments.data, arguments.images)
+        preprocess = preprocess_of(arguments.file)
+        images = images_for(preprocess, arguments.data, arguments.images)
         found = saturation(arguments.file, images, arguments.positions)
         print(f"{table(found)}\n{sentence(found)}")
         if arguments.effect:
             from export.saturated import effect
 
-            preprocess = preprocess_of(arguments.file)
             print(effect(arguments.file, preprocess, arguments.data, arguments.effect))
     except (ImagesError, OSError, ValueError) as exc:
         print(f"error: {exc}", file=sys.stderr)
@@ -257,9 +257,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _images(file: Path, data: str, count: int) -> NDArray[np.float32]:
-    """Preprocessed as the file says: of the training part, those that calibration takes."""
-    preprocess = preprocess_of(file)
+def images_for(preprocess: Preprocess, data: str, count: int) -> NDArray[np.float32]:
+    """Those that calibration takes of the training part; without ``data`` of the photographs."""
     if not data:
         return preprocess.batch(crops(sample_photographs(), count, CALIBRATION_SEED))
     folder = ImageFolder.open(Path(data))
