@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,25 @@ class Score:
         """Of the accuracy, in percentage points; negative where INT8 is better."""
         return 100 * (self.fp32 - self.int8) / self.images
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the drop, 95 %, for paired proportions (Bonett and Price 2012), in points."""
+        n = self.images + 2
+        lost, gained = (self.lost + 1) / n, (self.gained + 1) / n
+        half = 1.96 * math.sqrt((lost + gained - (lost - gained) ** 2) / n)
+        return 100 * (lost - gained - half), 100 * (lost - gained + half)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        accuracy = f"{self.int8 / self.images:.2%} of {self.images} right"
+        return f"{accuracy}, {self.drop:.2f} points lost (95 %: {low:.2f} to {high:.2f})"
+
 
 @dataclass(frozen=True)
 class Choice:
     """How one variant with certain weights is quantised, and what that rests on.
 
-    ``val`` decided; ``test`` was looked at once, afterwards (``None``: not yet).
+    ``val`` decided; ``test`` was looked at once, afterwards; ``None``: not yet.
     ``max_drop`` is what was asked for, in points, ``met`` whether ``val`` keeps it.
     ``blamed`` are the layers that had to stay in fp32, in the order of their harm.
     """
@@ -47,8 +61,8 @@ class Choice:
     int8: Int8
     data: str
     max_drop: float
-    met: bool
-    val: Score
+    met: bool = False
+    val: Score | None = None
     test: Score | None = None
     blamed: tuple[str, ...] = ()
     tried: int = 0

@@ -38,7 +38,11 @@ def test_a_choice_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_drop_is_in_points() -> None:
     """Of accuracy, not of what was right before."""
-    assert CHOICE.val.drop == pytest.approx(1.0)
+    score = Score(images=100, fp32=75, int8=74, lost=3, gained=2)
+    assert score.drop == pytest.approx(1.0)
+    # Bonett and Price (2012): (4 - 3) / 102, 1.96 standard errors either way.
+    assert score.interval == pytest.approx((-4.10, 6.06), abs=0.001)
+    assert str(score) == "74.00% of 100 right, 1.00 points lost (95 %: -4.10 to 6.06)"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_a_drop_is_in_points() -> None:
         (lambda plain: plain | {"colour": "red"}, "colour: Unexpected"),
         (lambda plain: plain | {"int8": plain["int8"] | {"bits": 8}}, "int8.bits: Unexpected"),
         (lambda plain: plain | {"int8": plain["int8"] | {"method": "best"}}, "int8.method: Input"),
-        (lambda plain: {k: v for k, v in plain.items() if k != "val"}, "val: Field required"),
+        (lambda plain: {k: v for k, v in plain.items() if k != "data"}, "data: .*required"),
     ],
 )
 def test_what_is_no_choice_is_refused(tmp_path: Path, change: Any, text: str) -> None:
