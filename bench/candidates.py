@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from bench import choices
 from bench.choices import Choice, Score
+from bench.options import UsageError
 from bench.record import Answers
 from bench.search_log import Log, Tried
 from export.artifact import Artifact
@@ -91,11 +92,20 @@ class Search:
         begun = time.monotonic()
         try:
             artifact = self.tools.build(int8)
+            self._check_weights(artifact)
             answers = self.tools.ask(artifact, self.entries)
         except NoFile as exc:
             return Tried(int8, reason=str(exc), seconds=time.monotonic() - begun)
         score = compared(self.exact, answers)
         return Tried(int8, artifact.key, score, seconds=time.monotonic() - begun)
+
+    def _check_weights(self, artifact: Artifact) -> None:
+        """A checkpoint that is written anew meanwhile would win or lose by itself."""
+        if artifact.reference != self.fp32.reference:
+            raise UsageError(
+                f"the weights or the data of {self.draft.variant} have changed since its fp32 "
+                "file was built: search a copy that nobody writes to, and say --fresh"
+            )
 
     @functools.cached_property
     def fp32(self) -> Artifact:

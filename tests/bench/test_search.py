@@ -35,21 +35,14 @@ TEST = [Entry(f"test/{i}.png", 0) for i in range(50)]
 Right = Callable[[Int8], int]
 
 
-def artifact(key: str) -> Artifact:
+def artifact(key: str, reference: str = "") -> Artifact:
     """A file of which only the key matters."""
     plain = dict.fromkeys(("variant", "weights", "recipe", "format", "folder", "file"), "x")
     numbers = dict.fromkeys(("size_bytes", "parameters", "nonzero_parameters", "macs"), 1)
-    return Artifact(
-        key=key,
-        sha256="",
-        rounded_to_zero=0,
-        input_size=(1, 1),
-        class_names=(),
-        placeholder_names=False,
-        reference="",
-        **plain,
-        **numbers,
-    )
+    rest = {"sha256": "", "rounded_to_zero": 0, "placeholder_names": False}
+    tuples = {"input_size": (1, 1), "class_names": ()}
+    values = {"key": key, "reference": reference, **plain, **numbers, **rest, **tuples}
+    return Artifact.from_plain(values)
 
 
 class Lab:
@@ -196,6 +189,14 @@ def test_a_failed_candidate_is_no_end(tmp_path: Path) -> None:
     found = again.search().run(METHODS)
     assert again.built[0] == Int8("minmax")
     assert found is not None and found.int8 == Int8("minmax")
+
+
+def test_weights_that_change_meanwhile_are_noticed(tmp_path: Path) -> None:
+    """Candidates of other weights than fp32's would be better or worse for another reason."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    lab.build = lambda int8: artifact("x", "before" if int8 is None else "after")  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="have changed since its fp32 file was built"):
+        lab.search().run(METHODS)
 
 
 def test_no_layer_is_freed_while_the_limit_is_kept(tmp_path: Path) -> None:
