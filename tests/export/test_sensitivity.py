@@ -25,8 +25,8 @@ class Uneven(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        spoilt = nn.Conv2d(8, 8, 3, padding=1)
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), spoilt, nn.ReLU())
+        first, spoilt = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.layers = nn.Sequential(first, nn.ReLU(), spoilt, nn.ReLU())
         self.head = nn.Linear(8 * 144, 5)
         spoilt.weight.detach()[0, 0, 0, 0] = 300.0
         self.head.weight.detach()[:, :144] = 0.0  # the channel that it spoils is not looked at
