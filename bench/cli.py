@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "run": ("bench.run", "build, measure, write tables: the main job"),
         "report": ("bench.report", "write the tables anew from the records, or check them"),
+        "search": ("bench.search", "find how each variant is quantised with little accuracy lost"),
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
         "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),

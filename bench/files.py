@@ -9,18 +9,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
 
-from bench import labelled, launch
+from bench import choices, labelled, launch
 from bench.case import NULL, Case, file_format, unsupported
 from bench.options import Options, UsageError
 from bench.record import Status
 from export.artifact import Artifact
-from export.checkpoints import DEFAULT, SEEDED
-from export.variants import ALIASES, VARIANTS
+from export.build import Int8
+from export.checkpoints import DEFAULT, SEEDED, weights_of
+from export.variants import ALIASES, VARIANTS, weights_name
 
 FileKey = tuple[str, str, str]
 """Variant, recipe, format."""
@@ -107,18 +108,22 @@ def build_files(
     options: Options,
     show: Callable[[Event], None],
     root: Path | None = None,
+    int8: Mapping[str, Int8] | None = None,
 ) -> Files:
     """Build (or find) some files. A failure is a reason, not an exception.
 
-    ``root`` is the checkout whose code builds; ``None``: ours. Raises
-    :class:`UsageError` if the data or the weights can't be used at all.
+    ``root`` is the checkout whose code builds; ``None``: ours. ``int8`` says how single
+    variants are quantised; ``None``: as ``options`` say. Raises
+    :class:`UsageError` if the data, the weights or the choices can't be used at all.
     """
     keys = dict.fromkeys(keys)
     wanted = [dict(zip(("variant", "recipe", "format"), key, strict=True)) for key in keys]
+    if int8 is None and options.int8_choice:
+        int8 = _chosen(Path(options.int8_choice), [variant for variant, *_ in keys], options)
     files = Files()
     ending = "the build ended before this file was made"
     try:
-        for event in _events(options, {"wanted": wanted}, root):
+        for event in _events(options, {"wanted": wanted}, root, int8):
             show(event)
             _take(event, files)
     except BuildError as exc:
@@ -128,6 +133,12 @@ def build_files(
         if key not in files.artifacts:
             files.reasons.setdefault(key, ending)
     return files
+
+
+def _chosen(folder: Path, variants: Iterable[str], options: Options) -> Mapping[str, Int8]:
+    """How ``bench.search`` says that each variant with its weights is quantised."""
+    weights = {x: weights_of(x, options.weights, options.checkpoints) for x in variants}
+    return choices.chosen(folder, {x: weights_name(file) for x, file in weights.items()})
 
 
 def sources(cases: Iterable[Case], files: Files) -> dict[Case, Source]:
@@ -191,7 +202,10 @@ def _fitting(case: Case, misfits: Mapping[str, str], variants: Sequence[str]) ->
 
 
 def _events(
-    options: Options, request: Mapping[str, object], root: Path | None = None
+    options: Options,
+    request: Mapping[str, object],
+    root: Path | None = None,
+    int8: Mapping[str, Int8] | None = None,
 ) -> Iterator[Event]:
     """Start ``export.run``, send the request, yield its events as they come."""
     whole = {
@@ -203,6 +217,8 @@ def _events(
             "calibration_method": options.calibration_method,
             "calibration_images": options.calibration_images,
             "graph_level": options.graph_level,
+            "calibration_percentile": options.calibration_percentile,
+            "int8": {variant: asdict(one) for variant, one in (int8 or {}).items()},
         },
         **request,
     }

@@ -19,7 +19,7 @@ import runtimes
 from bench import host
 from export.artifact import default_store
 from export.checkpoints import DEFAULT, CheckpointsError, check_folder
-from export.recipes import RECIPES
+from export.recipes import RECIPES, REMEDIES
 from export.variants import ALIASES, VARIANTS
 
 DEFAULT_OUT = Path("results")
@@ -85,7 +85,7 @@ _SWEPT = ("vgg19", "xception", "revisited-v6")
 """One variant of each family, for the tables of threads and batch sizes."""
 _PLAIN = ("fp32",)
 _ALIASED = tuple(alias.variant for alias in ALIASES.values())
-_RECIPES = tuple(name for name in RECIPES if name != "fp32-ort-tools")
+_RECIPES = tuple(name for name in RECIPES if name not in ("fp32-ort-tools", *REMEDIES))
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
@@ -156,6 +156,7 @@ class Options:
     measured as well, in turns; ``budget`` the seconds that rounds beyond ``blocks`` may
     take for rows that are still undecided within ``margin`` (a share); ``markdown`` the
     file for a pull request's comment.
+    ``int8_choice`` is a folder of choices (``bench.choices``).
     ``scenarios`` are measured besides our own loop, each test of LoadGen in
     ``scenario_seconds`` at most; ``latency_bound`` is what a server's p99 must stay
     under, in seconds.
@@ -179,6 +180,8 @@ class Options:
     accuracy_images: int = 0
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_images: int = 16
+    calibration_percentile: float = 99.999
+    int8_choice: str = ""
     graph_level: Literal["basic", "extended", "layout", "all"] = "all"
     blocks: int = 0
     seconds: float = 0.0
@@ -343,6 +346,7 @@ def _check_ranges(options: Options) -> None:
         "--scenario-seconds": ([options.scenario_seconds], 0.1, 3600),
         "--calibration-images": ([options.calibration_images], 1, 10_000),
         "--accuracy-images": ([options.accuracy_images], 0, 10_000_000),
+        "--calibration-percentile": ([options.calibration_percentile], 50, 100),
         "--memory-limit": ([options.memory_limit], 0, 1 << 50),
         "--margin": ([options.margin], 0, 0.99),
         "--budget": ([options.budget], 0, 7 * 24 * 3600),
@@ -472,6 +476,10 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--accuracy-images", type=int, metavar="N", help=fewer)
     add("--calibration-method", choices=["minmax", "entropy", "percentile"])
     add("--calibration-images", type=int, metavar="N", help="default: 16")
+    kept = "of the absolute values, with the method of that name (default: 99.999)"
+    add("--calibration-percentile", type=float, metavar="P", help=kept)
+    chosen = "build int8-static as `python -m bench.search --out DIR` found best for each variant"
+    add("--int8-choice", metavar="DIR", help=chosen)
     add("--graph-level", choices=["basic", "extended", "layout", "all"], help="for fp32-opt")
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
     add("--seconds", type=float, metavar="S", help="time of one timed loop")

@@ -12,8 +12,9 @@ import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
@@ -34,13 +35,54 @@ GRAPH_LEVELS = ("basic", "extended", "layout", "all")
 
 
 @dataclass(frozen=True)
+class Int8:
+    """How the static recipes of .onnx files round a network to INT8.
+
+    ``percentile`` is that of the absolute values that stay in range with the method of
+    that name, ``images`` the number that ranges are taken from. With ``per_channel``
+    weights have a scale for each output. Activations are ``"u8"``, with a zero point
+    wherever their range puts it, or ``"s8"``, symmetric: zero is 0. Weights are always
+    symmetric; ``"u8"`` has them around 128. ``reduce_range`` gives them 7 bits
+    (-64 to 64). ``keep_fp32`` names nodes of the prepared graph that stay in fp32.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    percentile: float = 99.999
+    images: int = 16
+    per_channel: bool = True
+    activation_type: Literal["u8", "s8"] = "u8"
+    weight_type: Literal["s8", "u8"] = "s8"
+    reduce_range: bool = False
+    keep_fp32: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.activation_type, self.weight_type) == ("s8", "u8"):
+            raise ValueError(
+                "signed activations with unsigned weights can't be run: choose activation_type "
+                "'u8' or weight_type 's8'"
+            )
+
+    def __str__(self) -> str:
+        share = f" {self.percentile:g}" if self.method == "percentile" else ""
+        scales = "per channel" if self.per_channel else "per tensor"
+        bits = ", 7-bit weights" if self.reduce_range else ""
+        kept = f", in fp32: {', '.join(self.keep_fp32)}" if self.keep_fp32 else ""
+        types = f"{self.activation_type} x {self.weight_type}"
+        return f"{self.method}{share}, {self.images} images, {scales}, {types}{bits}{kept}"
+
+
+@dataclass(frozen=True)
 class Options:
     """What a user can choose about building. Every field can enter a key.
 
     ``weights`` is ``"default"``, ``"seeded"``, ``"imagenet"`` or a file, and ``checkpoints``
     a folder of files for ``"default"``; see ``export.checkpoints``. ``data`` is an image
     folder or zip for calibration and parity; empty: crops of the photographs
-    that scikit-learn ships. ``calibration_images`` counts images.
+    that scikit-learn ships. ``calibration_images`` counts images. ``int8`` says how
+    single variants are quantised (``bench.search`` finds it out), instead of by the
+    ``calibration_`` options.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -48,10 +90,12 @@ class Options:
     weights: str = "default"
     checkpoints: str = ""
     data: str = ""
-    calibration_method: str = "minmax"
+    calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_images: int = 16
     graph_level: str = "all"
     ort_tools_level: int = 2
+    calibration_percentile: float = 99.999
+    int8: Mapping[str, Int8] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +159,14 @@ class Context:
     """Fingerprint of the calibration and parity images."""
 
 
+def int8_of(step: str, variant: str, options: Options) -> Int8:
+    """How ``step`` quantises ``variant``: as was chosen for it, with what the step itself sets."""
+    plain = Int8(
+        options.calibration_method, options.calibration_percentile, options.calibration_images
+    )
+    return replace(options.int8.get(variant, plain), **STEPS[step].int8)
+
+
 def class_names(variant: Variant, weights: WeightsFacts) -> tuple[str, ...]:
     """The weights' own class names; placeholders by the variant's count otherwise."""
     return weights.class_names or tuple(f"class_{i:04d}" for i in range(variant.classes))
@@ -130,7 +182,7 @@ def chain(wanted: Wanted, context: Context) -> tuple[Node, ...]:
     steps = RECIPES[wanted.recipe].chains[wanted.format]
     for index, step in enumerate(steps):
         above = module if source is None else {"source": source.key}
-        provenance = {**above, **_step_facts(step, context)}
+        provenance = {**above, **_step_facts(step, variant.name, context)}
         source = Node(
             key=_key(variant, step, provenance),
             variant=variant.name,
@@ -195,10 +247,12 @@ def _reference(variant: Variant, module: Mapping[str, object], context: Context)
     return Node(key, variant.name, REFERENCE, "npy", REFERENCE, None, key, provenance)
 
 
-def _step_facts(name: str, context: Context) -> dict[str, object]:
+def _step_facts(name: str, variant: str, context: Context) -> dict[str, object]:
     """What a step adds to a key: its code, its libraries, the options that it reads."""
     step = STEPS[name]
-    chosen = {option: asdict(context.options)[option] for option in step.options}
+    chosen: dict[str, Any] = {x: getattr(context.options, x) for x in step.options}
+    if "int8" in chosen:
+        chosen["int8"] = asdict(int8_of(name, variant, context.options))
     facts: dict[str, object] = {
         "step": name,
         "step_code": _code([step.function, *step.code]),

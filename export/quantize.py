@@ -7,11 +7,12 @@ that the steps after it read the graph without them and take them one at a time.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
 from onnxruntime.quantization.calibrate import CalibraterBase, save_tensors_data
 
 from export.anatomy import initializer_array
+from export.build import Int8
 from export.optimize import (
     LARGEST_SINGLE_FILE,
     carry_metadata,
@@ -38,6 +40,7 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+_TYPES = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
 
 QUANTIZED_OPS = (
     "Add",
@@ -59,6 +62,7 @@ QUANTIZED_OPS = (
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 _INLINE_BYTES = 1024
 _FLAT = 2  # the rank of what a fully connected layer takes
+_DEFAULT = Int8()
 
 
 class QuantizeError(ValueError):
@@ -90,7 +94,7 @@ def quantize_dynamic(source: Path, target: Path) -> None:
     as it comes; convolutions stay as they are. A network without a fully
     connected layer is a ``QuantizeError``.
     """
-    with _scratch(target) as folder:
+    with scratch(target) as folder:
         split = folder / "model.onnx"
         layers = _split_linear(source, split)
         if not layers:
@@ -112,37 +116,59 @@ def quantize_static(
     source: Path,
     target: Path,
     batches: Iterable[NDArray[np.float32]],
-    method: str = "minmax",
-    per_channel: bool = True,
+    int8: Int8 = _DEFAULT,
 ) -> None:
     """INT8 weights and activations (QDQ), ranges taken from running ``batches``.
 
     ``source`` comes from ``prepare``. ``batches`` are preprocessed images, float32
-    ``(n, 3, height, width)``; ``method`` is ``"minmax"``, ``"entropy"`` or
-    ``"percentile"`` (99.999). Activations are unsigned with a zero point, weights
-    signed and symmetric: what x86 CPUs multiply fastest (VNNI). An unknown method
-    or no image at all is a ``ValueError``.
+    ``(n, 3, height, width)``. By default activations are unsigned with a zero point
+    and weights signed and symmetric: what x86 CPUs multiply fastest (VNNI). An unknown
+    method, a layer to keep that isn't there, or no image at all is a ``ValueError``.
     """
-    if method not in METHODS:
-        raise ValueError(f"calibration {method!r} is unknown; known are {', '.join(METHODS)}")
-    with _scratch(target) as folder:
-        copy = _copied(source, folder)
+    check(source, int8)
+    with scratch(target) as folder:
+        copy = copied(source, folder)
         ranges = folder / "ranges.json"
-        _calibrate(copy, batches, METHODS[method], ranges)
-        quantization.quantize_static(
-            copy,
-            target,
-            calibration_cache_path=ranges,
-            calibrate_method=METHODS[method],
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED_OPS),
-            nodes_to_exclude=_constant_poolings(source),
-            per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=_is_large(source),
-        )
+        calibrate(copy, batches, int8, ranges)
+        round_to_int8(copy, target, int8, ranges)
     _finish(source, target, "QuantizeLinear", 1)
+
+
+def check(source: Path, int8: Int8) -> None:
+    """Refuse what ONNX Runtime's quantiser would trip over or pass by in silence."""
+    if int8.method not in METHODS:
+        raise ValueError(f"calibration {int8.method!r} is unknown; known are {', '.join(METHODS)}")
+    names = [node.name for node in onnx.load(source, load_external_data=False).graph.node]
+    for name in int8.keep_fp32:
+        if name not in names:
+            near = ", ".join(difflib.get_close_matches(name, names, n=3)) or "none is alike"
+            raise ValueError(f"no node is called {name!r}, which was to stay in fp32; near: {near}")
+
+
+def round_to_int8(
+    source: Path, target: Path, int8: Int8, ranges: Path, only: Sequence[str] = ()
+) -> None:
+    """Quantise by ``ranges``, which ``calibrate`` wrote; ``only`` some nodes, or all.
+
+    It writes beside ``source``, too: see ``copied``.
+    """
+    symmetric = {"WeightSymmetric": True, "ActivationSymmetric": int8.activation_type == "s8"}
+    quantization.quantize_static(
+        source,
+        target,
+        calibration_cache_path=ranges,
+        calibrate_method=METHODS[int8.method],
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(QUANTIZED_OPS),
+        nodes_to_quantize=list(only),
+        nodes_to_exclude=[*constant_poolings(source), *int8.keep_fp32],
+        per_channel=int8.per_channel,
+        reduce_range=int8.reduce_range,
+        activation_type=_TYPES[int8.activation_type],
+        weight_type=_TYPES[int8.weight_type],
+        use_external_data_format=_is_large(source),
+        extra_options=symmetric,
+    )
 
 
 class _OneBatch(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -156,9 +182,7 @@ class _OneBatch(quantization.CalibrationDataReader):  # type: ignore[misc]
         return feed
 
 
-def _calibrate(
-    file: Path, batches: Iterable[NDArray[np.float32]], method: CalibrationMethod, ranges: Path
-) -> None:
+def calibrate(file: Path, batches: Iterable[NDArray[np.float32]], int8: Int8, ranges: Path) -> None:
     """Write the range of every activation over all images to ``ranges`` (JSON).
 
     Apart from the quantisation, so that their memory peaks don't add up.
@@ -168,8 +192,9 @@ def _calibrate(
             file,
             list(QUANTIZED_OPS),
             augmented_model_path=str(file.with_name("augmented.onnx")),
-            calibrate_method=method,
+            calibrate_method=METHODS[int8.method],
             use_external_data_format=True,
+            extra_options={"percentile": int8.percentile},
         )
         if not _collect(calibrator, batches):
             raise ValueError("calibration needs at least one image")
@@ -209,7 +234,7 @@ def _finish(source: Path, target: Path, op_type: str, least: int) -> None:
 
 
 @contextmanager
-def _scratch(target: Path) -> Iterator[Path]:
+def scratch(target: Path) -> Iterator[Path]:
     """A folder on the target's disk for intermediate files.
 
     The quantiser also writes beside its source, which may be somebody else's folder.
@@ -218,7 +243,7 @@ def _scratch(target: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _copied(source: Path, folder: Path) -> Path:
+def copied(source: Path, folder: Path) -> Path:
     """Source and data files in ``folder``. Copies: onnx refuses links to data files."""
     for file in data_files(source):
         shutil.copyfile(file, folder / file.name)
@@ -269,7 +294,7 @@ def _linear_layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     ]
 
 
-def _constant_poolings(source: Path) -> list[str]:
+def constant_poolings(source: Path) -> list[str]:
     """The MatMuls that pool maps: their constants are no weights, and cost nothing in fp32."""
     graph = onnx.load(source, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}

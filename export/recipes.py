@@ -9,8 +9,9 @@ Every prefix of a chain is an artifact of its own in the store, so that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Step:
     ``code``, the modules that it calls. The file of a ``host_bound`` step is for
     this CPU's instruction sets; ``fixes`` says what else it can't do without.
     An ``isolated`` step gets a process of its own, and ``programs`` must be on the
-    ``PATH``.
+    ``PATH``. ``int8`` are fields of ``export.build.Int8`` that the step sets itself.
     """
 
     function: str
@@ -39,6 +40,7 @@ class Step:
     isolated: bool = False
     programs: tuple[str, ...] = ()
     fixes: Mapping[str, str] = field(default_factory=dict)
+    int8: Mapping[str, Any] = field(default_factory=dict)
 
 
 MOST_IMAGES = 64
@@ -47,6 +49,9 @@ _ONNX = ("onnx", "onnxruntime")
 _MODULE = ("export.to_pt2:",)
 """What counts the layers of a module whose file isn't taken apart."""
 _CALIBRATED = ("calibration_images", "data")
+_STATIC = Step(
+    "export.quantize:quantize_static", source="file", libraries=_ONNX, options=("int8", "data")
+)
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
@@ -83,11 +88,10 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "quantize-dynamic": Step(
             "export.quantize:quantize_dynamic", source="file", libraries=_ONNX
         ),
-        "quantize-static": Step(
-            "export.quantize:quantize_static",
-            source="file",
-            libraries=_ONNX,
-            options=("calibration_method", "calibration_images", "data"),
+        "quantize-static": _STATIC,
+        "quantize-static-7bit": replace(_STATIC, int8={"reduce_range": True}),
+        "quantize-static-u8u8": replace(
+            _STATIC, int8={"activation_type": "u8", "weight_type": "u8"}
         ),
         "to-torchscript": Step(
             "export.convert:to_torchscript",
@@ -279,7 +283,24 @@ _ROWS = (
             "ADMM with a broken heap; EMA wrote this file",
         },
     ),
+    Recipe(
+        "int8-static-7bit",
+        precision="int8",
+        summary="int8-static with weights of 7 bits, whose sums can't saturate on CPUs without "
+        "VNNI",
+        chains={"onnx": ("to-onnx", "prepare", "quantize-static-7bit")},
+    ),
+    Recipe(
+        "int8-static-u8u8",
+        precision="int8",
+        summary="int8-static with unsigned weights, which ONNX Runtime multiplies in 16 bits: "
+        "exact on CPUs without VNNI",
+        chains={"onnx": ("to-onnx", "prepare", "quantize-static-u8u8")},
+        runtimes=("ort",),
+    ),
 )
+REMEDIES = ("int8-static-7bit", "int8-static-u8u8")
+"""For CPUs without VNNI (``export.saturation``): built where they are named."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({row.name: row for row in _ROWS})
 FORMATS = tuple(dict.fromkeys(name for row in _ROWS for name in row.chains))

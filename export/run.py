@@ -476,6 +476,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
         calibration_method=arguments.calibration_method,
         calibration_images=arguments.calibration_images,
         graph_level=arguments.graph_level,
+        calibration_percentile=arguments.calibration_percentile,
     )
     wanted = tuple(_wanted(arguments.variants, arguments.recipes, arguments.formats))
     return Request(str(arguments.store), options, wanted), _emit_text
@@ -502,6 +503,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", default="", metavar="DIR_OR_ZIP", help="images for calibration and parity")
     add("--calibration-method", choices=CALIBRATION_METHODS, default="minmax")
     add("--calibration-images", type=int, default=Options.calibration_images)
+    kept = "of the absolute values, with the method of that name (default: 99.999)"
+    add("--calibration-percentile", type=float, default=99.999, metavar="P", help=kept)
     add("--graph-level", choices=GRAPH_LEVELS, default="all")
     add("--store", type=Path, default=default_store(), help="where built files are kept")
     add("--request", choices=["-"], help="read one request as JSON from standard input")

@@ -36,6 +36,7 @@ from export.build import (
     Options,
     WeightsFacts,
     class_names,
+    int8_of,
 )
 from export.checkpoints import weights_of
 from export.images import ImageFolder, Preprocess, crops, sample_photographs, spread
@@ -274,10 +275,11 @@ class Builder:
             return {"graph_level": options.graph_level, **isa}
         if node.step == "ort-tools":
             function(source.path, target, options.ort_tools_level)
-        elif node.step == "quantize-static":
-            images = self._batch(node.variant, options.calibration_images, CALIBRATION_SEED)
+        elif "int8" in STEPS[node.step].options:
+            int8 = int8_of(node.step, node.variant, options)
+            images = self._batch(node.variant, int8.images, CALIBRATION_SEED)
             batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
-            function(source.path, target, batches, method=options.calibration_method)
+            function(source.path, target, batches, int8)
         else:
             function(source.path, target, **self._calibration(node))
         return _fixes(node)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from export import build
-from export.build import SEEDED, Context, Options, Wanted, chain
+from export.build import SEEDED, Context, Int8, Options, Wanted, chain, int8_of
 from export.recipes import RECIPES, STEPS
 from export.variants import VARIANTS
 
@@ -49,6 +49,53 @@ def test_changing_one_option_rebuilds_exactly_what_depends_on_it() -> None:
     assert keys(other)[:-1] == keys(CONTEXT)[:-1]
     assert keys(other)[-1] != keys(CONTEXT)[-1]
     assert keys(other, "fp32-opt") == keys(CONTEXT, "fp32-opt")
+
+
+@pytest.mark.parametrize(
+    "int8",
+    [
+        Int8("entropy"),
+        Int8(percentile=99.9),
+        Int8(images=17),
+        Int8(per_channel=False),
+        Int8(activation_type="s8"),
+        Int8(weight_type="u8"),
+        Int8(reduce_range=True),
+        Int8(keep_fp32=("Conv_0",)),
+    ],
+)
+def test_whatever_is_chosen_for_a_variant_enters_its_key(int8: Int8) -> None:
+    """Every field of Int8 makes another quantised file, of that variant only."""
+    other = replace(CONTEXT, options=Options(int8={"revisited-base": int8}))
+    assert keys(other)[:-1] == keys(CONTEXT)[:-1]
+    assert keys(other)[-1] != keys(CONTEXT)[-1]
+    elsewhere = replace(CONTEXT, options=Options(int8={"revisited-v6": int8}))
+    assert keys(elsewhere) == keys(CONTEXT)
+
+
+def test_every_field_of_int8_is_tried_above() -> None:
+    """A new field has to be added there."""
+    assert len(fields(Int8)) == 8
+
+
+def test_a_choice_equal_to_the_flags_is_the_same_file() -> None:
+    """Whether ranges come from flags or from a choice file makes no difference."""
+    flags = Options(calibration_method="percentile", calibration_images=64)
+    choice = Options(int8={"revisited-base": Int8("percentile", images=64)})
+    ours, theirs = (keys(replace(CONTEXT, options=x)) for x in (flags, choice))
+    assert ours == theirs
+
+
+def test_a_remedy_sets_its_own_types_over_a_choice() -> None:
+    """The recipes for CPUs without VNNI keep the choice but for what makes them one."""
+    options = Options(int8={"vgg19": Int8("entropy", activation_type="s8")})
+    assert int8_of("quantize-static-7bit", "vgg19", options) == Int8(
+        "entropy", activation_type="s8", reduce_range=True
+    )
+    assert int8_of("quantize-static-u8u8", "vgg19", options) == Int8("entropy", weight_type="u8")
+    assert int8_of("quantize-static", "vgg19", Options(calibration_percentile=99.9)) == Int8(
+        percentile=99.9
+    )
 
 
 def test_other_images_change_the_reference_and_the_calibrated_file() -> None:

@@ -19,6 +19,7 @@ from torch import nn
 
 from export import optimize as optimize_module
 from export import quantize
+from export.build import Int8
 from export.images import Preprocess, crops, sample_photographs
 from export.models.vgg import FixedAveragePool2d
 from export.optimize import data_files, read_metadata, stored_bytes
@@ -208,7 +209,7 @@ def test_static_weights_are_a_quarter(folder, static):
 def test_calibration_methods(folder, images, tmp_path, capsys, method):
     """Each method gives a file that answers like fp32, and says nothing meanwhile."""
     target = tmp_path / "static.onnx"
-    quantize_static(folder / "prepared.onnx", target, [images[:5], images[5:]], method)
+    quantize_static(folder / "prepared.onnx", target, [images[:5], images[5:]], Int8(method))
     assert likeness(answers(target, images), answers(folder / "fp32.onnx", images)) > 0.95
     assert capsys.readouterr() == ("", "")
 
@@ -232,7 +233,8 @@ def test_every_image_counts(folder, images, tmp_path, method, sizes):
     bright[2, 0, 0, :10] = 40.0
     bright[9, 0, 0, :10] = -24.0
     batches = np.split(bright, np.cumsum(sizes)[:-1])
-    quantize_static(folder / "prepared.onnx", tmp_path / "static.onnx", iter(batches), method)
+    target = tmp_path / "static.onnx"
+    quantize_static(folder / "prepared.onnx", target, iter(batches), Int8(method))
     assert input_scale(tmp_path / "static.onnx") == pytest.approx(64 / 255, rel=0.05)
 
 
@@ -253,12 +255,100 @@ def test_images_are_fed_one_by_one(folder, images, monkeypatch):
 
 def test_bad_calibration(folder, images, tmp_path):
     """An unknown method and no images at all are refused; nothing is left behind."""
+    best: Any = "best"
     with pytest.raises(ValueError, match="'best' is unknown.*percentile"):
-        quantize_static(folder / "prepared.onnx", tmp_path / "a.onnx", [images], "best")
+        quantize_static(folder / "prepared.onnx", tmp_path / "a.onnx", [images], Int8(best))
     for batches in ([], [images[:0]]):
         with pytest.raises(ValueError, match="at least one image"):
             quantize_static(folder / "prepared.onnx", tmp_path / "a.onnx", batches)
     assert not list(tmp_path.iterdir())
+
+
+def made(folder: Path, images: Any, tmp_path: Path, int8: Int8) -> Path:
+    """The network, quantised as ``int8`` says."""
+    quantize_static(folder / "prepared.onnx", tmp_path / "static.onnx", [images], int8)
+    return tmp_path / "static.onnx"
+
+
+def weights_of(file: Path) -> dict[str, list[NDArray[Any]]]:
+    """Layer -> its weights, their scales and their zero points, where they are quantised."""
+    nodes = graph(file)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in nodes.initializer}
+    given = {n.output[0]: n for n in nodes.node if n.op_type == "DequantizeLinear"}
+    return {
+        n.name: [tensors[x] for x in given[n.input[1]].input]
+        for n in nodes.node
+        if n.op_type in ("Conv", "Gemm") and n.input[1] in given
+    }
+
+
+def zero_points(file: Path) -> NDArray[Any]:
+    """Those of all activations."""
+    nodes = graph(file)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in nodes.initializer}
+    return np.array([tensors[n.input[2]] for n in nodes.node if n.op_type == "QuantizeLinear"])
+
+
+def test_per_tensor(folder, images, tmp_path):
+    """Without per_channel every layer's weights have one scale."""
+    scales = weights_of(made(folder, images, tmp_path, Int8(per_channel=False))).values()
+    assert [scale.size for _, scale, _ in scales] == [1] * 5
+
+
+def test_signed_activations(folder, images, tmp_path):
+    """Signed activations are symmetric: every zero point is 0."""
+    file = made(folder, images, tmp_path, Int8(activation_type="s8"))
+    assert zero_points(file).dtype == np.int8
+    assert not zero_points(file).any()
+    assert likeness(answers(file, images), answers(folder / "fp32.onnx", images)) > 0.95
+
+
+def test_reduced_range(folder, images, tmp_path):
+    """With reduce_range no weight is beyond 64, and 64 is used."""
+    rows = weights_of(made(folder, images, tmp_path, Int8(reduce_range=True))).values()
+    assert {int(np.abs(weights.astype(int)).max()) for weights, _, _ in rows} == {64}
+
+
+def test_unsigned_weights(folder, images, tmp_path):
+    """Unsigned weights stand around 128 in every channel: ORT runs no other convolution."""
+    file = made(folder, images, tmp_path, Int8(weight_type="u8"))
+    rows = weights_of(file).values()
+    assert {weights.dtype for weights, _, _ in rows} == {np.dtype(np.uint8)}
+    assert {int(x) for _, _, zero in rows for x in zero} == {128}
+    assert run_operators(file, tmp_path)["QLinearConv"] == 3
+    assert likeness(answers(file, images), answers(folder / "fp32.onnx", images)) > 0.95
+
+
+def test_signed_activations_want_signed_weights():
+    """What ONNX Runtime can't quantise is refused in words, before anything is built."""
+    with pytest.raises(ValueError, match="activation_type 'u8' or weight_type 's8'"):
+        Int8(activation_type="s8", weight_type="u8")
+
+
+def test_layers_stay_in_fp32(folder, images, tmp_path):
+    """A layer to keep has its fp32 weights; the others are in INT8 as before."""
+    names = [n.name for n in graph(folder / "prepared.onnx").node if n.op_type in ("Conv", "Gemm")]
+    file = made(folder, images, tmp_path, Int8(keep_fp32=(names[1], names[4])))
+    assert set(weights_of(file)) == set(names) - {names[1], names[4]}
+    initial = {tensor.name: tensor for tensor in graph(file).initializer}
+    for node in graph(file).node:
+        if node.name in (names[1], names[4]):
+            assert initial[node.input[1]].data_type == TensorProto.FLOAT
+
+
+def test_a_layer_to_keep_must_be_there(folder, images, tmp_path):
+    """A name that fits no node would change nothing in silence: the nearest ones are named."""
+    with pytest.raises(ValueError, match="'Conv_1', .* near: Conv_3, Conv_2"):
+        made(folder, images, tmp_path, Int8(keep_fp32=("Conv_1",)))
+
+
+def test_percentile(folder, images, tmp_path):
+    """A lower percentile cuts more outliers off: the input's step gets smaller."""
+    steps = []
+    for percentile in (99.999, 99.0, 90.0):
+        file = made(folder, images, tmp_path, Int8("percentile", percentile))
+        steps.append(input_scale(file))
+    assert steps == sorted(set(steps), reverse=True)
 
 
 @pytest.mark.parametrize("name", ["dynamic", "static"])

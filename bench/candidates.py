@@ -1,0 +1,205 @@
+"""The search for how one variant is quantised: which candidates, which is best, when to stop."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bench import choices
+from bench.choices import Choice, Score
+from bench.options import UsageError
+from bench.record import Answers
+from bench.search_log import Log, Tried
+from export.artifact import Artifact
+from export.build import Int8
+from export.images import Entry
+
+RECIPE = "int8-static"
+METHODS = (
+    Int8("minmax"),
+    Int8("entropy"),
+    Int8("percentile", 99.999),
+    Int8("percentile", 99.99),
+    Int8("percentile", 99.9),
+)
+IMAGES = (16, 64)
+"""Numbers of calibration images."""
+MOST_KEPT = 8
+"""Layers that may go back to fp32, unless told otherwise."""
+
+Ask = Callable[[Artifact, Sequence[Entry]], Answers]
+"""What the session of a file answers to some images of the data."""
+
+
+class NoFile(Exception):
+    """A candidate that could not be built or asked; the text says why."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a search does its work with: ``bench.search_tools``, or fakes.
+
+    ``build`` makes a file, in fp32 for ``None``, and ``ask`` has it answer; both may raise
+    :class:`NoFile`. ``rank`` names the layers of an fp32 file, those first that suffer most.
+    """
+
+    build: Callable[[Int8 | None], Artifact]
+    ask: Ask
+    rank: Callable[[Artifact, Int8], tuple[str, ...]]
+    say: Callable[[str], object] = print
+
+
+class Search:
+    """One variant: tries candidates, keeps the best so far in a choice file."""
+
+    def __init__(self, tools: Tools, log: Log, draft: Choice, entries: Sequence[Entry]) -> None:
+        self.tools = tools
+        self.log = log
+        self.draft = draft
+        self.entries = entries
+        self.order: list[Int8] = []
+
+    def run(self, grid: Sequence[Int8], most_kept: int = MOST_KEPT) -> Tried | None:
+        """The best candidate; ``None`` if not one of them could be built and asked."""
+        for int8 in grid:
+            self.attempt(int8)
+        best = self.best
+        for int8 in variations(best.int8) if best else ():
+            self.attempt(int8)
+        best = self.best
+        if best is not None and not self.keeps_limit(best):
+            self._free_layers(best.int8, most_kept)
+        return self.best
+
+    def attempt(self, int8: Int8) -> Tried:
+        """Measure a candidate, unless that was done; say how it did."""
+        before = self.best
+        tried = self.log.find(int8)
+        if tried is None or tried.score is None:  # what failed may have been an accident
+            tried = self._measure(int8)
+            self.log.add(tried)
+        self.order.append(int8)
+        result = str(tried.score) if tried.score else f"no result: {tried.reason}"
+        better = self.best is not before
+        self.tools.say(f"{int8}: {result}{'  <- best so far' if better else ''}")
+        if better:
+            self._keep()
+        return tried
+
+    def _measure(self, int8: Int8) -> Tried:
+        begun = time.monotonic()
+        try:
+            artifact = self.tools.build(int8)
+            self._check_weights(artifact)
+            answers = self.tools.ask(artifact, self.entries)
+        except NoFile as exc:
+            return Tried(int8, reason=str(exc), seconds=time.monotonic() - begun)
+        score = compared(self.exact, answers)
+        return Tried(int8, artifact.key, score, seconds=time.monotonic() - begun)
+
+    def _check_weights(self, artifact: Artifact) -> None:
+        """A checkpoint that is written anew meanwhile would win or lose by itself."""
+        if artifact.reference != self.fp32.reference:
+            raise UsageError(
+                f"the weights or the data of {self.draft.variant} have changed since its fp32 "
+                "file was built: search a copy that nobody writes to, and say --fresh"
+            )
+
+    @functools.cached_property
+    def fp32(self) -> Artifact:
+        """The file that nothing may be lost against."""
+        return self.tools.build(None)
+
+    @functools.cached_property
+    def exact(self) -> Answers:
+        """What fp32 answers to the same images."""
+        return self.tools.ask(self.fp32, self.entries)
+
+    @property
+    def best(self) -> Tried | None:
+        """Of those tried so far; of equals the first, which is the simplest."""
+        done = [one for one in map(self.log.find, self.order) if one and one.score]
+        return max(done, key=lambda one: one.score.int8 if one.score else -1, default=None)
+
+    def keeps_limit(self, tried: Tried) -> bool:
+        """Whether it loses no more than was allowed."""
+        return tried.score is not None and tried.score.drop <= self.draft.max_drop
+
+    def _free_layers(self, int8: Int8, most: int) -> None:
+        """Leave layers in fp32, one more each time, the worst first, until the limit is kept."""
+        ranking = self.log.ranking(int8)
+        if ranking is None:
+            self.tools.say(f"no scheme keeps the limit: ranking the layers under {int8}")
+            ranking = self.tools.rank(self.fp32, int8)
+            self.log.add_ranking(int8, ranking)
+        for count in range(1, min(most, len(ranking)) + 1):
+            if self.keeps_limit(self.attempt(replace(int8, keep_fp32=ranking[:count]))):
+                return
+
+    def _keep(self) -> None:
+        """Write the best so far where ``bench.run --int8-choice`` finds it."""
+        best = self.best
+        if best is not None and best.score is not None:
+            self.draft = replace(
+                self.draft,
+                int8=best.int8,
+                met=self.keeps_limit(best),
+                val=best.score,
+                blamed=best.int8.keep_fp32,
+                tried=len(self.order),
+            )
+            choices.write(self.log.path.parent, self.draft)
+
+    def finish(self, entries: Sequence[Entry]) -> Choice:
+        """The pick, asked about images that nothing was decided by; for the first time only."""
+        self._keep()
+        path = choices.path_of(self.log.path.parent, self.draft.variant, self.draft.weights)
+        seen = self.log.test(self.draft.int8)
+        if seen is None:
+            exact = self.tools.ask(self.fp32, entries)
+            seen = compared(exact, self.tools.ask(self.tools.build(self.draft.int8), entries))
+            self.log.add_test(self.draft.int8, seen)
+        choices.write(path.parent, replace(self.draft, test=seen, finished=True))
+        return choices.read(path)
+
+
+def variations(int8: Int8) -> tuple[Int8, ...]:
+    """What else is tried of the best calibration."""
+    return (
+        replace(int8, per_channel=False),
+        replace(int8, activation_type="s8"),
+        replace(int8, per_channel=False, activation_type="s8"),
+    )
+
+
+def grid_of(images: Sequence[int]) -> tuple[Int8, ...]:
+    """Every method with every number of images, the simplest first."""
+    return tuple(replace(method, images=count) for count in images for method in METHODS)
+
+
+def compared(exact: Answers, rounded: Answers) -> Score:
+    """Two files' answers to the same images."""
+    pairs = [(a == 0, b == 0) for a, b in zip(exact.ranks, rounded.ranks, strict=True)]
+    return Score(
+        images=len(pairs),
+        fp32=sum(a for a, _ in pairs),
+        int8=sum(b for _, b in pairs),
+        lost=sum(a and not b for a, b in pairs),
+        gained=sum(b and not a for a, b in pairs),
+    )
+
+
+def verdict(choice: Choice) -> str:
+    """What came out, in a few lines."""
+    name = f"{choice.variant}@{choice.weights}"
+    limit = f"the limit of {choice.max_drop:g} points"
+    lines = [f"{name}: {choice.int8}", f"  validation part: {choice.val}"]
+    if choice.test is not None:
+        lines.append(f"  test part: {choice.test}")
+    if choice.blamed:
+        lines.append(f"  to blame, the worst first: {', '.join(choice.blamed)} (left in fp32)")
+    if not choice.met:
+        lines.append(f"  {limit} is NOT kept: this is the best of {choice.tried} candidates")
+    return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""Choice files: how ``bench.search`` found each variant is best quantised; bench.run builds so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bench.options import UsageError
+from export.build import Int8
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of the same images the fp32 file and an INT8 file name rightly.
+
+    ``lost`` of them only the fp32 file does, ``gained`` only the other.
+    """
+
+    images: int
+    fp32: int
+    int8: int
+    lost: int
+    gained: int
+
+    @property
+    def drop(self) -> float:
+        """Of the accuracy, in percentage points; negative where INT8 is better."""
+        return 100 * (self.fp32 - self.int8) / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the drop, 95 %, for paired proportions (Bonett and Price 2012), in points."""
+        n = self.images + 2
+        lost, gained = (self.lost + 1) / n, (self.gained + 1) / n
+        half = 1.96 * math.sqrt((lost + gained - (lost - gained) ** 2) / n)
+        return 100 * (lost - gained - half), 100 * (lost - gained + half)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        accuracy = f"{self.int8 / self.images:.2%} of {self.images} right"
+        return f"{accuracy}, {self.drop:.2f} points lost (95 %: {low:.2f} to {high:.2f})"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How one variant with certain weights is quantised, and what that rests on.
+
+    ``val`` decided; ``test`` was looked at once, afterwards; ``None``: not yet.
+    ``max_drop`` is what was asked for, in points, ``met`` whether ``val`` keeps it.
+    ``blamed`` are the layers that had to stay in fp32, in the order of their harm.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    variant: str
+    weights: str
+    int8: Int8
+    data: str
+    max_drop: float
+    met: bool = False
+    val: Score | None = None
+    test: Score | None = None
+    blamed: tuple[str, ...] = ()
+    tried: int = 0
+    finished: bool = False
+
+
+_CHOICE = TypeAdapter(Choice)
+
+
+def path_of(folder: Path, variant: str, weights: str) -> Path:
+    """Where the choice for a variant with weights of that name stands."""
+    return folder / f"{variant}@{weights}.json"
+
+
+def write(folder: Path, choice: Choice) -> None:
+    """Put it in its place at once: a reader never sees half of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = path_of(folder, choice.variant, choice.weights)
+    draft = path.with_suffix(".part")
+    draft.write_bytes(_CHOICE.dump_json(choice, indent=2) + b"\n")
+    draft.replace(path)
+
+
+def read(path: Path) -> Choice:
+    """One choice; a file that is none, or has a key too many, is a :class:`UsageError`."""
+    try:
+        return _CHOICE.validate_json(path.read_bytes())
+    except OSError as exc:
+        raise UsageError(f"--int8-choice: {path} can't be read: {exc.strerror}") from exc
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        place = ".".join(map(str, error["loc"])) or "it"
+        raise UsageError(
+            f"--int8-choice: {path} is no choice of python -m bench.search: {place}: {error['msg']}"
+        ) from exc
+
+
+def chosen(folder: Path, weights: Mapping[str, str]) -> Mapping[str, Int8]:
+    """Variant -> how it is quantised, of those in ``weights`` (to the weights' names).
+
+    A variant without a choice for just these weights is left out; if all are, it is a
+    :class:`UsageError`.
+    """
+    paths = {variant: path_of(folder, variant, name) for variant, name in weights.items()}
+    found = {variant: read(path).int8 for variant, path in paths.items() if path.exists()}
+    if not found:
+        wanted = ", ".join(path.name for path in paths.values())
+        others = ", ".join(path.name for path in sorted(folder.glob("*@*.json"))) or "nothing"
+        raise UsageError(
+            f"--int8-choice {folder} has no choice for these variants and weights ({wanted}), but "
+            f"{others}; make one by python -m bench.search --out {folder}"
+        )
+    return found

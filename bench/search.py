@@ -1,0 +1,147 @@
+"""``python -m bench.search``: find how each variant is quantised with at most so many points lost.
+
+Candidates are built by ``export`` and asked about the validation part of the data by the
+same session as rows of a table are; each result is kept at once, so that the same command
+goes on after a stop. Where no scheme keeps the limit, layers go back to fp32, the worst
+first, until it is kept. The pick is asked about the test part, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import choices, files, host
+from bench.candidates import IMAGES, MOST_KEPT, NoFile, Search, grid_of, verdict
+from bench.choices import Choice
+from bench.options import Options, UsageError, matching, parse
+from bench.search_log import About, Log
+from bench.search_tools import tools
+from export.build import Int8
+from export.checkpoints import CheckpointsError, weights_of
+from export.images import ImageFolder, ImagesError, spread
+from export.variants import VARIANTS, weights_name
+
+_SEED = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asks for. ``most_images`` of the validation part (0: all)."""
+
+    options: Options
+    out: Path
+    max_drop: float
+    images: tuple[int, ...]
+    most_images: int
+    most_kept: int
+    fresh: bool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Search for each variant; 1: a limit can't be kept, 2: usage, 130: stopped."""
+    try:
+        plan = _parse(argv)
+        folder = ImageFolder.open(Path(plan.options.data))
+        return max([_search_one(plan, name, folder) for name in plan.options.variants])
+    except UsageError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except (ImagesError, CheckpointsError, NoFile, files.BuildError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: the best so far is kept, and the same command goes on from here")
+        return 130
+
+
+def _search_one(plan: Plan, variant: str, folder: ImageFolder) -> int:
+    """Search, report; 1 where the limit isn't kept."""
+    options = plan.options
+    weights = weights_name(weights_of(variant, options.weights, options.checkpoints))
+    entries = spread(folder.part("val"), plan.most_images or len(folder.part("val")), _SEED)
+    with_tools = tools(variant, options, folder, functools.partial(print, flush=True))
+    fp32 = with_tools.build(None)
+    about = About(variant, weights, fp32.key, folder.fingerprint(entries))
+    path = choices.path_of(plan.out, variant, weights).with_suffix(".jsonl")
+    log = Log.open(path, about, plan.fresh)
+    draft = Choice(variant, weights, Int8(), folder.path.name, plan.max_drop)
+    search = Search(with_tools, log, draft, entries)
+    print(f"{variant}@{weights}: {len(entries)} validation images", flush=True)
+    if search.run(grid_of(plan.images), plan.most_kept) is None:
+        raise NoFile(f"no candidate for {variant} could be built and asked: see {path}")
+    choice = search.finish(folder.part("test"))
+    print(f"{verdict(choice)}\nchoice: {choices.path_of(plan.out, variant, weights)}")
+    return 0 if choice.met else 1
+
+
+def _parse(argv: Sequence[str] | None) -> Plan:
+    arguments = _parser().parse_args(argv)
+    if not arguments.data:
+        raise UsageError(
+            "a search decides by labelled images: name them with --data (class folders, or a zip)"
+        )
+    if arguments.max_drop < 0:
+        raise UsageError(f"--max-drop {arguments.max_drop:g}: points that may be lost, 0 or more")
+    words = ["--variants", arguments.variants, "--data", arguments.data, "--threads"]
+    words.append(str(arguments.threads or host.usable_cores()))
+    for name in ("weights", "checkpoints", "store"):
+        if getattr(arguments, name):
+            words += [f"--{name}", str(getattr(arguments, name))]
+    options = parse(words)
+    variants = matching(options.variants, VARIANTS)
+    if not variants:
+        raise UsageError(f"--variants {arguments.variants} names second names only: give the first")
+    return Plan(
+        replace(options, variants=variants),
+        arguments.out,
+        arguments.max_drop,
+        _counts(arguments.calibration_images),
+        arguments.images,
+        arguments.most_fp32,
+        arguments.fresh,
+    )
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Numbers of images, the smallest first."""
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError as exc:
+        raise UsageError(f"--calibration-images {text}: write numbers, as 16,64") from exc
+    if counts[0] < 1:
+        raise UsageError(f"--calibration-images {text}: one image is the least")
+    return tuple(counts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.search",
+        description="Search how each variant is quantised to INT8 with at most so many points of "
+        "top-1 accuracy lost on the validation part of the data; what is chosen is asked about the "
+        "test part once, and written for bench.run --int8-choice.",
+    )
+    add = parser.add_argument
+    add("-m", "--variants", required=True, metavar="GLOBS", help="for instance 'vgg19*,xception'")
+    add("--data", default="", metavar="DIR_OR_ZIP", help="class folders of images")
+    add("--weights", default="", metavar="NAME_OR_FILE", help="as for bench.run")
+    add("--checkpoints", default="", metavar="DIR", help="as for bench.run")
+    add("--max-drop", type=float, default=1.0, metavar="POINTS", help="default: 1")
+    few = ",".join(map(str, IMAGES))
+    add("--calibration-images", default=few, metavar="N[,N]", help=f"to try (default: {few})")
+    add("--images", type=int, default=0, metavar="N", help="of the validation part (default: all)")
+    kept = f"layers that may go back to fp32 to keep the limit (default: {MOST_KEPT})"
+    add("--most-fp32", type=int, default=MOST_KEPT, metavar="N", help=kept)
+    add("-t", "--threads", type=int, default=0, metavar="N", help="default: all cores")
+    add("--out", type=Path, default=Path("results/search"), metavar="DIR", help="choices and logs")
+    add("--store", default="", metavar="DIR", help="built files (default: the user's cache)")
+    add("--fresh", action="store_true", help="search again instead of going on")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""What a search has found out so far: one line of JSON for each result, kept at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bench.choices import Score
+from bench.options import UsageError
+from export.build import Int8
+
+
+@dataclass(frozen=True)
+class About:
+    """What the results of one file are about; the first line.
+
+    ``fp32`` is the key of the file that candidates are compared with, ``images`` a
+    fingerprint of the validation images that decide.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    variant: str
+    weights: str
+    fp32: str
+    images: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One candidate: its file's key and score, or the reason why there is none."""
+
+    int8: Int8
+    artifact: str = ""
+    score: Score | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: a candidate, a ranking of layers under a scheme, or the look at the test part."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    tried: Tried | None = None
+    int8: Int8 | None = None
+    ranking: tuple[str, ...] | None = None
+    test: Score | None = None
+
+
+_ABOUT = TypeAdapter(About)
+_LINE = TypeAdapter(Line)
+
+
+@dataclass
+class Log:
+    """The results of one variant's search, in memory and in a file."""
+
+    path: Path
+    lines: list[Line] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: Path, about: About, fresh: bool = False) -> Log:
+        """Go on with what ``path`` holds of the same search, or begin it.
+
+        Raises :class:`UsageError` where it holds another one, unless ``fresh``.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if fresh or not path.exists():
+            path.write_bytes(_ABOUT.dump_json(about) + b"\n")
+            return cls(path)
+        text = path.read_bytes()
+        # A last line without its end was being written when the search was killed.
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            os.truncate(path, len(whole))
+        first, *rest = whole.splitlines() or [b""]
+        try:
+            known = _ABOUT.validate_json(first)
+            lines = [_LINE.validate_json(line) for line in rest]
+        except ValidationError as exc:
+            message = exc.errors()[0]["msg"]
+            raise UsageError(f"{path} is no log of a search ({message}): say --fresh") from exc
+        if known != about:
+            raise UsageError(
+                f"{path} is about {_differing(known, about)}: say --fresh to begin anew, or "
+                "--out for another folder"
+            )
+        return cls(path, lines)
+
+    def add(self, tried: Tried) -> None:
+        """Keep a candidate's result."""
+        self._append(Line(tried=tried))
+
+    def find(self, int8: Int8) -> Tried | None:
+        """What is known of a candidate, the last time that it was tried."""
+        found = (line.tried for line in reversed(self.lines) if line.tried)
+        return next((tried for tried in found if tried.int8 == int8), None)
+
+    def add_ranking(self, int8: Int8, names: tuple[str, ...]) -> None:
+        """Keep which layers suffer most under a scheme."""
+        self._append(Line(int8=int8, ranking=names))
+
+    def ranking(self, int8: Int8) -> tuple[str, ...] | None:
+        """The layers that suffer most, as far as they were ranked under this scheme."""
+        return next((x.ranking for x in self.lines if x.int8 == int8 and x.ranking), None)
+
+    def add_test(self, int8: Int8, score: Score) -> None:
+        """Keep what the test part said."""
+        self._append(Line(int8=int8, test=score))
+
+    def test(self, int8: Int8) -> Score | None:
+        """What the test part said of a candidate, if it was asked."""
+        return next((x.test for x in self.lines if x.int8 == int8 and x.test), None)
+
+    def _append(self, line: Line) -> None:
+        self.lines.append(line)
+        with self.path.open("ab") as stream:
+            stream.write(_LINE.dump_json(line, exclude_defaults=True) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _differing(known: About, about: About) -> str:
+    """In what two searches differ."""
+    names = ("variant", "weights", "fp32", "images")
+    return ", ".join(
+        f"other {'fp32 files' if name == 'fp32' else name}"
+        for name in names
+        if getattr(known, name) != getattr(about, name)
+    )

@@ -1,0 +1,301 @@
+"""The search: what it tries in which order, what it keeps, when it stops. No file is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import choices
+from bench.candidates import (
+    METHODS,
+    NoFile,
+    Search,
+    Tools,
+    compared,
+    grid_of,
+    variations,
+    verdict,
+)
+from bench.choices import Choice, Score
+from bench.options import UsageError
+from bench.record import Answers
+from bench.search_log import About, Log, Tried
+from export.artifact import Artifact
+from export.build import Int8
+from export.images import Entry
+
+ABOUT = About("revisited-base", "cifar10", fp32="fp32-key", images="abc")
+VAL = [Entry(f"val/{i}.png", 0) for i in range(100)]
+TEST = [Entry(f"test/{i}.png", 0) for i in range(50)]
+Right = Callable[[Int8], int]
+
+
+def artifact(key: str, reference: str = "") -> Artifact:
+    """A file of which only the key matters."""
+    plain = dict.fromkeys(("variant", "weights", "recipe", "format", "folder", "file"), "x")
+    numbers = dict.fromkeys(("size_bytes", "parameters", "nonzero_parameters", "macs"), 1)
+    rest = {"sha256": "", "rounded_to_zero": 0, "placeholder_names": False}
+    tuples = {"input_size": (1, 1), "class_names": ()}
+    values = {"key": key, "reference": reference, **plain, **numbers, **rest, **tuples}
+    return Artifact.from_plain(values)
+
+
+class Lab:
+    """Fakes of everything that a search asks for; remembers what was asked."""
+
+    def __init__(self, folder: Path, right: Right) -> None:
+        self.folder = folder
+        self.right = right
+        self.built: list[Int8 | None] = []
+        self.asked: list[tuple[str, int]] = []
+        self.ranked: list[Int8] = []
+        self.said: list[str] = []
+        self.schemes: dict[str, Int8] = {}
+
+    def tools(self) -> Tools:
+        return Tools(self.build, self.ask, self.rank, self.said.append)
+
+    def build(self, int8: Int8 | None) -> Artifact:
+        self.built.append(int8)
+        if int8 is None:
+            return artifact("fp32-key")
+        self.schemes[str(int8)] = int8
+        return artifact(str(int8))
+
+    def ask(self, file: Artifact, entries: Sequence[Entry]) -> Answers:
+        self.asked.append((file.key, len(entries)))
+        share = 0.9 if file.key == "fp32-key" else self.right(self.schemes[file.key]) / 100
+        right = round(share * len(entries))
+        ranks = (0,) * right + (1,) * (len(entries) - right)
+        return Answers(ranks, ranks)
+
+    def rank(self, fp32: Artifact, int8: Int8) -> tuple[str, ...]:
+        self.ranked.append(int8)
+        return ("Conv_9", "Gemm_5", "Conv_0", "Conv_2")
+
+    def search(self, max_drop: float = 1.0) -> Search:
+        path = self.folder / "revisited-base@cifar10.jsonl"
+        draft = Choice("revisited-base", "cifar10", Int8(), "cifar10.zip", max_drop)
+        return Search(self.tools(), Log.open(path, ABOUT), draft, VAL)
+
+    def choice(self) -> Choice:
+        return choices.read(choices.path_of(self.folder, "revisited-base", "cifar10"))
+
+
+def best_is(wanted: Int8, points: int = 90, otherwise: int = 80) -> Right:
+    """One scheme names ``points`` images of 100 rightly, all others fewer."""
+    return lambda int8: points if int8 == wanted else otherwise
+
+
+def test_methods_first_then_variations_of_the_best(tmp_path: Path) -> None:
+    """Every method with every number of images, then other types under the best of them."""
+    best = Int8("percentile", 99.99, 64)
+    lab = Lab(tmp_path, best_is(best))
+    found = lab.search().run(grid_of((16, 64)))
+    assert found is not None and found.int8 == best
+    tried = [int8 for int8 in lab.built if int8 is not None]
+    assert tried == [*grid_of((16, 64)), *variations(best)]
+    assert [x.images for x in tried[:10]] == [16] * 5 + [64] * 5
+    assert {replace(x, images=16) for x in tried[:10]} == set(METHODS)
+
+
+def test_fp32_is_asked_once(tmp_path: Path) -> None:
+    """All candidates are compared with the same answers to the same images."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    lab.search().run(METHODS)
+    assert [count for key, count in lab.asked if key == "fp32-key"] == [100]
+
+
+def test_of_equals_the_simplest_wins(tmp_path: Path) -> None:
+    """The first of the best: fewer images, plainer method, usual types."""
+    lab = Lab(tmp_path, lambda int8: 70 if int8.method == "minmax" and int8.images == 16 else 90)
+    found = lab.search().run(grid_of((16, 64)))
+    assert found is not None and found.int8 == Int8("entropy")
+
+
+def test_the_best_so_far_stands_in_the_choice_file(tmp_path: Path) -> None:
+    """After every improvement, so that a stop at any time costs no more than what was running."""
+    points = {Int8("minmax"): 80, Int8("entropy"): 85, Int8("percentile"): 83}
+    seen = []
+    lab = Lab(tmp_path, points.__getitem__)
+    search = lab.search()
+    for int8 in points:
+        search.attempt(int8)
+        seen.append((lab.choice().int8.method, lab.choice().finished, lab.choice().tried))
+    assert seen == [("minmax", False, 1), ("entropy", False, 2), ("entropy", False, 2)]
+    assert [line.endswith("<- best so far") for line in lab.said] == [True, True, False]
+    assert lab.choice().val == Score(images=100, fp32=90, int8=85, lost=5, gained=0)
+
+
+def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
+    """What was measured is not measured again; the outcome is that of one go."""
+    right = best_is(Int8("percentile", 99.9), 89)
+    whole = Lab(tmp_path / "whole", right)
+    expected = whole.search().run(grid_of((16, 64)))
+
+    lab = Lab(tmp_path / "stopped", right)
+    build = lab.build
+
+    def stopping(int8: Int8 | None) -> Artifact:
+        if len(lab.built) == 7:
+            raise KeyboardInterrupt
+        return build(int8)
+
+    lab.build = stopping  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        lab.search().run(grid_of((16, 64)))
+    assert lab.choice().int8 == Int8("percentile", 99.9)
+    before = [int8 for int8 in lab.built if int8]
+    again = Lab(tmp_path / "stopped", right)
+    found = again.search().run(grid_of((16, 64)))
+    assert found is not None and expected is not None
+    assert (found.int8, found.score) == (expected.int8, expected.score)
+    after = [int8 for int8 in again.built if int8]
+    assert before + after == [int8 for int8 in whole.built if int8]
+
+
+def test_a_line_cut_off_is_measured_again(tmp_path: Path) -> None:
+    """A search that was killed while writing goes on from the last whole line."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    lab.search().run(METHODS)
+    path = tmp_path / "revisited-base@cifar10.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    log = Log.open(path, ABOUT)
+    assert len(log.lines) == len(METHODS) + 3 - 1
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_failed_candidate_is_no_end(tmp_path: Path) -> None:
+    """Its reason is kept and shown; another start tries it once more."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    build = lab.build
+
+    def failing(int8: Int8 | None) -> Artifact:
+        file = build(int8)
+        if int8 == Int8("minmax"):
+            raise NoFile("out of memory")
+        return file
+
+    lab.build = failing  # type: ignore[method-assign]
+    found = lab.search().run(METHODS)
+    assert found is not None and found.int8 == Int8("entropy")
+    assert lab.said[0] == "minmax, 16 images, per channel, u8 x s8: no result: out of memory"
+    again = Lab(tmp_path, lambda int8: 90)
+    found = again.search().run(METHODS)
+    assert again.built[0] == Int8("minmax")
+    assert found is not None and found.int8 == Int8("minmax")
+
+
+def test_weights_that_change_meanwhile_are_noticed(tmp_path: Path) -> None:
+    """Candidates of other weights than fp32's would be better or worse for another reason."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    lab.build = lambda int8: artifact("x", "before" if int8 is None else "after")  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="have changed since its fp32 file was built"):
+        lab.search().run(METHODS)
+
+
+def test_no_layer_is_freed_while_the_limit_is_kept(tmp_path: Path) -> None:
+    """Leaving layers in fp32 costs speed: it is done only where it must be."""
+    lab = Lab(tmp_path, lambda int8: 89)
+    lab.search(max_drop=1.0).run(METHODS)
+    assert lab.ranked == []
+
+
+def test_layers_go_back_to_fp32_until_the_limit_is_kept(tmp_path: Path) -> None:
+    """The worst first, one more each time, under the best scheme; no further than needed."""
+    base = Int8("entropy")
+    points = {0: 84, 1: 86, 2: 89, 3: 90}
+    lab = Lab(tmp_path, lambda x: points[len(x.keep_fp32)] if x.method == "entropy" else 80)
+    search = lab.search(max_drop=1.0)
+    found = search.run(METHODS)
+    assert lab.ranked == [base]
+    kept = [x.keep_fp32 for x in lab.built if x and x.keep_fp32]
+    assert kept == [("Conv_9",), ("Conv_9", "Gemm_5")]
+    assert found is not None and found.int8 == replace(base, keep_fp32=("Conv_9", "Gemm_5"))
+    choice = lab.choice()
+    assert (choice.met, choice.blamed) == (True, ("Conv_9", "Gemm_5"))
+    assert "to blame, the worst first: Conv_9, Gemm_5 (left in fp32)" in verdict(choice)
+
+
+def test_a_ranking_is_made_once(tmp_path: Path) -> None:
+    """It takes minutes: another start takes it from the log."""
+    Lab(tmp_path, lambda int8: 80 + len(int8.keep_fp32)).search().run(METHODS)
+    lab = Lab(tmp_path, lambda int8: 80)
+    lab.search().run(METHODS)
+    assert (lab.ranked, lab.built) == ([], [])
+
+
+def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path) -> None:
+    """After as many layers as are allowed the best stays, and the verdict says what it is."""
+    lab = Lab(tmp_path, lambda int8: 80 + len(int8.keep_fp32))
+    search = lab.search(max_drop=1.0)
+    search.run(METHODS, most_kept=3)
+    choice = search.finish(TEST)
+    assert (len(choice.blamed), choice.met) == (3, False)
+    assert "the limit of 1 points is NOT kept: this is the best of" in verdict(choice)
+
+
+def test_the_test_part_is_asked_once(tmp_path: Path) -> None:
+    """Only the pick, only afterwards, and not again by another start."""
+    lab = Lab(tmp_path, best_is(Int8("entropy")))
+    search = lab.search()
+    search.run(METHODS)
+    assert {count for _, count in lab.asked} == {100}
+    choice = search.finish(TEST)
+    assert [key for key, count in lab.asked if count == 50] == ["fp32-key", str(Int8("entropy"))]
+    assert choice.finished
+    assert choice.test == Score(images=50, fp32=45, int8=45, lost=0, gained=0)
+    again = Lab(tmp_path, best_is(Int8("entropy")))
+    search = again.search()
+    search.run(METHODS)
+    assert search.finish(TEST) == choice
+    assert again.asked == []
+
+
+def test_another_search_in_the_same_place_is_refused(tmp_path: Path) -> None:
+    """Results about other images or weights would be taken for these: --fresh begins anew."""
+    path = tmp_path / "a@b.jsonl"
+    Log.open(path, ABOUT).add(Tried(Int8(), "key", Score(10, 9, 9, 0, 0)))
+    with pytest.raises(UsageError, match="about other fp32 files, other images: say --fresh"):
+        Log.open(path, replace(ABOUT, fp32="x", images="y"))
+    assert Log.open(path, ABOUT).find(Int8()) is not None
+    assert Log.open(path, replace(ABOUT, images="y"), fresh=True).find(Int8()) is None
+
+
+def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
+    """An unknown key in a line, or another file altogether."""
+    path = tmp_path / "a@b.jsonl"
+    Log.open(path, ABOUT).add(Tried(Int8()))
+    path.write_text(path.read_text() + json.dumps({"colour": "red"}) + "\n")
+    with pytest.raises(UsageError, match="is no log of a search"):
+        Log.open(path, ABOUT)
+
+
+def test_answers_are_compared_image_by_image() -> None:
+    """Right is rank 0; what only one of the two has right is counted apart."""
+    exact = Answers((0, 0, 1, 1, 2), (0, 0, 0, 1, 3))
+    rounded = Answers((0, 0, 1, 1, 2), (0, 1, 2, 0, 3))
+    assert compared(exact, rounded) == Score(images=5, fp32=3, int8=2, lost=2, gained=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "a search decides by labelled images: name them with --data"),
+        (["--data", "x.zip", "--max-drop", "-1"], "--max-drop -1: points that may be lost"),
+        (["--data", "x.zip", "--calibration-images", "few"], "--calibration-images few: write"),
+        (["--data", "x.zip", "--calibration-images", "0"], "one image is the least"),
+        (["--data", "/nowhere.zip"], "/nowhere.zip doesn't exist"),
+    ],
+)
+def test_what_can_not_be_searched_is_said(words: list[str], text: str, capsys: Any) -> None:
+    """Before anything is built, with the flag and the remedy."""
+    from bench.search import main
+
+    assert main(["-m", "revisited-base", *words]) == 2
+    assert text in capsys.readouterr().err
