@@ -22,6 +22,8 @@ from bench import (
     resources,
     resultset,
     scenario_tables,
+    score_tables,
+    scores,
     stats,
     validity,
 )
@@ -222,6 +224,8 @@ COLUMNS = (
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
     Column("parity", _parity, align="left"),
+    Column("top-1 %", score_tables.top1, score_tables.any_answers),
+    Column("vs fp32 parent", score_tables.against_parent, score_tables.any_compared),
     Column("verdict", _verdict, align="left"),
     Column("notes", _note_numbers, lambda table: bool(table.notes), align="left"),
 )
@@ -336,7 +340,8 @@ def _family_text(family: str, weights: str, table: Table, compact: bool = False)
     if compact:
         parts = [heading, _table_text(table, compact), scenarios]
     else:
-        further = [_folded(grid) for grid in resources.tables(table)]
+        grids = (*score_tables.tables(table), *resources.tables(table))
+        further = [_folded(grid) for grid in grids]
         parts = [heading, *_small_tables(table), _table_text(table), scenarios, *further]
     return "\n\n".join(part for part in parts if part)
 
@@ -470,12 +475,15 @@ def page(runs: Iterable[Run]) -> str:
     """
     sections: list[tuple[tuple[str, str], str]] = []
     cases: set[Case] = set()
+    judged = False
     for run in runs:
+        judged = judged or _judged(run)
         cases.update(run.header.cases, (block.case for block in run.measurements))
         sections.append(((run.header.started, run.header.run), _section(run)))
     sections.sort(reverse=True)
     body = [text for _, text in sections] or ["Nothing has been measured yet: `make bench`."]
-    parts = [_INTRODUCTION, *body, _stories(cases), _HOW_TO_READ]
+    how_to_read = _HOW_TO_READ + (f"\n{_ACCURACY}" if judged else "")
+    parts = [_INTRODUCTION, *body, _stories(cases), how_to_read]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -561,6 +569,28 @@ _HOW_TO_READ = f"""\
   is the harness's own overhead."""
 
 
+_ACCURACY = f"""\
+- Top-1 % is how often the answer is right, over all images of the split that the run names, by the
+  same runtime, session options and preprocessing that are timed; ~: over the few that the timed
+  session itself was asked about. Its interval is Clopper and Pearson's, exact for a share.
+  Precision, recall (P, R) and F1 are scikit-learn's, a share of nothing being 0.
+- "vs fp32 parent" is the row's accuracy less that of the fp32 row of the same variant and weights
+  (in the same runtime if measured, else in ort; of an fp32 row: in ort), in points, with the 95 %
+  interval of a difference of paired shares (Tango 1998). {score_tables.WORSE} and
+  {score_tables.BETTER}: McNemar's exact test of the images that turned wrong against those that
+  turned right tells it from none, all rows of the table held to 5 % together (Holm's method).
+- "Could have shown a drop of": the smallest true loss that McNemar's test would have found
+  significant at 5 % with a chance of {100 * scores.POWER:g} %, with as many images and as many of
+  them told apart as there were (Duffy 1984). A smaller loss may well be there."""
+
+
+def _judged(run: Run) -> bool:
+    """Whether a run has answers to labelled images."""
+    return run.header.labelled is not None and any(
+        block.answers or block.sampled for block in run.measurements
+    )
+
+
 def _section(run: Run) -> str:
     """One run: where and how, at a glance, its tables, what building cost."""
     found = tables_of(run)
@@ -593,10 +623,21 @@ def _facts(run: Run) -> str:
         "Measured": f"{header.blocks} blocks of {header.seconds:g} s a row, threads {threads}, "
         f"batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
+        **_labelled(header),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
+
+
+def _labelled(header: RunHeader) -> dict[str, str]:
+    """Which images the accuracy is of."""
+    found = header.labelled
+    if found is None:
+        return {}
+    what = f"{len(found.labels)} images in {len(found.class_names)} classes"
+    where = f"{plain(found.data)}, split {plain(found.split)}"
+    return {"Accuracy": f"of {what}: {where} (fingerprint {plain(found.images[:12])})"}
 
 
 def _base(header: RunHeader) -> str:

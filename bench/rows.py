@@ -10,11 +10,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench import stats, validity
+from bench import scores, stats, validity
 from bench.accuracy import judged_precision
 from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
-from bench.record import FileFacts, Measurement, Memory, Parity, Peaks, Run, current_blocks
+from bench.record import (
+    Answers,
+    FileFacts,
+    Labelled,
+    Measurement,
+    Memory,
+    Parity,
+    Peaks,
+    Run,
+    current_blocks,
+)
+from bench.scores import Paired, Scored
 from bench.stats import Estimate
 from bench.text import plain, top1
 from bench.validity import Verdict
@@ -86,6 +97,16 @@ class Row:
         taken = [block.parity for block in self.blocks if block.parity]
         return min(taken, key=lambda parity: parity.passed, default=None)
 
+    @property
+    def answers(self) -> Answers | None:
+        """To all labelled images, by a child of its own."""
+        return next((block.answers for block in self.blocks if block.answers), None)
+
+    @property
+    def sampled(self) -> Answers | None:
+        """To a few of them, by the session that was timed."""
+        return next((block.sampled for block in self.blocks if block.sampled), None)
+
     def over_blocks(self, measure: Callable[[Measurement], float]) -> Estimate | None:
         """The median over the timed blocks with its interval; ``None``: no timed block."""
         values = [measure(block) for block in self.timed]
@@ -131,13 +152,26 @@ def speedup(reference: Row, row: Row) -> Estimate | None:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A row's answers beside those of its parent, on the same images.
+
+    ``told`` is whether McNemar's test tells them apart with all such comparisons of
+    the table held to 5 % together (Holm).
+    """
+
+    parent: Row
+    paired: Paired
+    told: bool
+
+
+@dataclass(frozen=True)
 class Table:
     """The rows of one family with one set of weights, as they are shown.
 
     ``varying`` names the fields of ``Case`` that get a column of their own;
     ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
     ``scenarios`` are rows of other scenarios than our own loop's, which are never
-    compared with the ``rows``.
+    compared with the ``rows``. ``labelled`` are the images that answers belong to.
     """
 
     rows: tuple[Row, ...]
@@ -145,6 +179,7 @@ class Table:
     blocks: int
     peaks: tuple[Peaks, ...] = ()
     scenarios: tuple[Row, ...] = ()
+    labelled: Labelled | None = None
 
     @cached_property
     def reference(self) -> Row | None:
@@ -219,6 +254,48 @@ class Table:
         levels = stats.holm_levels(chances)
         held = zip(found, chances, levels, strict=True)
         return frozenset(case for case, chance, level in held if chance <= level)
+
+    @cached_property
+    def scored(self) -> Mapping[Case, Scored]:
+        """Answers of the rows that gave any: to all images, or else the sampled ones.
+
+        Raises ``RecordError`` for answers that cannot be to the run's images.
+        """
+        given = {row.case: row.answers or row.sampled for row in self.rows if not row.is_null}
+        if self.labelled is None:
+            return {}
+        return {
+            case: scores.scored(self.labelled, answers)
+            for case, answers in given.items()
+            if answers is not None
+        }
+
+    @cached_property
+    def compared(self) -> Mapping[Case, Compared]:
+        """Every row with answers beside its fp32 parent."""
+        return self._compared(fp32_parent)
+
+    @cached_property
+    def derived(self) -> Mapping[Case, Compared]:
+        """Every row with answers beside the variant that its own was made from, in fp32."""
+        return self._compared(origin)
+
+    def _compared(self, parent_of: Callable[[Row, Table], Row | None]) -> dict[Case, Compared]:
+        rows = [row for row in self.rows if row.case in self.scored and not row.case.copy]
+        found = {
+            row.case: (parent, pair)
+            for row in rows
+            if (parent := parent_of(row, self))
+            and (pair := scores.paired(self.scored[parent.case], self.scored[row.case]))
+        }
+        chances = [pair.p_value for _, pair in found.values()]
+        levels = stats.holm_levels(chances)
+        return {
+            case: Compared(parent, pair, chance <= level)
+            for (case, (parent, pair)), chance, level in zip(
+                found.items(), chances, levels, strict=True
+            )
+        }
 
     def proven(self, ratio: Estimate) -> bool:
         """Whether a ratio differs from 1: its interval, and by more than an A/A pair does."""
@@ -298,8 +375,12 @@ def family_of(case: Case) -> str:
 
 def tables_of(run: Run) -> dict[tuple[str, str], Table]:
     """(family, weights) -> its table, in the order in which they are shown."""
-    found = _grouped(run.measurements, run.header.cases, run.header.blocks)
-    return {key: replace(table, peaks=run.header.peaks) for key, table in found.items()}
+    header = run.header
+    found = _grouped(run.measurements, header.cases, header.blocks)
+    return {
+        key: replace(table, peaks=header.peaks, labelled=header.labelled)
+        for key, table in found.items()
+    }
 
 
 def _grouped(
@@ -371,6 +452,55 @@ def _setting(case: Case) -> tuple[object, ...]:
     return case.variant, case.runtime, case.threads, case.batch_size, case.scenario
 
 
+# --- whose answers a row's are compared with
+
+
+def fp32_parent(row: Row, table: Table) -> Row | None:
+    """The fp32 row of the same variant and weights; ``None``: there is none, or it is this one.
+
+    In the same runtime if it gave answers there, else in ort, else in any. An fp32 row's own
+    is the one in ort, so that runtimes are compared as well.
+    """
+    own = _fp32_rows(row.case.variant, table)
+    if row not in own:
+        same = [other for other in own if other.case.runtime == row.case.runtime]
+        return next(iter((*same, *own)), None)
+    return None if row is own[0] else own[0]
+
+
+def origin(row: Row, table: Table) -> Row | None:
+    """The fp32 row, in ort if there, of the variant that the row's own was made from."""
+    known = VARIANTS.get(row.case.variant)
+    if known is None or known.parent is None:
+        return None
+    return next(iter(_fp32_rows(known.parent, table)), None)
+
+
+def _fp32_rows(variant: str, table: Table) -> list[Row]:
+    """Those of a variant that have answers and were not seen to be wrong.
+
+    Those that answered all images come first, of them ort's, of these those at the table's
+    main setting.
+    """
+    usual = main_setting(row.case for row in table.rows)
+    found = [
+        row
+        for row in table.rows
+        if row.case in table.scored
+        and (row.case.variant, row.case.recipe, row.case.precision) == (variant, "fp32", "fp32")
+        and not row.case.copy
+        and (row.parity is None or row.parity.passed)
+    ]
+    return sorted(
+        found,
+        key=lambda row: (
+            row.answers is None,
+            row.case.runtime != "ort",
+            (row.case.threads, row.case.batch_size) != usual,
+        ),
+    )
+
+
 # --- what is doubtful about a row
 
 
@@ -379,7 +509,15 @@ def doubts(row: Row, table: Table) -> list[str]:
     if not row.timed:
         last = row.blocks[-1]
         return [f"`{last.status}`: {plain(last.reason) or 'no reason was given'}"]
-    found = (_missing_blocks, _kept_reason, _no_interval, _other_cores, _other_precision, _wrong)
+    found = (
+        _missing_blocks,
+        _kept_reason,
+        _no_interval,
+        _other_cores,
+        _other_precision,
+        _wrong,
+        _other_answers,
+    )
     return [text for doubt in found if (text := doubt(row, table))]
 
 
@@ -451,6 +589,19 @@ def _wrong(row: Row, table: Table) -> str:
         "`parity`: the outputs are not those of the fp32 torch module (largest error "
         f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
         f"{top1(parity)}): never best, never recommended{_tried(row.case)}"
+    )
+
+
+def _other_answers(row: Row, table: Table) -> str:
+    """The session that was timed answers as the one that was asked about all images does."""
+    if table.labelled is None or row.sampled is None or row.answers is None:
+        return ""
+    count, images = scores.differing(table.labelled, row.sampled, row.answers)
+    if not count:
+        return ""
+    return (
+        f"`answers`: the session that was timed names another class for {count} of {images} "
+        "images than the one that was asked about all: the accuracy is not that of what was timed"
     )
 
 

@@ -60,6 +60,34 @@ def interval_text(estimate: Estimate | None, scale: float = 1.0) -> str:
     return f"{number(estimate, scale)} ({low}–{high})"
 
 
+def difference_text(estimate: Estimate, scale: float = 1.0) -> str:
+    """A difference with its interval, all signed: ``-0.4 (-1.1 to +0.3)``.
+
+    Digits are what the interval supports, more where an end would be rounded onto or
+    across 0. Without an interval the number alone.
+    """
+    half = estimate.half_width
+    if half is None or estimate.low is None or estimate.high is None or half == 0:
+        return signed(estimate.value * scale, 1)
+    ends = (estimate.low * scale, estimate.high * scale)
+    places = max(0, -_exponent(half * scale / 3.55))
+    while places < MOST_END_DIGITS and any(end and float(signed(end, places)) == 0 for end in ends):
+        places += 1
+    low, high = (signed(end, places) for end in ends)
+    return f"{signed(estimate.value * scale, places)} ({low} to {high})"
+
+
+def signed(value: float, places: int) -> str:
+    """With its sign and that many decimals; what is rounded to 0 has none."""
+    text = f"{value:+.{places}f}"
+    return text if float(text) else text[1:]
+
+
+def p_value(chance: float) -> str:
+    """Two digits, down to one in a thousand."""
+    return "<0.001" if chance < 0.001 else rounded(chance, digits=2)
+
+
 def speedup_text(estimate: Estimate | None, told_apart: float = 1.0) -> str:
     """A speed-up with its interval, or that there is none to be told.
 

@@ -1,4 +1,4 @@
-"""Accuracy: scikit-learn's averages, exact intervals, paired tests, each held to what it promises."""
+"""Accuracy: scikit-learn's averages, exact intervals, paired tests, held to what they promise."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_visible_drop_is_a_share(images, data) -> None:
 
 
 def test_weighted_differences_cover() -> None:
-    """The jackknife's interval of the difference of weighted F1 holds the truth as often as said."""
+    """The jackknife's interval of a difference of averages holds the truth as often as said."""
     chance = np.random.default_rng(1)
     truth = chance.integers(CLASSES, size=200_000)
 
