@@ -6,15 +6,23 @@ Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from bench import scores
 from bench.case import Case
 from bench.matrix import Grid
 from bench.resources import NAMES, names
-from bench.rows import Compared, Row, Table, runtime_name
+from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
 from bench.scores import Averages, ByClass, Paired, Scored
-from bench.text import NOTHING, difference_text, interval_text, number, p_value, plain, rounded
+from bench.text import (
+    NOTHING,
+    difference_text,
+    p_value,
+    percent,
+    percent_interval,
+    plain,
+    rounded,
+)
 
 MANY_CLASSES = 5
 """With more of them the first three and five answers are worth a column."""
@@ -36,7 +44,7 @@ def top1(row: Row, table: Table) -> str:
     found = table.scored.get(row.case)
     if found is None:
         return NOTHING
-    text = number(scores.top(found, 1), 100)
+    text = percent(scores.top(found, 1))
     return text if row.answers else f"~{text} ({len(found)} images)"
 
 
@@ -44,13 +52,10 @@ def against_parent(row: Row, table: Table) -> str:
     """Points of accuracy gained or lost, with the interval, marked where told from none."""
     compared = table.compared.get(row.case)
     if compared is None:
-        return "parent" if _is_parent(row, table) else NOTHING
+        own = fp32_rows(row.case.variant, table)
+        return "parent" if own and row is own[0] else NOTHING
     text = _points(compared.paired) + _mark(compared)
     return text if row.answers else f"~{text}"
-
-
-def _is_parent(row: Row, table: Table) -> bool:
-    return any(compared.parent is row for compared in table.compared.values())
 
 
 def _points(paired: Paired) -> str:
@@ -87,7 +92,7 @@ def accuracy(table: Table) -> Grid:
             (
                 *names(row),
                 f"{'' if row.answers else '~'}{len(found)}",
-                *(interval_text(scores.top(found, k), 100) for k in ((1, 3, 5) if many else (1,))),
+                *(percent_interval(scores.top(found, k)) for k in ((1, 3, 5) if many else (1,))),
                 _averages(_by_class(found, table).macro),
                 _averages(_by_class(found, table).weighted),
             )
@@ -127,7 +132,7 @@ def _comparison_cells(row: Row, compared: Compared) -> tuple[str, ...]:
     return (
         f"{variant}{parent.recipe} {runtime_name(parent)}",
         str(paired.images),
-        number(scores.share_interval(paired.same, paired.images), 100),
+        percent(scores.share_interval(paired.same, paired.images)),
         str(paired.lost),
         str(paired.won),
         p_value(paired.p_value),
@@ -151,7 +156,7 @@ def f1_by_class(table: Table) -> Grid:
     classes = table.labelled.class_names if table.labelled and rows else ()
     lines = (
         (
-            plain(name),
+            plain(name).replace("|", r"\|"),
             str(images[place]),
             *(f"{100 * f1[place]:.1f}" if place in f1 else NOTHING for f1 in own),
         )
@@ -166,12 +171,11 @@ def _chosen(table: Table) -> list[Row]:
     return list({row.case: row for row in chosen if row is not None}.values())
 
 
-def _answered(table: Table) -> Iterable[tuple[Row, Scored]]:
-    return (
-        (row, table.scored[row.case])
-        for row in table.rows
-        if row.case in table.scored and not row.case.copy
-    )
+def _answered(table: Table) -> list[tuple[Row, Scored]]:
+    """Rows with their answers to all images; where there is none, those with a sample."""
+    rows = [row for row in table.rows if row.case in table.scored and not row.case.copy]
+    whole = [row for row in rows if row.answers]
+    return [(row, table.scored[row.case]) for row in whole or rows]
 
 
 def _classes(table: Table) -> int:

@@ -96,17 +96,6 @@ def common(one: Scored, other: Scored) -> tuple[Scored, Scored]:
     return one.only(first), other.only(second)
 
 
-def differing(labelled: Labelled, one: Answers, other: Answers) -> tuple[int, int]:
-    """On how many images two sets of answers name another class, and how many both answered."""
-    first, second = common(scored(labelled, one), scored(labelled, other))
-    return int(np.sum(first.predicted != second.predicted)), len(first)
-
-
-def agree(labelled: Labelled, one: Answers, other: Answers) -> bool:
-    """Whether two sets of answers name the same class for every image that both answered."""
-    return differing(labelled, one, other)[0] == 0
-
-
 # --- one row
 
 

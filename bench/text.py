@@ -66,15 +66,32 @@ def difference_text(estimate: Estimate, scale: float = 1.0) -> str:
     Digits are what the interval supports, more where an end would be rounded onto or
     across 0. Without an interval the number alone.
     """
-    half = estimate.half_width
-    if half is None or estimate.low is None or estimate.high is None or half == 0:
+    if estimate.low is None or estimate.high is None:
         return signed(estimate.value * scale, 1)
     ends = (estimate.low * scale, estimate.high * scale)
-    places = max(0, -_exponent(half * scale / 3.55))
+    places = _decimals(estimate, scale)
     while places < MOST_END_DIGITS and any(end and float(signed(end, places)) == 0 for end in ends):
         places += 1
     low, high = (signed(end, places) for end in ends)
     return f"{signed(estimate.value * scale, places)} ({low} to {high})"
+
+
+def percent(share: Estimate) -> str:
+    """A share in percent with the decimals that its interval supports."""
+    return f"{100 * share.value:.{_decimals(share, 100)}f}"
+
+
+def percent_interval(share: Estimate) -> str:
+    """The same with its interval; it must have one."""
+    places = _decimals(share, 100)
+    ends = "–".join(f"{100 * (end or 0):.{places}f}" for end in (share.low, share.high))
+    return f"{percent(share)} ({ends})"
+
+
+def _decimals(estimate: Estimate, scale: float) -> int:
+    """As ``number`` rounds, but never to tens: 3 of 4 are 75 %, not 80."""
+    half = (estimate.half_width or 0.0) * scale
+    return max(0, -_exponent(half / 3.55)) if half else 1
 
 
 def signed(value: float, places: int) -> str:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.record import SCHEMA, Measurement, Run, RunHeader
+from bench.case import Case
+from bench.record import (
+    SCHEMA,
+    Answers,
+    FileFacts,
+    Labelled,
+    Measurement,
+    Memory,
+    Parity,
+    Run,
+    RunHeader,
+)
 from export.artifact import Artifact
 
 MadeUp = Callable[..., Run]
+Answered = Callable[..., Measurement]
 
 
 @pytest.fixture
@@ -66,5 +78,49 @@ def run_of() -> MadeUp:
             versions={"onnxruntime": "1.25.0"},
         )
         return Run(replace(header, **changes), blocks)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def answered() -> Answered:
+    """``answered(case, ms, labelled, wrong)``: a block whose answers are right but for ``wrong``.
+
+    ``wrong`` maps an image to the class that is named instead of the true one; with
+    ``sample`` only those images were asked about, by the timed session.
+    """
+
+    def make(
+        case: Case,
+        ms: float,
+        labelled: Labelled,
+        wrong: Mapping[int, int],
+        sample: Sequence[int] = (),
+        size_bytes: int = 1_000_000,
+        parameters: int = 250_000,
+    ) -> Measurement:
+        images = sample or range(len(labelled.labels))
+        truth = labelled.labels
+        found = Answers(
+            tuple(wrong.get(image, truth[image]) for image in images),
+            tuple(0 if wrong.get(i, truth[i]) == truth[i] else 1 + i % 4 for i in images),
+            tuple(sample),
+        )
+        return Measurement(
+            case,
+            0,
+            "ok",
+            file=FileFacts(
+                str(case), "0", "onnx", size_bytes, parameters, parameters, 0, 1, 1.0, 0
+            ),
+            latencies_ns=(int(ms * 1e6),) * 12,
+            cpu_s=12 * case.threads * ms / 1e3,
+            warmup_settled=True,
+            memory=Memory(100_000_000, 200_000_000, 300_000_000),
+            parity=Parity(0.0, 1.0, 1.0, 16, passed=True),
+            precision="fp32",
+            sampled=found if sample else None,
+            answers=None if sample else found,
+        )
 
     return make
