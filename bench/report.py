@@ -9,16 +9,18 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from bench import (
+    client_table,
     executed,
     interchange,
     matrix,
+    paper,
     resources,
     resultset,
     scenario_tables,
@@ -604,11 +606,45 @@ def _section(run: Run) -> str:
         _interruption(run),
         *(["### At a glance\n\n" + "\n".join(glance)] if glance else []),
         *(_family_text(*key, table) for key, table in found.items()),
+        *(_old_against_new(table) for table in found.values()),
+        *(_beside_paper(run, *key, table) for key, table in found.items()),
         _quantisation(found.values()),
         _executed(found.values()),
         _building(found.values()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _old_against_new(table: Table) -> str:
+    """What a client is shown, where both models answered."""
+    grids = [_grid_text(grid) for grid in client_table.tables(table)]
+    if not grids:
+        return ""
+    return "\n\n".join(["### Old model against new", *grids, client_table.explanation(table)])
+
+
+def _beside_paper(run: Run, family: str, weights: str, table: Table) -> str:
+    """The published figures of the networks, where ours answered the same kind of images."""
+    if not paper.applies(table):
+        return ""
+    findings = "\n".join(f"- {text}" for text in paper.findings(table))
+    plot = f"![Accuracy against time]({_plot(run, weights)})"
+    parts = [f"### {family} beside the paper", _grid_text(paper.beside(table)), findings, plot]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _plot(run: Run, weights: str) -> str:
+    """The file of a run's plot, beside the page."""
+    return f"accuracy-time-{run.header.run}-{weights}.svg"
+
+
+def plots(run: Run) -> dict[str, str]:
+    """The files that the page of a run shows: name -> SVG."""
+    return {
+        _plot(run, weights): paper.figure(table)
+        for (_, weights), table in tables_of(run).items()
+        if paper.applies(table)
+    }
 
 
 def _facts(run: Run) -> str:
@@ -754,15 +790,29 @@ def _stories(cases: Collection[Case]) -> str:
 
 def render(out: Path) -> str:
     """The page that follows from the records below ``out``; raises ``RecordError``."""
-    return page(read_run(path) for path in find_runs(out))
+    return _files(out)[_PAGE]
+
+
+def _files(out: Path) -> dict[str, str]:
+    """The page and its plots: name -> text. One run at a time is kept in memory."""
+    drawn: dict[str, str] = {}
+
+    def runs() -> Iterator[Run]:
+        for path in find_runs(out):
+            run = read_run(path)
+            drawn.update(plots(run))
+            yield run
+
+    text = page(runs())
+    return {**drawn, _PAGE: text}
 
 
 def write(out: Path) -> Path:
     """Write the page below ``out``, as a whole; raises ``RecordError``."""
     check_page(out)
-    path = out / _PAGE
-    write_atomically(path, render(out).encode())
-    return path
+    for name, text in _files(out).items():
+        write_atomically(out / name, text.encode())
+    return out / _PAGE
 
 
 def check_page(out: Path) -> None:
@@ -776,8 +826,9 @@ def check_page(out: Path) -> None:
 
 
 def difference(out: Path) -> str:
-    """How the page below ``out`` differs from what its records say; empty: it does not."""
-    return page_difference(out / _PAGE, render(out))
+    """How the page or a plot below ``out`` differs from what its records say; empty: none does."""
+    found = (page_difference(out / name, text) for name, text in _files(out).items())
+    return "\n".join(text for text in found if text)
 
 
 def page_difference(path: Path, text: str) -> str:
