@@ -9,19 +9,23 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from bench import (
+    client_table,
     executed,
     interchange,
     matrix,
+    paper,
     resources,
     resultset,
     scenario_tables,
+    score_tables,
+    scores,
     stats,
     validity,
 )
@@ -230,6 +234,8 @@ COLUMNS = (
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
     Column("parity", _parity, align="left"),
+    Column("top-1 %", score_tables.top1, score_tables.any_answers),
+    Column("vs fp32 parent", score_tables.against_parent, score_tables.any_compared),
     Column("verdict", _verdict, align="left"),
     Column("notes", _note_numbers, lambda table: bool(table.notes), align="left"),
 )
@@ -344,7 +350,8 @@ def _family_text(family: str, weights: str, table: Table, compact: bool = False)
     if compact:
         parts = [heading, _table_text(table, compact), scenarios]
     else:
-        further = [_folded(grid) for grid in resources.tables(table)]
+        grids = (*score_tables.tables(table), *resources.tables(table))
+        further = [_folded(grid) for grid in grids]
         parts = [heading, *_small_tables(table), _table_text(table), scenarios, *further]
     return "\n\n".join(part for part in parts if part)
 
@@ -488,12 +495,15 @@ def page(runs: Iterable[Run]) -> str:
     """
     sections: list[tuple[tuple[str, str], str]] = []
     cases: set[Case] = set()
+    judged = False
     for run in runs:
+        judged = judged or _judged(run)
         cases.update(run.header.cases, (block.case for block in run.measurements))
         sections.append(((run.header.started, run.header.run), _section(run)))
     sections.sort(reverse=True)
     body = [text for _, text in sections] or ["Nothing has been measured yet: `make bench`."]
-    parts = [_INTRODUCTION, *body, _stories(cases), _HOW_TO_READ]
+    how_to_read = _HOW_TO_READ + (f"\n{_ACCURACY}" if judged else "")
+    parts = [_INTRODUCTION, *body, _stories(cases), how_to_read]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -581,6 +591,28 @@ _HOW_TO_READ = f"""\
   is the harness's own overhead."""
 
 
+_ACCURACY = f"""\
+- Top-1 % is how often the answer is right, over all images of the split that the run names, by the
+  same runtime, session options and preprocessing that are timed; ~: over the few that the timed
+  session itself was asked about. Its interval is Clopper and Pearson's, exact for a share.
+  Precision, recall (P, R) and F1 are scikit-learn's, a share of nothing being 0.
+- "vs fp32 parent" is the row's accuracy less that of the fp32 row of the same variant and weights
+  (in the same runtime if measured, else in ort; of an fp32 row: in ort), in points, with the 95 %
+  interval of a difference of paired shares (Tango 1998). {score_tables.WORSE} and
+  {score_tables.BETTER}: McNemar's exact test of the images that turned wrong against those that
+  turned right tells it from none, all rows of the table held to 5 % together (Holm's method).
+- "Could have shown a drop of": the smallest true loss that McNemar's test would have found
+  significant at 5 % with a chance of {100 * scores.POWER:g} %, with as many images and as many of
+  them told apart as there were (Duffy 1984). A smaller loss may well be there."""
+
+
+def _judged(run: Run) -> bool:
+    """Whether a run has answers to labelled images."""
+    return run.header.labelled is not None and any(
+        block.answers or block.sampled for block in run.measurements
+    )
+
+
 def _section(run: Run) -> str:
     """One run: where and how, at a glance, its tables, what building cost."""
     found = tables_of(run)
@@ -594,11 +626,45 @@ def _section(run: Run) -> str:
         _interruption(run),
         *(["### At a glance\n\n" + "\n".join(glance)] if glance else []),
         *(_family_text(*key, table) for key, table in found.items()),
+        *(_old_against_new(table) for table in found.values()),
+        *(_beside_paper(run, *key, table) for key, table in found.items()),
         _quantisation(found.values()),
         _executed(found.values()),
         _building(found.values()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _old_against_new(table: Table) -> str:
+    """What a client is shown, where both models answered."""
+    grids = [_grid_text(grid) for grid in client_table.tables(table)]
+    if not grids:
+        return ""
+    return "\n\n".join(["### Old model against new", *grids, client_table.explanation(table)])
+
+
+def _beside_paper(run: Run, family: str, weights: str, table: Table) -> str:
+    """The published figures of the networks, where ours answered the same kind of images."""
+    if not paper.applies(table):
+        return ""
+    findings = "\n".join(f"- {text}" for text in paper.findings(table))
+    plot = f"![Accuracy against time]({_plot(run, weights)})"
+    parts = [f"### {family} beside the paper", _grid_text(paper.beside(table)), findings, plot]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _plot(run: Run, weights: str) -> str:
+    """The file of a run's plot, beside the page."""
+    return f"accuracy-time-{run.header.run}-{weights}.svg"
+
+
+def plots(run: Run) -> dict[str, str]:
+    """The files that the page of a run shows: name -> SVG."""
+    return {
+        _plot(run, weights): paper.figure(table)
+        for (_, weights), table in tables_of(run).items()
+        if paper.applies(table)
+    }
 
 
 def _facts(run: Run) -> str:
@@ -613,10 +679,21 @@ def _facts(run: Run) -> str:
         "Measured": f"{header.blocks} blocks of {header.seconds:g} s a row, threads {threads}, "
         f"batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
+        **_labelled(header),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
+
+
+def _labelled(header: RunHeader) -> dict[str, str]:
+    """Which images the accuracy is of."""
+    found = header.labelled
+    if found is None:
+        return {}
+    what = f"{len(found.labels)} images in {len(found.class_names)} classes"
+    where = f"{plain(found.data)}, split {plain(found.split)}"
+    return {"Accuracy": f"of {what}: {where} (fingerprint {plain(found.images[:12])})"}
 
 
 def _base(header: RunHeader) -> str:
@@ -743,15 +820,29 @@ def _stories(cases: Collection[Case]) -> str:
 
 def render(out: Path) -> str:
     """The page that follows from the records below ``out``; raises ``RecordError``."""
-    return page(read_run(path) for path in find_runs(out))
+    return _files(out)[_PAGE]
+
+
+def _files(out: Path) -> dict[str, str]:
+    """The page and its plots: name -> text. One run at a time is kept in memory."""
+    drawn: dict[str, str] = {}
+
+    def runs() -> Iterator[Run]:
+        for path in find_runs(out):
+            run = read_run(path)
+            drawn.update(plots(run))
+            yield run
+
+    text = page(runs())
+    return {**drawn, _PAGE: text}
 
 
 def write(out: Path) -> Path:
     """Write the page below ``out``, as a whole; raises ``RecordError``."""
     check_page(out)
-    path = out / _PAGE
-    write_atomically(path, render(out).encode())
-    return path
+    for name, text in _files(out).items():
+        write_atomically(out / name, text.encode())
+    return out / _PAGE
 
 
 def check_page(out: Path) -> None:
@@ -765,8 +856,9 @@ def check_page(out: Path) -> None:
 
 
 def difference(out: Path) -> str:
-    """How the page below ``out`` differs from what its records say; empty: it does not."""
-    return page_difference(out / _PAGE, render(out))
+    """How the page or a plot below ``out`` differs from what its records say; empty: none does."""
+    found = (page_difference(out / name, text) for name, text in _files(out).items())
+    return "\n".join(text for text in found if text)
 
 
 def page_difference(path: Path, text: str) -> str:

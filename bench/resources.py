@@ -32,17 +32,17 @@ def percentiles(table: Table) -> Grid:
     rows = [row for row in _shown(table, copies=True) if row.latency_s(0.5)]
     return Grid(
         "Percentiles, ms, with 95 % intervals: over blocks, and over inferences as if independent",
-        (*_NAMES, "inferences", "p50 over blocks", *(f"p{100 * p:g}" for p in PERCENTILES)),
+        (*NAMES, "inferences", "p50 over blocks", *(f"p{100 * p:g}" for p in PERCENTILES)),
         tuple(
             (
-                *_names(row),
+                *names(row),
                 str(sum(len(block.latencies_ns) for block in row.timed)),
                 interval_text(row.latency_s(0.5), 1e3),
                 *(_by_order(row, p) for p in PERCENTILES),
             )
             for row in rows
         ),
-        names=len(_NAMES),
+        names=len(NAMES),
     )
 
 
@@ -61,7 +61,7 @@ def cold_starts(table: Table) -> Grid:
     return Grid(
         "Cold start, ms: the leaves, the whole, and the whole with the file not in memory",
         (
-            *_NAMES,
+            *NAMES,
             "import",
             "read",
             "parse, optimise, pre-pack",
@@ -74,7 +74,7 @@ def cold_starts(table: Table) -> Grid:
         ),
         tuple(
             (
-                *_names(row),
+                *names(row),
                 *(_ms(row, leaf) for leaf in _LEAVES),
                 _ms(row, lambda block: block.cold_start_s),
                 _from_disk(row, lambda cold: cold.read_s),
@@ -84,11 +84,11 @@ def cold_starts(table: Table) -> Grid:
             )
             for row in rows
         ),
-        names=len(_NAMES),
+        names=len(NAMES),
     )
 
 
-_NAMES = ("variant", "recipe", "runtime", "t", "b")
+NAMES = ("variant", "recipe", "runtime", "t", "b")
 _LEAVES: tuple[Callable[[Measurement], float | None], ...] = (
     lambda block: block.import_s,
     lambda block: block.read_s,
@@ -103,7 +103,7 @@ def memory(table: Table) -> Grid:
     return Grid(
         "Memory, MB, and CPU time in the second after the last inference, ms",
         (
-            *_NAMES,
+            *NAMES,
             "runtime imported",
             "peak",
             "steady",
@@ -112,8 +112,8 @@ def memory(table: Table) -> Grid:
             "a second worker",
             "idle CPU",
         ),
-        tuple((*_names(row), *_memory_cells(row)) for row in rows),
-        names=len(_NAMES),
+        tuple((*names(row), *_memory_cells(row)) for row in rows),
+        names=len(NAMES),
     )
 
 
@@ -122,12 +122,12 @@ def doubtful(table: Table) -> Grid:
     rows = [row for row in _shown(table, copies=True) if row.verdict.level != "VALID"]
     return Grid(
         "Not VALID: what spoke against the worst block",
-        (*_NAMES, "verdict", *(f"{code} ({unit})" for code, unit in _UNITS.items())),
+        (*NAMES, "verdict", *(f"{code} ({unit})" for code, unit in _UNITS.items())),
         tuple(
-            (*_names(row), row.verdict.level, *(_worst(row, code) for code in _UNITS))
+            (*names(row), row.verdict.level, *(_worst(row, code) for code in _UNITS))
             for row in rows
         ),
-        names=len(_NAMES),
+        names=len(NAMES),
     )
 
 
@@ -177,7 +177,8 @@ def _shown(table: Table, copies: bool = False) -> Iterable[Row]:
     )
 
 
-def _names(row: Row) -> tuple[str, ...]:
+def names(row: Row) -> tuple[str, ...]:
+    """What stands in the columns ``NAMES``: which row a line is about."""
     case = row.case
     return (
         case.shown_variant,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench import stats, validity
+from bench import scores, stats, validity
 from bench.accuracy import judged_precision
 from bench.case import AGAIN, NULL, Case
 from bench.options import PRECISIONS
@@ -18,6 +18,7 @@ from bench.record import (
     ANOTHER_TIME_S,
     Answers,
     FileFacts,
+    Labelled,
     Measurement,
     Memory,
     Parity,
@@ -26,6 +27,7 @@ from bench.record import (
     apart_s,
     current_blocks,
 )
+from bench.scores import Paired, Scored
 from bench.stats import Estimate
 from bench.text import plain, rounded, top1
 from bench.validity import Verdict
@@ -178,13 +180,26 @@ def held_together(pairs: Sequence[tuple[Row, Row]]) -> tuple[bool, ...]:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A row's answers beside those of its parent, on the same images.
+
+    ``told`` is whether McNemar's test tells them apart, over all images and with all such
+    comparisons of the table held to 5 % together (Holm).
+    """
+
+    parent: Row
+    paired: Paired
+    told: bool
+
+
+@dataclass(frozen=True)
 class Table:
     """The rows of one family with one set of weights, as they are shown.
 
     ``varying`` names the fields of ``Case`` that get a column of their own;
     ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
     ``scenarios`` are rows of other scenarios than our own loop's, which are never
-    compared with the ``rows``.
+    compared with the ``rows``. ``labelled`` are the images that answers belong to.
     """
 
     rows: tuple[Row, ...]
@@ -192,6 +207,7 @@ class Table:
     blocks: int
     peaks: tuple[Peaks, ...] = ()
     scenarios: tuple[Row, ...] = ()
+    labelled: Labelled | None = None
 
     @cached_property
     def reference(self) -> Row | None:
@@ -251,6 +267,49 @@ class Table:
         rows = [row for row in self.rows if row is not self.reference and not row.is_null]
         held = held_together([(self.reference, row) for row in rows])
         return frozenset(row.case for row, holds in zip(rows, held, strict=True) if holds)
+
+    @cached_property
+    def scored(self) -> Mapping[Case, Scored]:
+        """Answers of the rows that gave any: to all images, or else the sampled ones.
+
+        Raises ``RecordError`` for answers that cannot be to the run's images.
+        """
+        given = {row.case: row.answers or row.sampled for row in self.rows if not row.is_null}
+        if self.labelled is None:
+            return {}
+        return {
+            case: scores.scored(self.labelled, answers)
+            for case, answers in given.items()
+            if answers is not None
+        }
+
+    @cached_property
+    def compared(self) -> Mapping[Case, Compared]:
+        """Every row with answers beside its fp32 parent."""
+        return self._compared(fp32_parent)
+
+    @cached_property
+    def derived(self) -> Mapping[Case, Compared]:
+        """Every row with answers beside the variant that its own was made from, in fp32."""
+        return self._compared(origin)
+
+    def _compared(self, parent_of: Callable[[Row, Table], Row | None]) -> dict[Case, Compared]:
+        rows = [row for row in self.rows if row.case in self.scored and not row.case.copy]
+        found = {
+            row.case: (parent, pair)
+            for row in rows
+            if (parent := parent_of(row, self))
+            and (pair := scores.paired(self.scored[parent.case], self.scored[row.case]))
+        }
+        # A sample of a few images claims nothing, and must not weaken the others' claims.
+        whole = [row.case for row in rows if row.answers and row.case in found]
+        chances = [found[case][1].p_value for case in whole]
+        levels = stats.holm_levels(chances)
+        claims = zip(whole, chances, levels, strict=True)
+        told = {case for case, chance, level in claims if chance <= level}
+        return {
+            case: Compared(parent, pair, case in told) for case, (parent, pair) in found.items()
+        }
 
     def proven(self, ratio: Estimate) -> bool:
         """Whether a ratio differs from 1: its interval, and by more than an A/A pair does."""
@@ -340,8 +399,12 @@ def family_of(case: Case) -> str:
 
 def tables_of(run: Run) -> dict[tuple[str, str], Table]:
     """(family, weights) -> its table, in the order in which they are shown."""
-    found = _grouped(run.measurements, run.header.cases, run.header.blocks)
-    return {key: replace(table, peaks=run.header.peaks) for key, table in found.items()}
+    header = run.header
+    found = _grouped(run.measurements, header.cases, header.blocks)
+    return {
+        key: replace(table, peaks=header.peaks, labelled=header.labelled)
+        for key, table in found.items()
+    }
 
 
 def _grouped(
@@ -411,6 +474,55 @@ def same_setting(one: Case, other: Case) -> bool:
 def _setting(case: Case) -> tuple[object, ...]:
     """What two rows share if only their files differ."""
     return case.variant, case.runtime, case.threads, case.batch_size, case.scenario
+
+
+# --- whose answers a row's are compared with
+
+
+def fp32_parent(row: Row, table: Table) -> Row | None:
+    """The fp32 row of the same variant and weights; ``None``: there is none, or it is this one.
+
+    In the same runtime if it gave answers there, else in ort, else in any. An fp32 row's own
+    is the one in ort, so that runtimes are compared as well.
+    """
+    own = fp32_rows(row.case.variant, table)
+    if row not in own:
+        same = [other for other in own if other.case.runtime == row.case.runtime]
+        return next(iter((*same, *own)), None)
+    return None if row is own[0] else own[0]
+
+
+def origin(row: Row, table: Table) -> Row | None:
+    """The fp32 row, in ort if there, of the variant that the row's own was made from."""
+    known = VARIANTS.get(row.case.variant)
+    if known is None or known.parent is None:
+        return None
+    return next(iter(fp32_rows(known.parent, table)), None)
+
+
+def fp32_rows(variant: str, table: Table) -> list[Row]:
+    """Those of a variant that have answers and were not seen to be wrong.
+
+    Those that answered all images come first, of them ort's, of these those at the table's
+    main setting.
+    """
+    usual = main_setting(row.case for row in table.rows)
+    found = [
+        row
+        for row in table.rows
+        if row.case in table.scored
+        and (row.case.variant, row.case.recipe, row.case.precision) == (variant, "fp32", "fp32")
+        and not row.case.copy
+        and (row.parity is None or row.parity.passed)
+    ]
+    return sorted(
+        found,
+        key=lambda row: (
+            row.answers is None,
+            row.case.runtime != "ort",
+            (row.case.threads, row.case.batch_size) != usual,
+        ),
+    )
 
 
 # --- what is doubtful about a row

@@ -62,6 +62,51 @@ def interval_text(estimate: Estimate | None, scale: float = 1.0) -> str:
     return f"{number(estimate, scale)} ({low}–{high})"
 
 
+def difference_text(estimate: Estimate, scale: float = 1.0) -> str:
+    """A difference with its interval, all signed: ``-0.4 (-1.1 to +0.3)``.
+
+    Digits are what the interval supports, more where an end would be rounded onto or
+    across 0. Without an interval the number alone.
+    """
+    if estimate.low is None or estimate.high is None:
+        return signed(estimate.value * scale, 1)
+    ends = (estimate.low * scale, estimate.high * scale)
+    places = _decimals(estimate, scale)
+    while places < MOST_END_DIGITS and any(end and float(signed(end, places)) == 0 for end in ends):
+        places += 1
+    low, high = (signed(end, places) for end in ends)
+    return f"{signed(estimate.value * scale, places)} ({low} to {high})"
+
+
+def percent(share: Estimate) -> str:
+    """A share in percent with the decimals that its interval supports."""
+    return f"{100 * share.value:.{_decimals(share, 100)}f}"
+
+
+def percent_interval(share: Estimate) -> str:
+    """The same with its interval; it must have one."""
+    places = _decimals(share, 100)
+    ends = "–".join(f"{100 * (end or 0):.{places}f}" for end in (share.low, share.high))
+    return f"{percent(share)} ({ends})"
+
+
+def _decimals(estimate: Estimate, scale: float) -> int:
+    """As ``number`` rounds, but never to tens: 3 of 4 are 75 %, not 80."""
+    half = (estimate.half_width or 0.0) * scale
+    return max(0, -_exponent(half / 3.55)) if half else 1
+
+
+def signed(value: float, places: int) -> str:
+    """With its sign and that many decimals; what is rounded to 0 has none."""
+    text = f"{value:+.{places}f}"
+    return text if float(text) else text[1:]
+
+
+def p_value(chance: float) -> str:
+    """Two digits, down to one in a thousand."""
+    return "<0.001" if chance < 0.001 else rounded(chance, digits=2)
+
+
 def speedup_text(estimate: Estimate | None, told_apart: float = 1.0) -> str:
     """A speed-up with its interval, or that there is none to be told.
 

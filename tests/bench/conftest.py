@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.record import Measurement, Run
+from bench.case import Case
+from bench.record import Answers, FileFacts, Labelled, Measurement, Memory, Parity, Run
 from export.artifact import Artifact
 from tests.bench.made_up import fake_artifact, header
 
 MadeUp = Callable[..., Run]
+Answered = Callable[..., Measurement]
 
 
 @pytest.fixture
@@ -39,5 +41,49 @@ def run_of() -> MadeUp:
 
     def make(*blocks: Measurement, **changes: object) -> Run:
         return Run(header(**changes), blocks)
+
+    return make
+
+
+@pytest.fixture
+def answered() -> Answered:
+    """``answered(case, ms, labelled, wrong)``: a block whose answers are right but for ``wrong``.
+
+    ``wrong`` maps an image to the class that is named instead of the true one; with
+    ``sample`` only those images were asked about, by the timed session.
+    """
+
+    def make(
+        case: Case,
+        ms: float,
+        labelled: Labelled,
+        wrong: Mapping[int, int],
+        sample: Sequence[int] = (),
+        size_bytes: int = 1_000_000,
+        parameters: int = 250_000,
+    ) -> Measurement:
+        images = sample or range(len(labelled.labels))
+        truth = labelled.labels
+        found = Answers(
+            tuple(wrong.get(image, truth[image]) for image in images),
+            tuple(0 if wrong.get(i, truth[i]) == truth[i] else 1 + i % 4 for i in images),
+            tuple(sample),
+        )
+        return Measurement(
+            case,
+            0,
+            "ok",
+            file=FileFacts(
+                str(case), "0", "onnx", size_bytes, parameters, parameters, 0, 1, 1.0, 0
+            ),
+            latencies_ns=(int(ms * 1e6),) * 12,
+            cpu_s=12 * case.threads * ms / 1e3,
+            warmup_settled=True,
+            memory=Memory(100_000_000, 200_000_000, 300_000_000),
+            parity=Parity(0.0, 1.0, 1.0, 16, passed=True),
+            precision="fp32",
+            sampled=found if sample else None,
+            answers=None if sample else found,
+        )
 
     return make

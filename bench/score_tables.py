@@ -1,0 +1,190 @@
+"""Rows -> what they answer: accuracy, what it lost against the fp32 parent, F1 by class.
+
+Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from bench import scores
+from bench.case import Case
+from bench.matrix import Grid
+from bench.resources import NAMES, names
+from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
+from bench.scores import Averages, ByClass, Paired, Scored
+from bench.text import (
+    NOTHING,
+    difference_text,
+    p_value,
+    percent,
+    percent_interval,
+    plain,
+    rounded,
+)
+
+MANY_CLASSES = 5
+"""With more of them the first three and five answers are worth a column."""
+WORSE, BETTER = "▼", "▲"
+
+
+def any_answers(table: Table) -> bool:
+    """Whether a table needs columns of accuracy."""
+    return bool(table.scored)
+
+
+def any_compared(table: Table) -> bool:
+    """Whether any row can be set beside an fp32 parent."""
+    return bool(table.compared)
+
+
+def top1(row: Row, table: Table) -> str:
+    """Accuracy in percent; of sampled images alone with their number."""
+    found = table.scored.get(row.case)
+    if found is None:
+        return NOTHING
+    text = percent(scores.top(found, 1))
+    return text if row.answers else f"~{text} ({len(found)} images)"
+
+
+def against_parent(row: Row, table: Table) -> str:
+    """Points of accuracy gained or lost, with the interval, marked where told from none."""
+    compared = table.compared.get(row.case)
+    if compared is None:
+        own = fp32_rows(row.case.variant, table)
+        return "parent" if own and row is own[0] else NOTHING
+    text = _points(compared.paired) + _mark(compared)
+    return text if row.answers else f"~{text}"
+
+
+def _points(paired: Paired) -> str:
+    return difference_text(paired.difference, 100)
+
+
+def _mark(compared: Compared) -> str:
+    if not compared.told:
+        return ""
+    return f" {WORSE if compared.paired.lost > compared.paired.won else BETTER}"
+
+
+def tables(table: Table) -> tuple[Grid, ...]:
+    """Accuracy, both comparisons and F1 by class; none that would be empty."""
+    if table.labelled is None:
+        return ()
+    grids = (
+        accuracy(table),
+        comparison("Accuracy against the fp32 parent", table, table.compared),
+        comparison("Accuracy against the parent variant in fp32", table, table.derived),
+        f1_by_class(table),
+    )
+    return tuple(grid for grid in grids if grid.lines)
+
+
+def accuracy(table: Table) -> Grid:
+    """How often the first answers are right, and the averages over classes."""
+    many = _classes(table) > MANY_CLASSES
+    head = ("images", "top-1", *(("top-3", "top-5") if many else ()), "macro P / R / F1")
+    return Grid(
+        "Accuracy, %, with 95 % intervals",
+        (*NAMES, *head, "weighted P / R / F1"),
+        tuple(
+            (
+                *names(row),
+                f"{'' if row.answers else '~'}{len(found)}",
+                *(percent_interval(scores.top(found, k)) for k in ((1, 3, 5) if many else (1,))),
+                _averages(_by_class(found, table).macro),
+                _averages(_by_class(found, table).weighted),
+            )
+            for row, found in _answered(table)
+        ),
+        names=len(NAMES),
+    )
+
+
+def comparison(title: str, table: Table, compared: Mapping[Case, Compared]) -> Grid:
+    """Rows beside their parents, image by image: what turned, and what could have been seen."""
+    return Grid(
+        title,
+        (
+            *NAMES,
+            "parent",
+            "images",
+            "same answer, %",
+            "right → wrong",
+            "wrong → right",
+            "McNemar p",
+            "difference, points",
+            "could have shown a drop of",
+        ),
+        tuple(
+            (*names(row), *_comparison_cells(row, compared[row.case]))
+            for row, _ in _answered(table)
+            if row.case in compared
+        ),
+        names=len(NAMES) + 1,
+    )
+
+
+def _comparison_cells(row: Row, compared: Compared) -> tuple[str, ...]:
+    parent, paired = compared.parent.case, compared.paired
+    variant = "" if parent.variant == row.case.variant else f"{parent.variant} "
+    return (
+        f"{variant}{parent.recipe} {runtime_name(parent)}",
+        str(paired.images),
+        percent(scores.share_interval(paired.same, paired.images)),
+        str(paired.lost),
+        str(paired.won),
+        p_value(paired.p_value),
+        _points(paired) + _mark(compared),
+        visible(paired),
+    )
+
+
+def visible(paired: Paired) -> str:
+    """The smallest drop that the images would have shown, in words."""
+    drop = paired.visible_drop
+    return "no drop at all" if drop is None else f"{rounded(100 * drop, digits=2)} points"
+
+
+def f1_by_class(table: Table) -> Grid:
+    """Every class under the reference, the smallest file and the fastest row."""
+    rows = [row for row in _chosen(table) if row.answers and row.case in table.scored]
+    found = [_by_class(table.scored[row.case], table) for row in rows]
+    own = [dict(zip(one.classes.tolist(), one.f1.tolist(), strict=True)) for one in found]
+    images = Counter(table.labelled.labels if table.labelled else ())
+    classes = table.labelled.class_names if table.labelled and rows else ()
+    lines = (
+        (
+            plain(name).replace("|", r"\|"),
+            str(images[place]),
+            *(f"{100 * f1[place]:.1f}" if place in f1 else NOTHING for f1 in own),
+        )
+        for place, name in enumerate(classes)
+    )
+    head = ("class", "images", *(" ".join(names(row)[:3]) for row in rows))
+    return Grid("F1 by class, %", head, tuple(lines))
+
+
+def _chosen(table: Table) -> list[Row]:
+    chosen = (table.reference, table.smallest, table.fastest)
+    return list({row.case: row for row in chosen if row is not None}.values())
+
+
+def _answered(table: Table) -> list[tuple[Row, Scored]]:
+    """Rows with their answers to all images; where there is none, those with a sample."""
+    rows = [row for row in table.rows if row.case in table.scored and not row.case.copy]
+    whole = [row for row in rows if row.answers]
+    return [(row, table.scored[row.case]) for row in whole or rows]
+
+
+def _classes(table: Table) -> int:
+    return len(table.labelled.class_names) if table.labelled else 0
+
+
+def _by_class(found: Scored, table: Table) -> ByClass:
+    return scores.by_class(scores.confusion(found, _classes(table)))
+
+
+def _averages(found: Averages) -> str:
+    return " / ".join(f"{100 * value:.1f}" for value in (found.precision, found.recall, found.f1))
