@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "search": ("bench.search", "find how each variant is quantised with little accuracy lost"),
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
+        "resize-cost": ("bench.resize_cost", "what another resize filter costs, next to INT8"),
         "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),
         "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
         "export": ("export.run", "only build model files"),
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _help() -> str:
     lines = [
-        f"  {name:<10} {text} (python -m {_module(name)})" for name, (_, text) in COMMANDS.items()
+        f"  {name:<12} {text} (python -m {_module(name)})" for name, (_, text) in COMMANDS.items()
     ]
     return "usage: deploybench COMMAND [OPTIONS] | --version\n\n" + "\n".join(lines)
 

@@ -21,6 +21,7 @@ from bench import (
     interchange,
     matrix,
     paper,
+    resize_table,
     resources,
     resultset,
     scenario_tables,
@@ -34,6 +35,7 @@ from bench.case import NULL, Case
 from bench.options import DEFAULT_OUT
 from bench.record import (
     FileFacts,
+    Labelled,
     Measurement,
     RecordError,
     Run,
@@ -488,14 +490,15 @@ def _reference_facts(row: Row) -> str:
 # --- the page
 
 
-def page(runs: Iterable[Run]) -> str:
+def page(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -> str:
     """The whole page: a section a run, newest first; runs are never mixed.
 
-    ``runs`` is gone through once, so that a generator keeps one in memory.
+    What other resize filters cost comes after them. ``runs`` is gone through once, so that
+    a generator keeps one in memory.
     """
     sections: list[tuple[tuple[str, str], str]] = []
     cases: set[Case] = set()
-    judged = False
+    judged = resized is not None
     for run in runs:
         judged = judged or _judged(run)
         cases.update(run.header.cases, (block.case for block in run.measurements))
@@ -503,7 +506,7 @@ def page(runs: Iterable[Run]) -> str:
     sections.sort(reverse=True)
     body = [text for _, text in sections] or ["Nothing has been measured yet: `make bench`."]
     how_to_read = _HOW_TO_READ + (f"\n{_ACCURACY}" if judged else "")
-    parts = [_INTRODUCTION, *body, _stories(cases), how_to_read]
+    parts = [_INTRODUCTION, *body, _resized(resized), _stories(cases), how_to_read]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -653,6 +656,23 @@ def _beside_paper(run: Run, family: str, weights: str, table: Table) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def _resized(cost: resize_table.ResizeCost | None) -> str:
+    """What another resize filter costs, where that was asked."""
+    if cost is None:
+        return ""
+    header = cost.header
+    lines = {
+        "Command": code(header.command),
+        "Asked": f"{plain(header.started)}, commit {plain(header.commit)}",
+        "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
+        **_labelled(header.labelled),
+    }
+    facts = "\n".join(f"- {name}: {text}" for name, text in lines.items())
+    return (
+        f"## What another resize filter costs\n\n{facts}\n\n{_grid_text(resize_table.table(cost))}"
+    )
+
+
 def _plot(run: Run, weights: str) -> str:
     """The file of a run's plot, beside the page."""
     return f"accuracy-time-{run.header.run}-{weights}.svg"
@@ -679,16 +699,15 @@ def _facts(run: Run) -> str:
         "Measured": f"{header.blocks} blocks of {header.seconds:g} s a row, threads {threads}, "
         f"batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
-        **_labelled(header),
+        **_labelled(header.labelled),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
 
 
-def _labelled(header: RunHeader) -> dict[str, str]:
+def _labelled(found: Labelled | None) -> dict[str, str]:
     """Which images the accuracy is of."""
-    found = header.labelled
     if found is None:
         return {}
     what = f"{len(found.labels)} images in {len(found.class_names)} classes"
@@ -833,7 +852,7 @@ def _files(out: Path) -> dict[str, str]:
             drawn.update(plots(run))
             yield run
 
-    text = page(runs())
+    text = page(runs(), resize_table.read(out))
     return {**drawn, _PAGE: text}
 
 

@@ -179,7 +179,7 @@ def _measure_and_show(
     interrupted = False
     try:
         for block in _blocks(recorder, sources, options, progress):
-            recorder.append(replace(block, reason=_without_paths(block.reason, options)))
+            recorder.append(replace(block, reason=without_paths(block.reason, options)))
             progress.measured(block, recorder.measurements)
     except KeyboardInterrupt:
         interrupted = True
@@ -213,7 +213,7 @@ def _blocks(
     effort = Effort(
         options.seconds,
         options.samples,
-        _memory_limit(options),
+        memory_limit(options),
         options.store.absolute() / "logs",
         options.idle_seconds or 0.0,
         bool(options.cold_start),
@@ -365,7 +365,8 @@ def _left(
     ]
 
 
-def _memory_limit(options: Options) -> int:
+def memory_limit(options: Options) -> int:
+    """Bytes of data that a child may allocate: what was asked for, or what is free."""
     return options.memory_limit or int(_CHILD_SHARE * (host.available_memory_bytes() or 0))
 
 
@@ -392,11 +393,11 @@ def _header(
         schema=SCHEMA,
         run=_fresh_name(options.out, name) if options.fresh else name,
         started=now,
-        command=_without_paths(command, options),
+        command=without_paths(command, options),
         commit=host.commit(_ROOT),
         suite=options.suite,
         weights=_weights(options),
-        data=_without_paths(options.data, options) + _fingerprint(options.data) or _OWN_IMAGES,
+        data=without_paths(options.data, options) + _fingerprint(options.data) or _OWN_IMAGES,
         blocks=options.blocks,
         seconds=options.seconds,
         host=facts,
@@ -463,7 +464,7 @@ def _is_folder(place: str) -> bool:
     return bool(place) and Path(place).is_dir()
 
 
-def _without_paths(text: str, options: Options) -> str:
+def without_paths(text: str, options: Options) -> str:
     """``text`` without the folders of this machine: records travel."""
     places = {
         **{

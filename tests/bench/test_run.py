@@ -336,7 +336,7 @@ def test_only_whole_folders_are_taken_out_of_a_text(tmp_path: Path) -> None:
     """A folder whose name begins like the store's is another one."""
     options = parse(["--store", str(tmp_path / "walk")])
     text = f"{tmp_path}/walk/a.onnx, {tmp_path}/walk-out, '{tmp_path}/walk'"
-    shown = run._without_paths(text, options)
+    shown = run.without_paths(text, options)
     assert shown == f"STORE/a.onnx, {tmp_path}/walk-out, 'STORE'"
 
 
@@ -379,7 +379,7 @@ def test_no_folder_of_this_machine_stands_in_the_records(lab: Lab) -> None:
     assert "--store STORE" in content.header.command
     assert str(store) not in content.header.command
     options = parse(["--data", "/mnt/pictures/roses.zip", "--store", str(store)])
-    assert run._without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
+    assert run.without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
 
 
 def test_a_failed_row_is_exit_code_1_and_the_run_goes_on(lab: Lab) -> None:

@@ -1,0 +1,126 @@
+"""``python -m bench.resize_cost --data DIR --variants NAMES``: what another resize filter costs.
+
+Every fp32 file classifies the labelled images resized with each of Pillow's filters, every
+other file those of its own. Takes the flags of ``bench.run``; nothing is timed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench import files, host, labelled, launch, report
+from bench.block import load_message
+from bench.case import NULL, Case, plan, unsupported
+from bench.options import Options, UsageError, parse
+from bench.progress import Progress
+from bench.record import Answers, Labelled, RecordError, write_atomically
+from bench.resize_table import FILTERS, PLACE, SCHEMA, Header, Line, ResizeCost, dumped
+from bench.run import heed_signals, memory_limit, without_paths
+from export.artifact import Artifact
+from runtimes import REGISTRY
+
+_DEFAULTS = ("--recipes", "fp32,int8-static", "--runtimes", "ort")
+_ROOT = Path(__file__).parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1 if no file can be asked; 2 for a bad argument; 130 if interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    heed_signals()
+    try:
+        options = parse([*_DEFAULTS, *words])
+        report.check_page(options.out)
+        with Progress() as progress:
+            cost = _measured(options, words, progress)
+        print(report.write(options.out) if cost.lines else "nothing was answered")
+        return 0 if cost.lines else 1
+    except (UsageError, RecordError, files.BuildError, launch.ChildDied) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2 if isinstance(exc, UsageError) else 1
+    except KeyboardInterrupt:
+        print("interrupted; what was answered is kept", file=sys.stderr)
+        return 130
+
+
+def _measured(options: Options, words: Sequence[str], progress: Progress) -> ResizeCost:
+    """Build, ask, and keep every answer as soon as it is there."""
+    cases, _ = files.fitting(plan(options), options)
+    cases = tuple(case for case in cases if unsupported(case) is None and case.runtime != NULL)
+    images = labelled.chosen(cases, options)
+    if images is None:
+        raise UsageError("--data: give labelled images, and weights that were trained on such")
+    built = files.build(cases, options, progress.building)
+    sources = files.sources(cases, built)
+    artifacts = {case: row.artifact for case, row in sources.items() if row.artifact}
+    asked = labelled.questions(images, artifacts, options)
+    cost = ResizeCost(_header(cases, options, words, images.labelled), ())
+    for line in _lines(asked.questions, artifacts, options, progress):
+        cost = replace(cost, lines=(*cost.lines, line))
+        (options.out / PLACE).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out / PLACE, dumped(cost))
+    return cost
+
+
+def _lines(
+    questions: Mapping[Case, labelled.Question],
+    artifacts: Mapping[Case, Artifact],
+    options: Options,
+    progress: Progress,
+) -> Iterator[Line]:
+    """The answers of every file, by filter; its own filter first."""
+    for case, question in questions.items():
+        usual = question.preprocess.filter
+        others = [name for name in FILTERS if name != usual and case.recipe == "fp32"]
+        for name in (usual, *others):
+            changed = replace(question, preprocess=replace(question.preprocess, filter=name))
+            labelled.prepare([changed], progress.say)
+            progress.say(f"{case}: resized by {name}")
+            answers = _answers(case, artifacts[case], changed, options)
+            yield Line(case, name, name == usual, answers)
+
+
+def _answers(
+    case: Case, artifact: Artifact, question: labelled.Question, options: Options
+) -> Answers:
+    """Of a child of its own. Raises :class:`launch.ChildDied`."""
+    log = options.store.absolute() / "logs" / f"{str(case).replace('/', '_')}.log"
+    with launch.Child(launch.Setting(case.threads, memory_limit(options)), log) as child:
+        loaded = child.ask(load_message(case, artifact), launch.LOAD_LIMIT_S)
+        if loaded["status"] != "ok":
+            raise launch.ChildDied(loaded["reason"])
+        return labelled.ask(child, question, loaded["first_s"] / case.batch_size)
+
+
+def _header(
+    cases: Sequence[Case], options: Options, words: Sequence[str], images: Labelled
+) -> Header:
+    libraries = [REGISTRY[name].distribution for name in dict.fromkeys(c.runtime for c in cases)]
+    command = shlex.join(["python", "-m", "bench.resize_cost", *_without_places(words)])
+    return Header(
+        schema=SCHEMA,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=without_paths(command, options),
+        commit=host.commit(_ROOT),
+        host=host.describe(),
+        versions=host.versions(["numpy", "Pillow", *filter(None, libraries)]),
+        labelled=images,
+    )
+
+
+def _without_places(words: Sequence[str]) -> Iterator[str]:
+    """The words without ``--store`` and ``--out``: places mean nothing elsewhere."""
+    skip = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if not skip and flag not in ("--store", "--out"):
+            yield word
+        skip = not skip and flag in ("--store", "--out") and not equals
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
