@@ -564,7 +564,8 @@ _HOW_TO_READ = f"""\
   reference's is made up for; "until": it is ahead only so far.
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
-  inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
+  inference: what a thread pool spins away, watched once for each runtime, recipe and
+  number of threads of a family and shown on every row of these.
 - "% of attainable" is the least time that this host needs over the measured p50. The least time is
   the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in the
   layer's precision, and weights, input and output at its read bandwidth. Peaks are measured with

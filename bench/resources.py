@@ -12,7 +12,7 @@ from dataclasses import replace
 from bench import stats, validity
 from bench.matrix import Grid
 from bench.record import ColdStart, Measurement, Memory
-from bench.rows import Row, Table, runtime_name, speedup
+from bench.rows import Row, Table, pool, runtime_name, speedup
 from bench.stats import Estimate
 from bench.text import NOTHING, interval_text, number, rounded
 
@@ -112,7 +112,7 @@ def memory(table: Table) -> Grid:
             "a second worker",
             "idle CPU",
         ),
-        tuple((*_names(row), *_memory_cells(row)) for row in rows),
+        tuple((*_names(row), *_memory_cells(row, table)) for row in rows),
         names=len(_NAMES),
     )
 
@@ -227,7 +227,7 @@ def _warm_up(row: Row) -> str:
     return f"{longest.warmup_s:.1f} ({longest.warmup_inferences})"
 
 
-def _memory_cells(row: Row) -> tuple[str, ...]:
+def _memory_cells(row: Row, table: Table) -> tuple[str, ...]:
     parts: tuple[Callable[[Memory], int | None], ...] = (
         lambda held: held.imported_bytes,
         lambda held: held.peak_bytes,
@@ -238,10 +238,10 @@ def _memory_cells(row: Row) -> tuple[str, ...]:
             None if held.shareable_bytes is None else held.steady_bytes - held.shareable_bytes
         ),
     )
-    idle = [block.idle_cpu_s for block in row.timed if block.idle_cpu_s is not None]
+    idle_s = table.idle_cpu_s.get(pool(row.case))
     return (
         *(_bytes(row, part) or NOTHING for part in parts),
-        rounded(1e3 * idle[0]) if idle else NOTHING,
+        NOTHING if idle_s is None else rounded(1e3 * idle_s),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench import report, resources
-from bench.case import AGAIN, Case
+from bench.case import AGAIN, BASE, Case
 from bench.record import (
     SCHEMA,
     Canary,
@@ -141,6 +141,27 @@ def test_a_file_that_stayed_in_memory_gives_no_cold_number() -> None:
         table = table_of(*(block(EAGER, i, 200, cold=cold) for i in range(3)))
         (line,) = resources.cold_starts(table).lines
         assert line[10:12] == ("–", "–")
+
+
+@pytest.mark.parametrize(
+    "first", [replace(EAGER, scenario="multi"), TWIN, replace(EAGER, variant="vgg19-gap")]
+)
+def test_every_row_of_a_pool_shows_what_it_burns_while_idle(first: Case) -> None:
+    """Whichever block of the pool was watched, a scenario's or a copy's, too."""
+    found = [block(first, 0, 200), block(EAGER, 0, 200, idle_cpu_s=None)]
+    found += [block(replace(EAGER, threads=1), 0, 200, idle_cpu_s=None)]
+    lines = resources.memory(table_of(*found)).lines
+    assert {line[:1] + line[3:4]: line[-1] for line in lines if line[0] == "vgg19"} == {
+        ("vgg19", "2"): "250",
+        ("vgg19", "1"): "–",
+    }
+
+
+def test_the_other_version_s_pools_say_nothing_of_ours() -> None:
+    """They may idle otherwise: what is burnt there is no cell of our row."""
+    base = replace(EAGER, copy=BASE)
+    table = table_of(block(base, 0, 200), block(EAGER, 0, 200, idle_cpu_s=None))
+    assert [line[-1] for line in resources.memory(table).lines] == ["–"]
 
 
 def test_records_of_the_first_schema_have_no_such_tables() -> None:
