@@ -146,6 +146,7 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
         sources = files.sources((*cases, *pairs), built) | lost
         if tree:
             sources |= against.sources(tree, theirs, cases, options, progress.building)
+            against.check_inputs(tree, sources)
         if images:
             sources = _asked(sources, images, options, progress)
         return _measure_and_show(recorder, sources, options, progress)
