@@ -558,9 +558,10 @@ _HOW_TO_READ = f"""\
 - A cold start is import of the library, reading the file (from the page cache), the runtime's own
   parsing, optimising and pre-packing, and the first inference: times that follow one another
   without a gap (of the block whose whole is the middle one). The runtime reads the file once more
-  while it parses; the start of the interpreter is not part of it. "From disk": one child more, the
-  file's pages dropped before (posix_fadvise) and seen to be gone (mincore); the library itself
-  stays in memory. "Pays after" is how many images it takes until a slower start than the
+  while it parses; the start of the interpreter is not part of it. "From disk, once" is no part of
+  the whole: reading in one more child of one round, the file's pages dropped before
+  (posix_fadvise) and seen to be gone (mincore). One child has no interval, and nothing is derived
+  from it. "Pays after" is how many images it takes until a slower start than the
   reference's is made up for; "until": it is ahead only so far.
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
