@@ -234,15 +234,8 @@ class Table:
 
     @cached_property
     def told_apart(self) -> float:
-        """The smallest ratio that this run could have told from 1; 1 where that is unknown.
-
-        The far end of the A/A pair's interval: by so much two measurements of
-        the same may differ.
-        """
-        ratio = speedup(*self.twin) if self.twin else None
-        if ratio is None or ratio.low is None or ratio.high is None:
-            return 1.0
-        return max(ratio.high, 1 / ratio.low)
+        """The smallest ratio that this run could have told from 1; 1 where that is unknown."""
+        return stats.told_apart(speedup(*self.twin) if self.twin else None) or 1.0
 
     @cached_property
     def held_together(self) -> frozenset[Case]:
