@@ -56,6 +56,7 @@ from bench.rows import (
 from bench.stats import Estimate
 from bench.text import (
     ALONE,
+    AS_AN_AA_PAIR,
     NOTHING,
     code,
     megabytes,
@@ -281,8 +282,9 @@ def _told_apart(table: Table) -> str:
     least = 100 * (table.told_apart - 1)
     factor = rounded(table.told_apart)
     unknown = f"below {least:.1f} %" if least < 100 else f"of less than {factor} times"
+    different = "; it came out different from itself" if ratio.excludes(1) else ""
     return (
-        f"{name} came out {number(ratio)}x as fast the second time ({ends}): "
+        f"{name} came out {number(ratio)}x as fast the second time ({ends}){different}: "
         f"a difference {unknown} could not have been told from none."
     )
 
@@ -461,7 +463,7 @@ def _times_faster(row: Row, table: Table) -> str:
 
 
 def _rivals(fast: Row, table: Table) -> str:
-    """Those that may be just as fast: their ratio's interval contains 1."""
+    """Those that may be just as fast: their ratio's interval contains 1, or the A/A pair's does."""
     names = []
     known = (fast, table.reference)  # the sentence already says how fast it is against that
     for row in table.rows:
@@ -546,11 +548,12 @@ _HOW_TO_READ = f"""\
 - Printed digits are what the spread over the blocks supports.
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
-  the interval contains 1, or the difference is smaller than what the A/A pair above the table
-  (one row measured twice under two names) shows that this run could have told from none. {ALONE}:
-  told from 1 by its own interval, but not when all claims of its kind are held to 5 % together
-  (Holm's method): the speed-ups of a family's table, or the ratios of INT8 against the best fp32
-  in a run. Sentences that say why rows are so fast name only such as hold together.
+  the interval contains 1. {AS_AN_AA_PAIR}: its own interval excludes 1, but the A/A pair above the
+  table (one row measured twice under two names) leaves as large a difference open between two
+  measurements of the same, so that it proves nothing. {ALONE}: told from 1 by its own interval,
+  but not when all claims of its kind are held to 5 % together (Holm's method): the
+  speed-ups of a family's table, or the ratios of INT8 against the best fp32 in a run. Sentences
+  that say why rows are so fast name only such as hold together.
 - Verdict is whether the numbers of a row can be believed, by its worst block:
   {_VERDICTS}.
   What the host cannot tell speaks neither way. The limits are held against quiet and disturbed

@@ -181,13 +181,13 @@ def aa(*factors: float) -> Table:
     return table_of(*found)
 
 
-def test_a_speed_up_that_an_aa_pair_shows_as_well_is_not_distinguishable() -> None:
+def test_a_speed_up_that_an_aa_pair_shows_as_well_is_marked() -> None:
     """The row's own interval excludes 1, and yet the same file measured twice differs more."""
     wide, narrow = aa(1.0, 1.04, 0.97), aa(1.0, 1.001, 0.999)
     assert wide.told_apart > 1.08 and narrow.told_apart < 1.003
     column = next(column for column in report.COLUMNS if column.title.startswith("speed-up"))
     shown = [column.cell(table.rows[-1], table) for table in (wide, narrow)]
-    assert shown == ["not distinguishable (1.053–1.053)", "1.053x (1.053–1.053)"]
+    assert shown == ["1.053x ‡ (1.053–1.053)", "1.053x (1.053–1.053)"]
 
 
 def test_the_table_says_what_could_have_been_told_apart() -> None:
@@ -201,6 +201,22 @@ def test_the_table_says_what_could_have_been_told_apart() -> None:
     assert "torch-eager (again)" in text
     twin = next(row for row in aa(1, 1, 1).rows if row.case.copy)
     assert not twin.candidate
+
+
+def test_an_aa_pair_that_differs_from_itself_says_so() -> None:
+    """Its row has the mark as well: by so much nothing is told from none here."""
+    table = aa(1.05, 1.051, 1.049)
+    assert (
+        "came out 0.9524x as fast the second time (0.9501–0.9546); it came out different from "
+        "itself: a difference below 5.2 % could not have been told from none." in _above(table)
+    )
+    column = next(column for column in report.COLUMNS if column.title.startswith("speed-up"))
+    assert column.cell(table.rows[1], table) == "0.9524x ‡ (0.9501–0.9546)"
+
+
+def _above(table: Table) -> str:
+    """The sentences above a table."""
+    return report._table_text(table).partition("\n")[0]
 
 
 def test_two_blocks_of_an_aa_pair_tell_nothing() -> None:
