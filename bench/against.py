@@ -214,6 +214,24 @@ def sources(
     }
 
 
+def check_inputs(tree: Tree, found: Mapping[Case, Source]) -> None:
+    """Make sure that both versions' files take an image alike, as far as their files say.
+
+    Raises :class:`UsageError` that names the first that don't: their times are no pair.
+    """
+    for case, head in found.items():
+        base = found.get(base_case(case))
+        if head.artifact is None or base is None or base.artifact is None:
+            continue
+        ours, theirs = head.artifact.preprocess, base.artifact.preprocess
+        if ours and theirs and ours != theirs:
+            raise UsageError(
+                f"--against {tree.name}: it makes other inputs for {case} ({theirs}) than this "
+                f"version ({ours}): leave such rows out with --variants, or measure each version "
+                "by itself"
+            )
+
+
 # --- the rounds
 
 

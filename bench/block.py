@@ -274,4 +274,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         build_s=artifact.build_s,
         build_peak_bytes=artifact.build_peak_bytes,
         layers=artifact.layers,
+        preprocess=artifact.preprocess,
     )

@@ -31,10 +31,13 @@ Key = tuple[str, str, str]
 
 
 def executions(table: Table) -> Mapping[Key, Execution]:
-    """What is known by file, runtime and precision: it is asked once for all rows of these."""
+    """What is known by file, runtime and precision: it is asked once for all rows of these.
+
+    Whichever block came first was asked, a copy's or another scenario's as likely as a row's own.
+    """
     return {
         key: block.execution
-        for row in table.rows
+        for row in (*table.rows, *table.scenarios)
         if (key := _key(row)) is not None
         for block in row.blocks
         if block.execution is not None

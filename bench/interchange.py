@@ -18,7 +18,7 @@ from typing import Any
 from bench import stats, validity
 from bench.case import NULL, Case
 from bench.record import Measurement, RecordError, Run, current_blocks, write_atomically
-from bench.resultset import Block, Entry, ResultSet, row_name
+from bench.resultset import Block, Entry, ResultSet, preprocess, row_name
 from bench.validity import Verdict
 
 _GROUPS = 10
@@ -107,6 +107,7 @@ def _benchmark(
         "extra_info": {
             "batch_size": case.batch_size,
             "right": all(parities) if parities else None,
+            "preprocess": preprocess(blocks),
             "blocks": [_block(block, usual_canary_s) for block in blocks],
         },
         "options": {},
@@ -221,7 +222,8 @@ def _entry(row: Mapping[str, Any], path: Path) -> Entry:
             "pytest's --benchmark-save-data (--benchmark-json keeps them by itself)"
         )
     if "blocks" in extra:
-        return Entry(tuple(_own_blocks(extra, data)), right=extra.get("right"))
+        own = tuple(_own_blocks(extra, data))
+        return Entry(own, right=extra.get("right"), preprocess=extra.get("preprocess", ""))
     return Entry(tuple(_groups(data)))
 
 

@@ -151,11 +151,26 @@ def _check_comparable(base: ResultSet, head: ResultSet) -> None:
         for name, what in _MUST_AGREE.items()
         if getattr(base, name) != getattr(head, name)
     ]
+    differing += _other_inputs(base, head)
     if differing:
         raise UsageError(
             f"BASE {base.title} and HEAD {head.title} can't be compared, because they differ in "
             f"what has to be the same: {'; '.join(differing)}"
         )
+
+
+def _other_inputs(base: ResultSet, head: ResultSet) -> list[str]:
+    """The first row whose inputs were made otherwise, as far as that is known, and how many are."""
+    known = ((name, one, head.entries.get(name, _ABSENT)) for name, one in base.entries.items())
+    found = [
+        f"the preprocessing of {name}, {one.preprocess} and {other.preprocess}"
+        for name, one, other in known
+        if one.preprocess and other.preprocess and one.preprocess != other.preprocess
+    ]
+    if len(found) < 2:
+        return found
+    more = len(found) - 1
+    return [f"{found[0]} (and that of {more} more row{'s' if more > 1 else ''})"]
 
 
 _ABSENT = Entry(reason="there is no such row")

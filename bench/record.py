@@ -12,7 +12,8 @@ Schema history
    own graph, a scenario's result and what was around it; the host's peaks in the header; a case's
    copy, and what the copies called base are of. All of it may be absent, so that files of schema 1
    are still read.
-   Later, and absent as well where nobody asked: labelled images and what was answered to them.
+   Later, and absent as well where nobody asked: labelled images and what was answered to them;
+   how the inputs of a file are made.
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ class FileFacts:
     build_peak_bytes: int
     layers: tuple[LayerWork, ...] = ()
     """In the order of the graph; empty for a file that is not taken apart."""
+    preprocess: str = ""
+    """How its inputs were made: JSON of ``export.images.Preprocess``; empty: not recorded."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ from bench.rows import (
 from bench.stats import Estimate
 from bench.text import (
     ALONE,
+    AS_AN_AA_PAIR,
     NOTHING,
     code,
     megabytes,
@@ -289,8 +290,9 @@ def _told_apart(table: Table) -> str:
     least = 100 * (table.told_apart - 1)
     factor = rounded(table.told_apart)
     unknown = f"below {least:.1f} %" if least < 100 else f"of less than {factor} times"
+    different = "; it came out different from itself" if ratio.excludes(1) else ""
     return (
-        f"{name} came out {number(ratio)}x as fast the second time ({ends}): "
+        f"{name} came out {number(ratio)}x as fast the second time ({ends}){different}: "
         f"a difference {unknown} could not have been told from none."
     )
 
@@ -470,7 +472,7 @@ def _times_faster(row: Row, table: Table) -> str:
 
 
 def _rivals(fast: Row, table: Table) -> str:
-    """Those that may be just as fast: their ratio's interval contains 1."""
+    """Those that may be just as fast: their ratio's interval contains 1, or the A/A pair's does."""
     names = []
     known = (fast, table.reference)  # the sentence already says how fast it is against that
     for row in table.rows:
@@ -559,11 +561,12 @@ _HOW_TO_READ = f"""\
 - Printed digits are what the spread over the blocks supports.
 - Speed-up is the reference's time for an image over the row's, block medians paired by round:
   geometric mean and 95 % interval (Student's t over logarithms). "≈1" and "not distinguishable":
-  the interval contains 1, or the difference is smaller than what the A/A pair above the table
-  (one row measured twice under two names) shows that this run could have told from none. {ALONE}:
-  told from 1 by its own interval, but not when all claims of its kind are held to 5 % together
-  (Holm's method): the speed-ups of a family's table, or the ratios of INT8 against the best fp32
-  in a run. Sentences that say why rows are so fast name only such as hold together.
+  the interval contains 1. {AS_AN_AA_PAIR}: its own interval excludes 1, but the A/A pair above the
+  table (one row measured twice under two names) leaves as large a difference open between two
+  measurements of the same, so that it proves nothing. {ALONE}: told from 1 by its own interval,
+  but not when all claims of its kind are held to 5 % together (Holm's method): the
+  speed-ups of a family's table, or the ratios of INT8 against the best fp32 in a run. Sentences
+  that say why rows are so fast name only such as hold together.
 - Verdict is whether the numbers of a row can be believed, by its worst block:
   {_VERDICTS}.
   What the host cannot tell speaks neither way. The limits are held against quiet and disturbed
@@ -571,13 +574,15 @@ _HOW_TO_READ = f"""\
 - A cold start is import of the library, reading the file (from the page cache), the runtime's own
   parsing, optimising and pre-packing, and the first inference: times that follow one another
   without a gap (of the block whose whole is the middle one). The runtime reads the file once more
-  while it parses; the start of the interpreter is not part of it. "From disk": one child more, the
-  file's pages dropped before (posix_fadvise) and seen to be gone (mincore); the library itself
-  stays in memory. "Pays after" is how many images it takes until a slower start than the
+  while it parses; the start of the interpreter is not part of it. "From disk, once" is no part of
+  the whole: reading in one more child of one round, the file's pages dropped before
+  (posix_fadvise) and seen to be gone (mincore). One child has no interval, and nothing is derived
+  from it. "Pays after" is how many images it takes until a slower start than the
   reference's is made up for; "until": it is ahead only so far.
 - A second worker costs what is resident less the clean pages of files, which both would share (the
   sum of two workers' PSS grows by this). Idle CPU is processor time in the second after the last
-  inference: what a thread pool spins away, watched once for each runtime and recipe of a family.
+  inference: what a thread pool spins away, watched once for each runtime, recipe and
+  number of threads of a family and shown on every row of these.
 - "% of attainable" is the least time that this host needs over the measured p50. The least time is
   the sum over the layers of the longer of two: the multiply-accumulates at the host's peak in the
   layer's precision, and weights, input and output at its read bandwidth. Peaks are measured with

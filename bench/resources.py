@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from bench import stats, validity
 from bench.matrix import Grid
-from bench.record import ColdStart, Measurement, Memory
-from bench.rows import Row, Table, runtime_name, speedup
+from bench.record import Measurement, Memory
+from bench.rows import Row, Table, pool, runtime_name, speedup
 from bench.stats import Estimate
 from bench.text import NOTHING, interval_text, number, rounded
 
@@ -59,26 +59,25 @@ def cold_starts(table: Table) -> Grid:
     """From import to the first answer as leaves that sum to the whole, and when it pays."""
     rows = [row for row in _shown(table) if _whole_s(row) is not None]
     return Grid(
-        "Cold start, ms: the leaves, the whole, and the whole with the file not in memory",
+        "Cold start, ms: the leaves, the whole, and beside read the file once read from disk",
         (
             *NAMES,
             "import",
             "read",
+            "(from disk, once)",
             "parse, optimise, pre-pack",
             "first inference",
             "whole",
-            "read from disk",
-            "whole from disk",
             "warm-up s (inferences)",
             "pays after",
         ),
         tuple(
             (
                 *names(row),
-                *(_ms(row, leaf) for leaf in _LEAVES),
+                *(_ms(row, leaf) for leaf in _TO_READ),
+                _read_from_disk(row),
+                *(_ms(row, leaf) for leaf in _BEHIND),
                 _ms(row, lambda block: block.cold_start_s),
-                _from_disk(row, lambda cold: cold.read_s),
-                _from_disk(row, lambda cold: cold.total_s),
                 _warm_up(row),
                 pays_after(row, table),
             )
@@ -89,12 +88,16 @@ def cold_starts(table: Table) -> Grid:
 
 
 NAMES = ("variant", "recipe", "runtime", "t", "b")
-_LEAVES: tuple[Callable[[Measurement], float | None], ...] = (
+_TO_READ: tuple[Callable[[Measurement], float | None], ...] = (
     lambda block: block.import_s,
     lambda block: block.read_s,
+)
+_BEHIND: tuple[Callable[[Measurement], float | None], ...] = (
     lambda block: block.load_s,
     lambda block: block.first_s,
 )
+_ONCE_DIGITS = 2
+"""Of what was measured in one child only."""
 
 
 def memory(table: Table) -> Grid:
@@ -112,7 +115,7 @@ def memory(table: Table) -> Grid:
             "a second worker",
             "idle CPU",
         ),
-        tuple((*names(row), *_memory_cells(row)) for row in rows),
+        tuple((*names(row), *_memory_cells(row, table)) for row in rows),
         names=len(NAMES),
     )
 
@@ -215,11 +218,11 @@ def _ms(row: Row, leaf: Callable[[Measurement], float | None]) -> str:
     return number(replace(estimate, value=leaf(_usual(row)) or 0.0), 1e3)
 
 
-def _from_disk(row: Row, part: Callable[[ColdStart], float]) -> str:
-    """From the block whose file was dropped from memory, if it was seen to be gone."""
+def _read_from_disk(row: Row) -> str:
+    """By the one child whose file was dropped from memory before, if it was seen to be gone."""
     colds = [block.cold for block in row.timed if block.cold is not None]
     gone = [c for c in colds if c.resident_share is not None and c.resident_share <= MOST_RESIDENT]
-    return rounded(1e3 * part(gone[-1])) if gone else NOTHING
+    return rounded(1e3 * gone[-1].read_s, digits=_ONCE_DIGITS) if gone else NOTHING
 
 
 def _warm_up(row: Row) -> str:
@@ -228,7 +231,7 @@ def _warm_up(row: Row) -> str:
     return f"{longest.warmup_s:.1f} ({longest.warmup_inferences})"
 
 
-def _memory_cells(row: Row) -> tuple[str, ...]:
+def _memory_cells(row: Row, table: Table) -> tuple[str, ...]:
     parts: tuple[Callable[[Memory], int | None], ...] = (
         lambda held: held.imported_bytes,
         lambda held: held.peak_bytes,
@@ -239,10 +242,10 @@ def _memory_cells(row: Row) -> tuple[str, ...]:
             None if held.shareable_bytes is None else held.steady_bytes - held.shareable_bytes
         ),
     )
-    idle = [block.idle_cpu_s for block in row.timed if block.idle_cpu_s is not None]
+    idle_s = table.idle_cpu_s.get(pool(row.case))
     return (
         *(_bytes(row, part) or NOTHING for part in parts),
-        rounded(1e3 * idle[0]) if idle else NOTHING,
+        NOTHING if idle_s is None else rounded(1e3 * idle_s),
     )
 
 

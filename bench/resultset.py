@@ -45,12 +45,14 @@ class Entry:
 
     ``reason`` says why there is none; ``unsupported``: nothing that could be
     measured. ``right`` is what parity said, ``None`` where it was not taken.
+    ``preprocess`` is how its inputs were made, as JSON; empty: not recorded.
     """
 
     blocks: tuple[Block, ...] = ()
     reason: str = ""
     unsupported: bool = False
     right: bool | None = None
+    preprocess: str = ""
 
     @cached_property
     def valid(self) -> tuple[Block, ...]:
@@ -129,7 +131,13 @@ def _entry(blocks: Sequence[Measurement], usual_canary_s: float | None) -> Entry
         reason=f"{last.status}: {last.reason or 'no reason was given'}",
         unsupported=all(block.status == "unsupported" for block in blocks),
         right=all(parities) if parities else None,
+        preprocess=preprocess(blocks),
     )
+
+
+def preprocess(blocks: Sequence[Measurement]) -> str:
+    """How the inputs of a case's current file were made, as JSON; empty: not recorded."""
+    return next((block.file.preprocess for block in reversed(blocks) if block.file), "")
 
 
 def _seconds(block: Measurement) -> float | None:

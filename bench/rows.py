@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bench import scores, stats, validity
 from bench.accuracy import judged_precision
-from bench.case import AGAIN, NULL, Case
+from bench.case import AGAIN, BASE, NULL, Case
 from bench.options import PRECISIONS
 from bench.record import (
     ANOTHER_TIME_S,
@@ -199,7 +199,8 @@ class Table:
     ``varying`` names the fields of ``Case`` that get a column of their own;
     ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
     ``scenarios`` are rows of other scenarios than our own loop's, which are never
-    compared with the ``rows``. ``labelled`` are the images that answers belong to.
+    compared with the ``rows``. ``labelled`` are the images that answers belong to, and
+    ``idle_cpu_s`` is what the run's thread pools burn, by ``pool``.
     """
 
     rows: tuple[Row, ...]
@@ -208,6 +209,7 @@ class Table:
     peaks: tuple[Peaks, ...] = ()
     scenarios: tuple[Row, ...] = ()
     labelled: Labelled | None = None
+    idle_cpu_s: Mapping[tuple[object, ...], float] = field(default_factory=dict)
 
     @cached_property
     def reference(self) -> Row | None:
@@ -249,15 +251,8 @@ class Table:
 
     @cached_property
     def told_apart(self) -> float:
-        """The smallest ratio that this run could have told from 1; 1 where that is unknown.
-
-        The far end of the A/A pair's interval: by so much two measurements of
-        the same may differ.
-        """
-        ratio = speedup(*self.twin) if self.twin else None
-        if ratio is None or ratio.low is None or ratio.high is None:
-            return 1.0
-        return max(ratio.high, 1 / ratio.low)
+        """The smallest ratio that this run could have told from 1; 1 where that is unknown."""
+        return stats.told_apart(speedup(*self.twin) if self.twin else None) or 1.0
 
     @cached_property
     def held_together(self) -> frozenset[Case]:
@@ -412,6 +407,7 @@ def _grouped(
 ) -> dict[tuple[str, str], Table]:
     measurements = tuple(measurements)
     usual = validity.usual_canary_s(measurements)
+    idle = idle_cpu_s(measurements)
     rows = [Row(case, own, usual) for case, own in current_blocks(measurements).items()]
     rows.sort(key=lambda row: table_order(row.case))
     known = {*cases, *(row.case for row in rows)}
@@ -423,7 +419,25 @@ def _grouped(
         groups.setdefault((family_of(row.case), row.case.weights), []).append(row)
     # The harness's own row sorts last, which must not decide the order of the tables.
     order = sorted(groups, key=lambda key: table_order(groups[key][0].case)[1:])
-    return {key: _reference_first(_table(groups[key], varying, blocks)) for key in order}
+    found = {key: _reference_first(_table(groups[key], varying, blocks)) for key in order}
+    return {key: replace(table, idle_cpu_s=idle) for key, table in found.items()}
+
+
+def pool(case: Case) -> tuple[object, ...]:
+    """What a thread pool depends on: it idles the same whatever model it has run."""
+    return family_of(case), case.runtime, case.recipe, case.precision, case.threads
+
+
+def idle_cpu_s(measurements: Iterable[Measurement]) -> Mapping[tuple[object, ...], float]:
+    """CPU seconds that pools burnt while idle, each watched in one child of any of its rows.
+
+    Not in one of the other version's code: its pools may idle otherwise.
+    """
+    found: dict[tuple[object, ...], float] = {}
+    for block in measurements:
+        if block.idle_cpu_s is not None and block.case.copy != BASE:
+            found.setdefault(pool(block.case), block.idle_cpu_s)
+    return found
 
 
 def _table(rows: Iterable[Row], varying: frozenset[str], blocks: int) -> Table:

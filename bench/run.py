@@ -146,6 +146,7 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
         sources = files.sources((*cases, *pairs), built) | lost
         if tree:
             sources |= against.sources(tree, theirs, cases, options, progress.building)
+            against.check_inputs(tree, sources)
         if images:
             sources = _asked(sources, images, options, progress)
         return _measure_and_show(recorder, sources, options, progress)
@@ -254,12 +255,9 @@ def _measured(
             yield Measurement(case, number, source.status, source.reason)
         else:
             once = _once(effort, case, source.artifact.key, recorder.measurements)
-            here = replace(
-                once,
-                root=source.root,
-                explain=once.explain and source.root is None,
-                question=source.question,
-            )
+            here = replace(once, root=source.root, question=source.question)
+            if source.root:  # what the other version does is no part of the tables
+                here = replace(here, idle_s=0.0, explain=False)
             if load_test.wanted(case, options):
                 limits = load_test.limits(options)
                 block = load_test.run(case, number, source.artifact, here, limits)
@@ -323,21 +321,8 @@ def _once(effort: Effort, case: Case, key: str, measurements: Sequence[Measureme
         == (key, case.runtime, case.precision)
         for block in measurements
     )
-    idle_s = 0.0 if _idled(case, measurements) else effort.idle_s
-    return replace(effort, idle_s=idle_s, explain=not told)
-
-
-def _idled(case: Case, measurements: Sequence[Measurement]) -> bool:
-    """Whether a child with the same pools was watched idling already."""
-    return any(
-        block.idle_cpu_s is not None and _pools(block.case) == _pools(case)
-        for block in measurements
-    )
-
-
-def _pools(case: Case) -> tuple[object, ...]:
-    """What a thread pool depends on: it idles the same whatever model it has run."""
-    return case.family, case.runtime, case.recipe, case.precision, case.threads
+    watched = rows.pool(case) in rows.idle_cpu_s(measurements)
+    return replace(effort, idle_s=0.0 if watched else effort.idle_s, explain=not told)
 
 
 def _left(

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from bench import stats, validity
 from bench.case import SAMPLES_PER_QUERY
+from bench.load_test import enough_queries
 from bench.record import LoadTest, Measurement, Probe, Workers
 from bench.rows import Row, Table
 from bench.stats import Estimate
@@ -25,6 +26,8 @@ _NAMES = {
     "offline": "Offline",
     "server": "Server",
 }
+_BY_PERCENTILE = ("single", "multi")
+"""Scenarios whose number is a percentile."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,19 @@ def _meaning(rows: Iterable[Row]) -> str:
     facts = [test.facts for test in tests if "loadgen" in test.facts]
     how = ""
     if facts:
-        version, least, most = (
-            ", ".join(sorted({plain(fact[name]) for fact in facts if name in fact}))
-            for name in ("loadgen", "min_duration_s", "max_duration_s")
+        version = ", ".join(sorted({plain(fact["loadgen"]) for fact in facts}))
+        least, most = (
+            _range({fact[name] for fact in facts if name in fact})
+            for name in ("min_duration_s", "max_duration_s")
         )
         how = (
             f"LoadGen {version} drove the adapter after our own loop, a test for each child, at "
             f"least {least} s and about {most} s at most (a submission to MLPerf takes 600 s). "
         )
     return (
-        f"{how}The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; "
+        f"{how}A percentile of fewer queries than LoadGen's early stopping takes "
+        f"({_least_queries()}) is not shown. "
+        "The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; "
         "our verdict is on what the machine did during our own loop and during LoadGen's test, the "
         "worse of the two (Server: the loop in its first child, and the test that its number is "
         "from; each rate that is tried has a child of its own). "
@@ -117,8 +123,33 @@ def _meaning(rows: Iterable[Row]) -> str:
     )
 
 
+def _range(numbers: Iterable[str]) -> str:
+    """The least and the most of numbers that are texts; one where they are the same."""
+    ordered = sorted(numbers, key=float)
+    return " to ".join(dict.fromkeys((ordered[0], ordered[-1]))) if ordered else "?"
+
+
+def _least_queries() -> str:
+    return ", ".join(f"{_NAMES[name]} {enough_queries(name)}" for name in _BY_PERCENTILE)
+
+
 def _tests(row: Row) -> list[LoadTest]:
+    """What LoadGen tested; a search that found no rate worth a try has started none."""
+    return [test for test in _searches(row) if _was_tried(test)]
+
+
+def _searches(row: Row) -> list[LoadTest]:
     return [block.load_test for block in row.timed if block.load_test]
+
+
+def _was_tried(test: LoadTest) -> bool:
+    return test.metric != "queries_per_s" or bool(test.probes)
+
+
+def _number_of(test: LoadTest, scenario: str) -> float | None:
+    """Its number; ``None`` for a percentile of too few queries."""
+    few = scenario in _BY_PERCENTILE and test.queries < enough_queries(scenario)
+    return None if few else test.value
 
 
 def _over_tests(row: Row, measure: Callable[[LoadTest], float | None]) -> Estimate | None:
@@ -134,7 +165,7 @@ def _over_tests(row: Row, measure: Callable[[LoadTest], float | None]) -> Estima
 
 
 def _value(row: Row) -> str:
-    found = _over_tests(row, lambda test: test.value)
+    found = _over_tests(row, lambda test: _number_of(test, row.case.scenario))
     if found is None:
         return row.blocks[-1].status if not row.timed else NOTHING
     wrong = " WRONG" if row.parity and not row.parity.passed and not row.is_null else ""
@@ -168,7 +199,7 @@ def _verdict(row: Row) -> str:
     tests = _tests(row)
     valid = sum(test.valid for test in tests)
     if not tests:
-        return NOTHING
+        return "not tried" if _searches(row) else NOTHING
     if 0 < valid < len(tests):
         return f"VALID in {valid} of {len(tests)}"
     return "VALID" if valid else "INVALID"
@@ -176,9 +207,9 @@ def _verdict(row: Row) -> str:
 
 def _reason(row: Row) -> str:
     """Why a row is not VALID throughout: what LoadGen says of the last test that was not."""
-    if not row.timed or not _tests(row):
+    if not row.timed or not _searches(row):
         return plain(row.blocks[-1].reason)
-    invalid = [test for test in _tests(row) if not test.valid]
+    invalid = [test for test in _searches(row) if not test.valid]
     return plain(" ".join(invalid[-1].reasons)) if invalid else ""
 
 

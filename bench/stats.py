@@ -231,6 +231,17 @@ def ratio_interval(
     return geometric_estimate([numerators[i] / denominators[i] for i in rounds])
 
 
+def told_apart(again: Estimate | None) -> float | None:
+    """The smallest ratio that could have been told from 1; ``None`` where that is unknown.
+
+    ``again`` is the ratio of an A/A pair: two measurements of the same. The far end of its
+    interval, up or down: by so much they may differ.
+    """
+    if again is None or again.low is None or again.high is None:
+        return None
+    return max(again.high, 1 / again.low)
+
+
 # --- comparing two sets of blocks
 
 Position = Literal["above", "below", "within"]

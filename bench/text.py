@@ -20,6 +20,8 @@ NEARLY_ONE = 1.1
 NOTHING = "–"
 ALONE = "†"
 """Behind a ratio that is proven by itself, but not together with the others of its table."""
+AS_AN_AA_PAIR = "‡"
+"""Behind a ratio whose interval excludes 1, but by no more than an A/A pair came out apart."""
 
 
 def number(estimate: Estimate, scale: float = 1.0) -> str:
@@ -110,18 +112,18 @@ def p_value(chance: float) -> str:
 def speedup_text(estimate: Estimate | None, told_apart: float = 1.0) -> str:
     """A speed-up with its interval, or that there is none to be told.
 
-    ``told_apart`` is the smallest ratio that an A/A pair of the run could have told from 1.
+    ``told_apart`` is the smallest ratio that an A/A pair of the run could have told from 1:
+    one whose interval excludes 1 and that is no larger is marked.
     """
     if estimate is None:
         return NOTHING
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate)}x"
     low, high = (fenced(end, estimate.half_width) for end in (estimate.low, estimate.high))
-    if estimate.excludes(1) and max(estimate.value, 1 / estimate.value) > told_apart:
-        return f"{number(estimate)}x ({low}–{high})"
-    close = (
-        not estimate.excludes(1) and estimate.low > 1 / NEARLY_ONE and estimate.high < NEARLY_ONE
-    )
+    if estimate.excludes(1):
+        proven = max(estimate.value, 1 / estimate.value) > told_apart
+        return f"{number(estimate)}x{'' if proven else f' {AS_AN_AA_PAIR}'} ({low}–{high})"
+    close = estimate.low > 1 / NEARLY_ONE and estimate.high < NEARLY_ONE
     return f"{'≈1' if close else 'not distinguishable'} ({low}–{high})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import subprocess
@@ -112,15 +113,11 @@ def ratio(rounds: Sequence[Round], over: str) -> Estimate:
     return estimate
 
 
-def smallest_difference(again: Estimate) -> float:
-    """By how much a p50 had to differ here to be told apart: half of the A/A pair's interval."""
-    return float("inf") if again.half_width is None else again.half_width / again.value
-
-
 def judge(size: Size, rounds: Sequence[Round]) -> Outcome:
-    """Within 2 % of both, or within what the A/A pair could tell apart if that is more."""
+    """Within 2 % of both, or within what the A/A pair leaves open if that is more."""
     del size
-    smallest = smallest_difference(ratio(rounds, AGAIN))
+    told_apart = stats.told_apart(ratio(rounds, AGAIN))
+    smallest = math.inf if told_apart is None else told_apart - 1
     allowed = max(WITHIN, smallest)
     lines = [["p50 by", "ms", "ours over it", "95 %"]]
     for who in (OURS, AGAIN, APP, BARE):
@@ -132,8 +129,9 @@ def judge(size: Size, rounds: Sequence[Round]) -> Outcome:
     off = {who: ratio(rounds, who).value - 1 for who in (APP, BARE)}
     parts = " and ".join(f"{value:+.2%} from {who}" for who, value in off.items())
     answer = (
-        f"Over {len(rounds)} rounds our p50 is {parts}; the A/A pair could tell {smallest:.2%} "
-        f"apart, so that at most {allowed:.2%} is allowed."
+        f"Over {len(rounds)} rounds our p50 is {parts}; by the A/A pair a difference below "
+        f"{smallest:.2%} could not have been told from none, so that at most {allowed:.2%} is "
+        "allowed."
     )
     return Outcome(answer, all(abs(value) <= allowed for value in off.values()), markdown(lines))
 

@@ -20,6 +20,7 @@ from bench.files import Event, Source, Wanted
 from bench.options import UsageError, parse
 from bench.record import Against, Measurement, find_runs, read_run
 from bench.worker import PROTOCOL
+from tests.bench.made_up import fake_artifact
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "runtimes", "export")
@@ -177,6 +178,32 @@ def test_base_files_are_made_by_the_base_tree(
         replace(ORT, copy=BASE): Source(reason="it crashed"),
         replace(ALPHA, copy=BASE): Source(status="unsupported", reason="no kernel"),
     }
+
+
+def both_sides(folder: Path, theirs: str | None) -> dict[Case, Source]:
+    """A row of both versions, of which this one's file says how inputs are made, and one more."""
+    ours = replace(fake_artifact(folder), preprocess='{"first": null}')
+    base = Source(reason="none") if theirs is None else Source(replace(ours, preprocess=theirs))
+    return {ORT: Source(ours), replace(ORT, copy=BASE): base, ALPHA: Source(ours)}
+
+
+def test_other_inputs_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    """In a sentence with the row and both ways to make them."""
+    with pytest.raises(UsageError) as caught:
+        against.check_inputs(Tree("main", tmp_path, "abc"), both_sides(tmp_path, '{"first": 256}'))
+    assert str(caught.value) == (
+        '--against main: it makes other inputs for revisited-v6/fp32/ort/t1/b1 ({"first": 256}) '
+        'than this version ({"first": null}): leave such rows out with --variants, or measure '
+        "each version by itself"
+    )
+
+
+@pytest.mark.parametrize("theirs", ['{"first": null}', "", None])
+def test_inputs_that_are_the_same_or_unknown_are_no_trouble(
+    theirs: str | None, tmp_path: Path
+) -> None:
+    """An older version's files don't say it, and a row may have no file."""
+    against.check_inputs(Tree("main", tmp_path, "abc"), both_sides(tmp_path, theirs))
 
 
 def test_a_child_takes_its_code_from_the_tree_and_keeps_its_folder(

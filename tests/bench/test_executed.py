@@ -258,6 +258,15 @@ def test_a_line_for_each_file_and_runtime() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [replace(BASE, scenario="offline"), replace(BASE, copy="again")])
+def test_what_another_block_of_the_file_was_told_counts_for_the_row(first: Case) -> None:
+    """The first block of a file is asked: a scenario's or a copy's, as the order has it."""
+    table = table_of(blocks(first, LEVEL, FP32, key="k"), blocks(BASE, LEVEL, key="k"))
+    grid = executed.grid(table)
+    assert grid is not None
+    assert [line[:4] for line in grid.lines] == [("vgg19", "fp32", "ort", "fp32 100 %")]
+
+
 def test_no_table_where_no_runtime_could_be_asked() -> None:
     """Records of schema 1 hold nothing of it."""
     assert executed.grid(table_of(blocks(BASE, LEVEL))) is None

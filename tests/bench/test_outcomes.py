@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import compare_text, outcomes, resultset
+from bench import block as block_of
+from bench import compare_text, interchange, outcomes, resultset
 from bench.case import AGAIN, BASE, Case
 from bench.options import UsageError
 from bench.outcomes import Comparison, Outcome
 from bench.record import Against, LoadTest, Measurement, Parity, Workers
 from bench.resultset import Block, Entry, ResultSet
 from bench.validity import Verdict
+from tests.bench.made_up import fake_artifact
 
 CASE = Case("vgg19", "fp32", "ort", 2)
 INVALID = Verdict("INVALID", ("steal",))
@@ -197,6 +199,35 @@ def test_what_must_be_the_same_is_refused_in_a_sentence(field, value, part) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "more"),
+    [
+        (["a"], ""),
+        (["a", "b"], " (and that of 1 more row)"),
+        (["a", "b", "c"], " (and that of 2 more rows)"),
+    ],
+)
+def test_rows_of_other_inputs_are_refused_in_a_sentence(names: list[str], more: str) -> None:
+    """It names the first of them with both ways to make an input."""
+    small, large = (
+        {name: replace(noisy(1, 3, 1), preprocess=f'{{"size": {size}}}') for name in names}
+        for size in ([32, 32], [64, 64])
+    )
+    with pytest.raises(UsageError) as caught:
+        outcomes.compare(result_set(**small), result_set("head", **large), 0.02)
+    assert str(caught.value).endswith(
+        'what has to be the same: the preprocessing of a, {"size": [32, 32]} and '
+        f'{{"size": [64, 64]}}{more}'
+    )
+
+
+def test_records_that_do_not_say_how_inputs_were_made_are_compared() -> None:
+    """As before: nobody recorded it then."""
+    told = replace(noisy(1, 5, 1), preprocess="{}")
+    for base, head in ((told, noisy(1, 5, 2)), (noisy(1, 5, 2), told), (told, told)):
+        assert judged(base, head).ratio is not None
+
+
 def test_a_base_without_rows_is_refused() -> None:
     """Nothing would be gated."""
     with pytest.raises(UsageError, match="no row that could be measured"):
@@ -282,6 +313,15 @@ def test_what_counts_of_a_case_is_read_from_its_blocks(run_of) -> None:
     assert found[str(single)].blocks == (Block(0, 0.02),)  # our loop's, whatever LoadGen says
     (only,) = found[str(offline)].blocks
     assert (only.median_s, only.verdict.level) == (0.02, "INVALID")
+
+
+def test_a_row_knows_how_its_inputs_were_made(run_of, tmp_path) -> None:
+    """By the artifact of its newest block, in our own records and in pytest-benchmark's form."""
+    made = block_of.file_facts(replace(fake_artifact(tmp_path), preprocess="{}"))
+    run = run_of(block(CASE, file=made), block(CASE, 1, status="failed", latencies_ns=()))
+    assert resultset.of_run(run, "here").entries[str(CASE)].preprocess == "{}"
+    saved = interchange.write(run, tmp_path / "saved.json")
+    assert interchange.read(saved).entries[str(CASE)].preprocess == "{}"
 
 
 # --- as text

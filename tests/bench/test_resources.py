@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench import report, resources
-from bench.case import AGAIN, Case
+from bench.case import AGAIN, BASE, Case
 from bench.record import (
     SCHEMA,
     Canary,
@@ -75,12 +75,12 @@ FURTHER = """\
 
 </details>
 
-<details><summary>Cold start, ms: the leaves, the whole, and the whole with the file not in memory</summary>
+<details><summary>Cold start, ms: the leaves, the whole, and beside read the file once read from disk</summary>
 
-| variant   | recipe   | runtime     | t   | b   |   import |   read |   parse, optimise, pre-pack |   first inference |   whole |   read from disk |   whole from disk |   warm-up s (inferences) |   pays after |
-|-----------|----------|-------------|-----|-----|----------|--------|-----------------------------|-------------------|---------|------------------|-------------------|--------------------------|--------------|
-| vgg19     | fp32     | torch-eager | 2   | 1   |     2000 |  100.0 |                        1000 |             500.0 |    3600 |             1500 |              5000 |                  0.8 (6) |            – |
-| vgg19     | fp32     | ort SUSPECT | 2   | 1   |     2000 |  100.0 |                        3000 |             500.0 |    5600 |             1500 |              7000 |                  0.8 (6) |    20 images |
+| variant   | recipe   | runtime     | t   | b   |   import |   read |   (from disk, once) |   parse, optimise, pre-pack |   first inference |   whole |   warm-up s (inferences) |   pays after |
+|-----------|----------|-------------|-----|-----|----------|--------|---------------------|-----------------------------|-------------------|---------|--------------------------|--------------|
+| vgg19     | fp32     | torch-eager | 2   | 1   |     2000 |  100.0 |                1500 |                        1000 |             500.0 |    3600 |                  0.8 (6) |            – |
+| vgg19     | fp32     | ort SUSPECT | 2   | 1   |     2000 |  100.0 |                1500 |                        3000 |             500.0 |    5600 |                  0.8 (6) |    20 images |
 
 </details>
 
@@ -135,12 +135,33 @@ def test_when_a_start_pays(ms: float, load_s: float, text: str) -> None:
 
 
 def test_a_file_that_stayed_in_memory_gives_no_cold_number() -> None:
-    """Half of it resident, or nobody can tell: no cell."""
+    """Half of it resident, or nobody can tell: no cell. The warm reading stays."""
     for share in (0.5, None):
         cold = ColdStart(2.0, 1.5, 1.0, 0.5, 5.0, share)
         table = table_of(*(block(EAGER, i, 200, cold=cold) for i in range(3)))
         (line,) = resources.cold_starts(table).lines
-        assert line[10:12] == ("–", "–")
+        assert line[6:8] == ("100.0", "–")
+
+
+@pytest.mark.parametrize(
+    "first", [replace(EAGER, scenario="multi"), TWIN, replace(EAGER, variant="vgg19-gap")]
+)
+def test_every_row_of_a_pool_shows_what_it_burns_while_idle(first: Case) -> None:
+    """Whichever block of the pool was watched, a scenario's or a copy's, too."""
+    found = [block(first, 0, 200), block(EAGER, 0, 200, idle_cpu_s=None)]
+    found += [block(replace(EAGER, threads=1), 0, 200, idle_cpu_s=None)]
+    lines = resources.memory(table_of(*found)).lines
+    assert {line[:1] + line[3:4]: line[-1] for line in lines if line[0] == "vgg19"} == {
+        ("vgg19", "2"): "250",
+        ("vgg19", "1"): "–",
+    }
+
+
+def test_the_other_version_s_pools_say_nothing_of_ours() -> None:
+    """They may idle otherwise: what is burnt there is no cell of our row."""
+    base = replace(EAGER, copy=BASE)
+    table = table_of(block(base, 0, 200), block(EAGER, 0, 200, idle_cpu_s=None))
+    assert [line[-1] for line in resources.memory(table).lines] == ["–"]
 
 
 def test_records_of_the_first_schema_have_no_such_tables() -> None:
@@ -160,13 +181,13 @@ def aa(*factors: float) -> Table:
     return table_of(*found)
 
 
-def test_a_speed_up_that_an_aa_pair_shows_as_well_is_not_distinguishable() -> None:
+def test_a_speed_up_that_an_aa_pair_shows_as_well_is_marked() -> None:
     """The row's own interval excludes 1, and yet the same file measured twice differs more."""
     wide, narrow = aa(1.0, 1.04, 0.97), aa(1.0, 1.001, 0.999)
     assert wide.told_apart > 1.08 and narrow.told_apart < 1.003
     column = next(column for column in report.COLUMNS if column.title.startswith("speed-up"))
     shown = [column.cell(table.rows[-1], table) for table in (wide, narrow)]
-    assert shown == ["not distinguishable (1.053–1.053)", "1.053x (1.053–1.053)"]
+    assert shown == ["1.053x ‡ (1.053–1.053)", "1.053x (1.053–1.053)"]
 
 
 def test_the_table_says_what_could_have_been_told_apart() -> None:
@@ -180,6 +201,22 @@ def test_the_table_says_what_could_have_been_told_apart() -> None:
     assert "torch-eager (again)" in text
     twin = next(row for row in aa(1, 1, 1).rows if row.case.copy)
     assert not twin.candidate
+
+
+def test_an_aa_pair_that_differs_from_itself_says_so() -> None:
+    """Its row has the mark as well: by so much nothing is told from none here."""
+    table = aa(1.05, 1.051, 1.049)
+    assert (
+        "came out 0.9524x as fast the second time (0.9501–0.9546); it came out different from "
+        "itself: a difference below 5.2 % could not have been told from none." in _above(table)
+    )
+    column = next(column for column in report.COLUMNS if column.title.startswith("speed-up"))
+    assert column.cell(table.rows[1], table) == "0.9524x ‡ (0.9501–0.9546)"
+
+
+def _above(table: Table) -> str:
+    """The sentences above a table."""
+    return report._table_text(table).partition("\n")[0]
 
 
 def test_two_blocks_of_an_aa_pair_tell_nothing() -> None:

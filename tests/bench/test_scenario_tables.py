@@ -26,7 +26,9 @@ MULTI, OFFLINE, SERVER, WORKERS = (
 )
 RIGHT = Parity(0.0, 1.0, 1.0, 16, passed=True)
 FACTS = {"loadgen": "6.0.17", "min_duration_s": "0.6", "max_duration_s": "30"}
-PLAIN = LoadTest("latency_p90_s", 0.0042, valid=True, early_stopping=0.0044, facts=FACTS)
+PLAIN = LoadTest(
+    "latency_p90_s", 0.0042, valid=True, early_stopping=0.0044, queries=662, facts=FACTS
+)
 SHORT = "Early stopping: Only processed 70 queries. Need to process at least 662 queries."
 PROBES = (
     Probe(125.0, 0.061, valid=False, reasons=("Reduce target QPS to improve latency.",)),
@@ -85,7 +87,7 @@ def everything() -> list[Measurement]:
 GOLDEN = """\
 **Scenarios, by MLPerf LoadGen**
 
-LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at least 0.6 s and about 30 s at most (a submission to MLPerf takes 600 s). The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; our verdict is on what the machine did during our own loop and during LoadGen's test, the worse of the two (Server: the loop in its first child, and the test that its number is from; each rate that is tried has a child of its own). MultiStream asks for 8 images at once, Offline for all; Server's single images arrive by a Poisson process, and its number is the highest rate that was VALID.
+LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at least 0.6 s and about 30 s at most (a submission to MLPerf takes 600 s). A percentile of fewer queries than LoadGen's early stopping takes (SingleStream 64, MultiStream 662) is not shown. The early-stopping estimate, which holds with 99 % confidence, is LoadGen's, too; our verdict is on what the machine did during our own loop and during LoadGen's test, the worse of the two (Server: the loop in its first child, and the test that its number is from; each rate that is tried has a child of its own). MultiStream asks for 8 images at once, Offline for all; Server's single images arrive by a Poisson process, and its number is the highest rate that was VALID.
 
 | row                                   | scenario     |                     LoadGen |   early stopping |              its verdict |                   our loop |   our verdict |
 |---------------------------------------|--------------|-----------------------------|------------------|--------------------------|----------------------------|---------------|
@@ -152,6 +154,53 @@ def test_a_server_that_keeps_no_rate_says_why() -> None:
     assert "| no rate, p99 < 50 ms |" in shown
     assert "INVALID (note 1)" in shown
     assert "1. At 15 a second: too slow." in shown
+
+
+def cells(shown: str, row: str) -> list[str]:
+    """What stands in the line of a row."""
+    (line,) = [line for line in shown.splitlines() if line.startswith(f"| `{row}`")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_server_that_no_rate_was_tried_for_has_no_verdict_of_loadgen() -> None:
+    """It never ran: why not stands below, and nothing is called INVALID."""
+    reason = "A p99 needs 662 queries, which take longer than --scenario-seconds 4: give 173"
+    untried = LoadTest("queries_per_s", 0.0, False, (reason,), facts={"latency_bound_s": "0.1"})
+    shown = scenario_tables.text(table(block(SINGLE), block(SERVER, load_test=untried)))
+    found = cells(shown, str(SERVER))
+    assert found[1:5] == ["Server", "–", "–", "not tried (note 1)"]
+    assert f"1. {reason}" in shown
+    assert "INVALID" not in shown
+    line = report.row_line(SERVER, [block(SERVER, load_test=untried)])
+    assert line.endswith("–  not tried")
+
+
+@pytest.mark.parametrize(
+    ("case", "queries", "text"),
+    [
+        (SINGLE, 63, "–"),
+        (SINGLE, 64, "p90 4.20 ms"),
+        (MULTI, 661, "–"),
+        (MULTI, 662, "p99 4.20 ms a query"),
+        (OFFLINE, 1, "0.00420 images/s"),
+    ],
+)
+def test_a_percentile_of_too_few_queries_is_not_shown(case: Case, queries: int, text: str) -> None:
+    """As many as early stopping takes, of every test; a throughput is no percentile."""
+    few = replace(PLAIN, queries=queries)
+    shown = scenario_tables.text(table(block(SINGLE), block(case, load_test=few)))
+    assert cells(shown, str(case))[2] == text
+
+
+def test_tests_of_different_lengths_are_told_as_a_range() -> None:
+    """A server's lasts longer than the others."""
+    tests = [
+        replace(PLAIN, facts={**FACTS, "min_duration_s": seconds}) for seconds in ("10", "0.6", "2")
+    ]
+    shown = scenario_tables.text(
+        table(*(block(OFFLINE, i, load_test=test) for i, test in enumerate(tests)))
+    )
+    assert "at least 0.6 to 10 s and about 30 s at most" in shown
 
 
 def test_wrong_answers_are_marked() -> None:

@@ -172,6 +172,21 @@ def test_ratio_pairs_by_round_only() -> None:
     assert stats.ratio_interval({0: 8.0}, {1: 1.0}) is None
 
 
+@pytest.mark.parametrize(
+    ("again", "least"),
+    [
+        (stats.Estimate(1.0, 0.9, 1.05), 1 / 0.9),
+        (stats.Estimate(1.0, 0.99, 1.25), 1.25),
+        (stats.Estimate(0.8, 0.7, 0.9), 1 / 0.7),  # it came out different from itself
+        (stats.Estimate(1.1), None),
+        (None, None),
+    ],
+)
+def test_the_smallest_difference_is_the_far_end_of_an_aa_pair(again, least) -> None:
+    """Up or down, whichever is farther; unknown without an interval."""
+    assert stats.told_apart(again) == least
+
+
 def test_a_value_without_interval_excludes_nothing() -> None:
     """What was not measured often enough distinguishes nothing."""
     assert not stats.Estimate(3.7).excludes(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import stats
 from bench.case import AGAIN
 from bench.method import agreement
 from bench.method.agreement import APP, BARE, OURS
@@ -39,8 +40,9 @@ def test_the_answer_names_both_and_what_was_allowed() -> None:
     """Signs say who is slower: ours is 1 % below the app's here."""
     outcome = agreement.judge(SIZE, rounds(1.0 / 0.99))
     assert outcome.answer == (
-        "Over 3 rounds our p50 is -1.00% from benchmark_app and +0.00% from bare loop; the A/A "
-        "pair could tell 0.25% apart, so that at most 2.00% is allowed."
+        "Over 3 rounds our p50 is -1.00% from benchmark_app and +0.00% from bare loop; by the "
+        "A/A pair a difference below 0.25% could not have been told from none, so that at most "
+        "2.00% is allowed."
     )
     assert outcome.table.splitlines()[2:] == [
         "| bench.run | 10.00 | 1.0000 |  |",
@@ -48,6 +50,14 @@ def test_the_answer_names_both_and_what_was_allowed() -> None:
         "| benchmark_app | 10.10 | 0.9900 | 0.9900 to 0.9900 |",
         "| bare loop | 10.00 | 1.0000 | 1.0000 to 1.0000 |",
     ]
+
+
+def test_a_table_and_this_experiment_call_the_same_difference_the_smallest() -> None:
+    """The far end of the pair's interval, here of one that lies to one side."""
+    again = stats.ratio_interval({0: 1.04, 1: 1.05, 2: 1.06}, {0: 1, 1: 1, 2: 1})
+    assert again is not None and again.high is not None
+    found = [{OURS: n, AGAIN: 1.0, APP: n, BARE: n} for n in (1.04, 1.05, 1.06)]
+    assert f"below {again.high - 1:.2%} could" in agreement.judge(SIZE, found).answer
 
 
 def test_everybody_has_a_turn_in_every_round(

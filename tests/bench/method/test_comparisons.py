@@ -125,9 +125,31 @@ def test_power_rises_with_the_slow_down_and_the_blocks() -> None:
         "| slow-down | called, 3 blocks | called, 5 blocks | called, 10 blocks |"
     )
     assert [line.split(" | ")[0] for line in lines] == ["| 0%", "| 1%", "| 2%", "| 5%", "| 10%"]
-    assert "| 50 of 50 | 30 of 30 | 15 of 15 |" in lines[-1].replace("10% ", "")
+    assert lines[-1].startswith("| 10% | 50 of 50 | 30 of 30 | 15 of 15 |")
     called = [int(line.split(" | ")[2].split()[0]) for line in lines]
     assert called == sorted(called)
+
+
+def test_power_says_no_more_than_its_table() -> None:
+    """Limits, all misses and false alarms are counted; columns are not called independent."""
+    assert power.judge(SIZE, rounds(150)).answer == (
+        "No column misses the true ratio more often than chance allows intervals that are right in "
+        "95 % (at most 8 of 50, 6 of 30, 4 of 15; together 24 of 475, 5.1 %). Without a slow-down "
+        "3 of 95 are called different; if they were independent, a true 5 % would exceed 9 once in "
+        "forty times. They are not quite: the columns are cut from the same blocks. Regressed is "
+        "what `python -m bench.compare` would call one row that was measured in turns: the "
+        "interval lies wholly above a margin of 2 %."
+    )
+
+
+def test_power_counts_what_a_gate_would_call() -> None:
+    """Above the margin of 2 % with the whole interval: less often than different from 1."""
+    head, _, *lines = power.judge(SIZE, rounds(150)).table.splitlines()
+    place = head.split(" | ").index("regressed, 3 blocks")
+    gated = [int(line.split(" | ")[place].split()[0]) for line in lines]
+    called = [int(line.split(" | ")[1].split()[0]) for line in lines]
+    assert (gated[:2], gated[-1]) == ([0, 1], 49)
+    assert all(few <= many for few, many in zip(gated, called, strict=True))
 
 
 def test_power_fails_if_the_truth_is_missed() -> None:

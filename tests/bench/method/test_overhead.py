@@ -13,6 +13,7 @@ from bench.method import overhead
 from bench.method.experiment import ExperimentError, Lab, Size
 from bench.method.overhead import PerInference, WholeRun
 from bench.record import ColdStart
+from export.checkpoints import SEEDED
 from tests.bench.method.conftest import block
 from tests.conftest import Built
 
@@ -68,10 +69,11 @@ def test_the_last_unit_is_a_whole_run(
 
 
 def test_files_of_the_whole_run_are_built_before_it_is_timed() -> None:
-    """Among the cases are those that its command plans."""
+    """Among the cases are those that its command plans, with the weights that a lab builds."""
     cases = overhead.cases(SIZE)
     assert cases[0] == CASE
     assert Case("xception", "int8-static", "ort", cases[-1].threads) in cases
+    assert {case.weights for case in cases} == {SEEDED}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="builds with torch")
