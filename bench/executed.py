@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from bench.accuracy import judged_precision
 from bench.matrix import Grid
 from bench.record import Execution
+from bench.resources import mark
 from bench.rows import Row, Table, best_fp32, family_of, runtime_name, same_setting, speedup
 from bench.stats import Estimate
 from bench.text import NOTHING, millions, rounded, speedup_text
@@ -90,7 +91,8 @@ def sentences(table: Table) -> tuple[str, ...]:
 
     One sentence for each pair and reason, with the rows of which it holds. Silent
     where a row is proven to be faster, where its ratio has no interval or one
-    that reaches so high that nothing is known, and of numbers that prove nothing.
+    that reaches so high that nothing is known, and of numbers that prove nothing;
+    where one of the two rows is doubtful, it says so.
     """
     known = executions(table)
     found: dict[tuple[str, str, str], list[str]] = {}
@@ -101,7 +103,8 @@ def sentences(table: Table) -> tuple[str, ...]:
                 why = "; ".join(reasons(row, parent, known)) or "nothing that was counted tells why"
                 subject, base, where = _names(row, parent, table.varying)
                 told = speedup_text(ratio, table.told_apart)
-                found.setdefault((subject, base, why), []).append(f"{where}: {told}")
+                line = f"{where}{mark(row, parent)}: {told}"
+                found.setdefault((subject, base, why), []).append(line)
     return tuple(
         f"{subject} is not faster than {base}: {why} ({'; '.join(rows)})."
         for (subject, base, why), rows in found.items()

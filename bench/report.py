@@ -282,7 +282,8 @@ def _told_apart(table: Table) -> str:
     first, again = table.twin
     ratio = speedup(first, again)
     assert ratio is not None or not first.image_medians_s.keys() & again.image_medians_s.keys()
-    name = f" A/A: {_row_name(first, table)}, measured twice under two names,"
+    who = f"{_row_name(first, table)}{resources.mark(first, again)}"
+    name = f" A/A: {who}, measured twice under two names,"
     if ratio is None or ratio.half_width is None:
         known = "" if ratio is None else f" came out {number(ratio)}x as fast the second time;"
         return f"{name}{known} fewer than {stats.LEAST_BLOCKS} blocks give no interval."
@@ -478,7 +479,7 @@ def _rivals(fast: Row, table: Table) -> str:
     for row in table.rows:
         ratio = speedup(row, fast) if row.candidate and row not in known else None
         if ratio and ratio.half_width is not None and not table.proven(ratio):
-            names.append(_row_name(row, table))
+            names.append(f"{_row_name(row, table)}{resources.mark(row)}")
     more = f" and {len(names) - _RIVALS} more" if len(names) > _RIVALS else ""
     return f"; not distinguishable from {', '.join(names[:_RIVALS])}{more}" if names else ""
 

@@ -192,9 +192,10 @@ def names(row: Row) -> tuple[str, ...]:
     )
 
 
-def mark(row: Row) -> str:
-    """What a reader must know before believing a number of this row."""
-    return "" if row.verdict.level == "VALID" else f" {row.verdict.level}"
+def mark(*rows: Row) -> str:
+    """What a reader must know before believing a number of this row, or of these together."""
+    level = validity.overall(row.verdict for row in rows).level
+    return "" if level == "VALID" else f" {level}"
 
 
 def _usual(row: Row) -> Measurement:

@@ -261,7 +261,15 @@ def _our_verdict(row: Row) -> str:
     """On our own loop and, where it was behind that in the same child, on LoadGen's test."""
     if not row.timed:
         return NOTHING
-    found = validity.of_row(row.timed, row.usual_canary_s, validity.judge_with_test)
+    return _text(validity.of_row(row.timed, row.usual_canary_s, validity.judge_with_test))
+
+
+def _verdict_on(row: Row, single: Row | None) -> str:
+    """On the workers and on the one worker beside them: their ratio is of both."""
+    return _text(validity.overall(one.verdict for one in (row, single) if one is not None))
+
+
+def _text(found: validity.Verdict) -> str:
     return " ".join((found.level, ", ".join(found.codes))).strip()
 
 
@@ -305,7 +313,7 @@ def _by_workers(table: Table) -> str:
         "ratio (95 %)",
         "MB of all (PSS)",
         "one worker's MB",
-        "verdict",
+        "verdict on both",
         "notes",
     )
     parts = (
@@ -335,7 +343,7 @@ def _workers_line(
         speedup_text(_ratio(row, single), told_apart) if single else NOTHING,
         _pss(row),
         number(memory, 1e-6) if memory else NOTHING,
-        _our_verdict(row),
+        _verdict_on(row, single),
         note,
     )
 

@@ -207,6 +207,15 @@ def test_silence_where_nothing_is_to_be_explained(times: tuple[float, ...]) -> N
     assert told(blocks(BASE, LEVEL), blocks(GAP, times)) == ()
 
 
+@pytest.mark.parametrize("doubtful", [0, 1])
+def test_a_doubtful_row_is_marked(doubtful: int) -> None:
+    """The ratio is of two rows: either makes the sentence doubtful."""
+    both = [blocks(BASE, LEVEL), blocks(PRUNED, SLOW)]
+    both[doubtful] = [replace(block, warmup_settled=False) for block in both[doubtful]]
+    (text,) = told(*both)
+    assert "(fp32 on ort SUSPECT: 0.8333x (0.8299–0.8368))" in text
+
+
 def test_a_wrong_row_is_not_explained() -> None:
     """Neither as a child nor as a parent: its speed proves nothing."""
     wrong = [replace(block, parity=None) for block in blocks(GAP, SLOW)]

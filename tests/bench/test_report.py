@@ -305,7 +305,10 @@ def test_at_a_glance_names_rivals_that_are_as_fast() -> None:
             block(GAP, i, 50.2 - 0.1 * i),
         ]
     text = report.page([run_of(found)])
-    assert "not distinguishable from `vgg19" in text
+    assert "not distinguishable from `vgg19-gap int8-static ort`. " in text
+    shaky = [replace(b, warmup_settled=b.case != GAP) for b in found]
+    text = report.page([run_of(shaky)])
+    assert "not distinguishable from `vgg19-gap int8-static ort` SUSPECT. " in text
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,13 @@ def test_an_aa_pair_that_differs_from_itself_says_so() -> None:
     assert column.cell(table.rows[1], table) == "0.9524x ‡ (0.9501–0.9546)"
 
 
+def test_a_doubtful_aa_pair_is_marked() -> None:
+    """By the worse of its two rows."""
+    found = [block(EAGER, i, 200) for i in range(3)]
+    found += [block(TWIN, i, 200, warmup_settled=False) for i in range(3)]
+    assert "A/A: `vgg19 fp32 torch-eager` SUSPECT, measured twice" in _above(table_of(*found))
+
+
 def _above(table: Table) -> str:
     """The sentences above a table."""
     return report._table_text(table).partition("\n")[0]

@@ -102,9 +102,9 @@ LoadGen 6.0.17 drove the adapter after our own loop, a test for each child, at l
 
 **Throughput: single-threaded workers at once against one worker of all threads**
 
-| row                                   |   workers of 1 thread |   images/s |   one worker's |         ratio (95 %) |   MB of all (PSS) |   one worker's MB |   verdict |   notes |
-|---------------------------------------|-----------------------|------------|----------------|----------------------|-------------------|-------------------|-----------|---------|
-| `revisited-v6/fp32/ort/t2/b1/workers` |                     2 |        502 |          250.0 | 2.008x (1.988–2.028) |             30.00 |             20.00 |     VALID |         |
+| row                                   |   workers of 1 thread |   images/s |   one worker's |         ratio (95 %) |   MB of all (PSS) |   one worker's MB |   verdict on both |   notes |
+|---------------------------------------|-----------------------|------------|----------------|----------------------|-------------------|-------------------|-------------------|---------|
+| `revisited-v6/fp32/ort/t2/b1/workers` |                     2 |        502 |          250.0 | 2.008x (1.988–2.028) |             30.00 |             20.00 |             VALID |         |
 """  # noqa: E501
 
 
@@ -225,6 +225,15 @@ def test_workers_that_were_not_at_work_together_are_doubted() -> None:
     lonely = Workers(2, 500.0, 0.4, None)
     shown = scenario_tables.text(table(block(SINGLE), block(WORKERS, workers=lonely)))
     assert "1. `overlap`: all workers were at work for only 40% of the longest one's time" in shown
+
+
+def test_a_ratio_of_two_rows_has_the_verdict_of_both() -> None:
+    """A disturbed loop of one worker makes it as doubtful as disturbed workers do."""
+    busy = {"surroundings": Surroundings(1.0, 0.3, 0.0, 0, 0)}
+    together = {"workers": Workers(2, 500.0, 0.99)}
+    for own, single in (({}, busy), (busy, {}), (busy, busy)):
+        found = table(block(SINGLE, **single), block(WORKERS, **together, **own))
+        assert cells(scenario_tables.text(found), str(WORKERS))[-2] == "SUSPECT foreign-cpu"
 
 
 @pytest.mark.parametrize(
