@@ -8,6 +8,7 @@ bench.against`` there), its files (its ``export.run``) and its children (its
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -255,11 +256,14 @@ def further_rounds(
         names = _undecided(header, measurements, rounds, options.margin)
         both = [case for case in header.cases if case.copy in ("", BASE)]
         cases = [case for case in both if row_name(case) in names]
-        for number in range(rounds, 2 * rounds):
-            if not cases or _spent_s(measurements, options.blocks, cases) > options.budget:
+        if not cases:
+            return
+        # One crossover over all of them, so that every second goes back the way of the one before.
+        order = crossover(cases, rounds, options.seed + rounds)
+        for number, blocks in itertools.groupby(order, key=lambda block: block[0]):
+            if _spent_s(measurements, options.blocks, cases) > options.budget:
                 return
-            order = [case for _, case in crossover(cases, 1, options.seed + number)]
-            yield [(number, case) for case in order]
+            yield [(rounds + number, case) for _, case in blocks]
 
 
 def _undecided(

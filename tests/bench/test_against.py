@@ -249,10 +249,14 @@ class Rounds:
 
     def further(self, *words: str) -> list[int]:
         """The rounds that were added, each measured as it came."""
+        return [batch[0][0] for batch in self.batches(*words)]
+
+    def batches(self, *words: str) -> list[list[tuple[int, Case]]]:
+        """The same with all their blocks."""
         options = parse([*SMALL, "--against", "main", *words])
         added = []
         for batch in against.further_rounds(self.header, self.measurements, options):
-            added.append(batch[0][0])
+            added.append(batch)
             assert sorted(case.copy for _, case in batch) == ["", BASE]
             for number, case in batch:
                 self.measure(number, case)
@@ -271,6 +275,16 @@ def test_an_undecided_row_is_judged_when_its_rounds_have_doubled(run_of) -> None
         list(range(3, 6)),
         list(range(3, 12)),
     )
+
+
+def test_every_second_further_round_goes_back_the_way_of_the_one_before(run_of) -> None:
+    """As in the usual rounds: a steady drift cancels, whatever the seed."""
+    for seed in range(9):
+        batches = Rounds(run_of, 1.02, 0.01).batches("--budget", "1h", "--seed", str(seed))
+        orders = {batch[0][0]: [case for _, case in batch] for batch in batches}
+        # Those of 3 to 5, 6 to 11 and 12 to 23 are judged, and so ordered, together.
+        for first in (3, *range(6, 24, 2)):
+            assert orders[first + 1] == orders[first][::-1]
 
 
 @pytest.mark.parametrize(("budget", "rounds"), [("0", 0), ("1", 0), ("2", 1), ("7", 3), ("8", 4)])
