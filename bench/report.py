@@ -32,6 +32,13 @@ from bench import (
 )
 from bench.accuracy import LIMITS, judged_precision
 from bench.case import NULL, Case
+from bench.measure import (
+    SETTLED_WITHIN,
+    WARMUP_LEAST_NS,
+    WARMUP_MOST_NS,
+    WINDOW_LEAST_INFERENCES,
+    WINDOW_LEAST_NS,
+)
 from bench.options import DEFAULT_OUT
 from bench.record import (
     FileFacts,
@@ -541,6 +548,11 @@ def _limit(code: str, limit: validity.Limit) -> str:
 
 _VERDICTS = ", ".join(_limit(code, limit) for code, limit in validity.LIMITS.items())
 _VERDICTS += f", `{validity.FEW_SAMPLES}` (fewer than {validity.LEAST_SAMPLES} in all blocks)"
+_WARM_UP = f"""\
+- Before anything is timed a block is warmed up, none of which enters a percentile: until the
+  medians of two windows in a row, of at least {WINDOW_LEAST_INFERENCES} inferences and
+  {WINDOW_LEAST_NS / 1e6:g} ms each, differ by at most {100 * SETTLED_WITHIN:g} %,
+  for {WARMUP_LEAST_NS / 1e9:g} s at least and {WARMUP_MOST_NS / 1e9:g} s at most."""
 _HOW_TO_READ = f"""\
 ## How to read the tables
 
@@ -550,6 +562,7 @@ _HOW_TO_READ = f"""\
   leaves fewer than the torch module has. Of untrained networks the biases are zero.
   Files of other formats than .onnx and .pt2 are not taken apart: their parameters are those of the
   network that they were made from. "Rounded to 0" are weights that quantising made zero.
+{_WARM_UP}
 - Load is the runtime's own reading, parsing and optimising of the file, without importing its
   library; first is the first inference. CPU ms is processor time over all threads for an inference.
 - p50 to p99 are nearest-rank percentiles over all inferences of all blocks; a block is a fresh

@@ -295,6 +295,15 @@ def test_a_model_that_we_no_longer_know_still_has_a_table() -> None:
     assert "### gone (weights: seeded)" in text
 
 
+def test_the_page_says_how_a_block_is_warmed_up() -> None:
+    """With the numbers of the loop itself."""
+    words = " ".join(report.page([]).split())
+    assert (
+        "until the medians of two windows in a row, of at least 3 inferences and 150 ms each, "
+        "differ by at most 5 %, for 0.5 s at least and 6 s at most." in words
+    )
+
+
 def test_at_a_glance_names_rivals_that_are_as_fast() -> None:
     """The fastest row is not called fastest alone where the interval says it may not be."""
     found = []
