@@ -42,6 +42,9 @@ INSTRUCTION_SETS = (
 )
 """As the kernel spells them: those that decide which inference kernels run."""
 CANARY_TURNS = 9
+_MOST_PARANOID = 2
+"""perf_event_paranoid up to which a process of any user may count its own events; see
+the kernel's Documentation/admin-guide/sysctl/kernel.rst."""
 _IDENTIFYING = ("CPU", "instruction sets", "cores", "memory")
 
 
@@ -72,6 +75,8 @@ def describe(proc: Path = PROC, sys: Path = SYS, affinity: int | None = None) ->
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "virtualisation": _virtualisation(cpus, sys),
         "frequency governor": _governors(sys),
+        "energy counters": _told(_energy_counters(sys)),
+        "hardware counters": _told(_hardware_counters(proc, sys)),
     }
 
 
@@ -348,3 +353,21 @@ def _governors(sys: Path) -> str:
     """The frequency governors in use; virtual machines seldom show one."""
     files = (sys / "devices" / "system" / "cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     return ", ".join(sorted({_text(file) for file in files} - {""})) or UNAVAILABLE
+
+
+def _told(available: bool) -> str:
+    return "available" if available else UNAVAILABLE
+
+
+def _energy_counters(sys: Path) -> bool:
+    """Whether a RAPL counter can be read; many kernels let only root do so."""
+    counters = (sys / "class" / "powercap").glob("*/energy_uj")
+    return any(_number(counter) is not None for counter in counters)
+
+
+def _hardware_counters(proc: Path, sys: Path) -> bool:
+    """Whether there is a PMU (of hybrid CPUs one a kind) that any user may count with."""
+    level = _number(proc / "sys" / "kernel" / "perf_event_paranoid")
+    devices = sys / "bus" / "event_source" / "devices"
+    found = (place for name in ("cpu", "cpu_*", "armv*_pmu*") for place in devices.glob(name))
+    return level is not None and level <= _MOST_PARANOID and any(found)

@@ -64,6 +64,7 @@ def test_facts_of_a_virtual_machine(machine) -> None:
             "sys/class/dmi/id/sys_vendor": "QEMU\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
             "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor": "powersave\n",
+            "sys/class/powercap/intel-rapl:0/energy_uj": "17\n",
         }
     )
     facts = host.describe(proc, sys, affinity=3)
@@ -80,6 +81,8 @@ def test_facts_of_a_virtual_machine(machine) -> None:
         "Python": python,
         "virtualisation": "QEMU",
         "frequency governor": "performance, powersave",
+        "energy counters": "available",
+        "hardware counters": "unavailable",
     }
     assert list(facts)[:3] == ["CPU", "instruction sets", "cores"]
 
@@ -99,9 +102,35 @@ def test_a_host_that_tells_nothing_is_unavailable_not_guessed(machine) -> None:
     proc, sys = machine({})
     facts = host.describe(proc, sys, affinity=1)
     silent = ("CPU", "instruction sets", "cores", "memory", "virtualisation", "frequency governor")
+    silent += ("energy counters", "hardware counters")
     assert {facts[name] for name in silent} == {host.UNAVAILABLE}
     assert host.available_memory_bytes(proc, sys) is None
     assert host.cpu_times(proc) is None
+
+
+@pytest.mark.parametrize(
+    ("level", "device", "text"),
+    [
+        ("2", "cpu", "available"),
+        ("-1", "cpu_core", "available"),
+        ("1", "armv8_pmuv3_0", "available"),
+        ("3", "cpu", "unavailable"),
+        ("2", "software", "unavailable"),
+        (None, "cpu", "unavailable"),
+    ],
+)
+def test_hardware_counters_take_a_unit_and_leave_to_use_it(machine, level, device, text) -> None:
+    """A virtual machine often has no PMU, a distribution often keeps it to root."""
+    paranoid = {} if level is None else {"proc/sys/kernel/perf_event_paranoid": f"{level}\n"}
+    proc, sys = machine({f"sys/bus/event_source/devices/{device}/type": "4\n", **paranoid})
+    assert host.describe(proc, sys, affinity=1)["hardware counters"] == text
+
+
+def test_what_counters_there_are_makes_no_other_host() -> None:
+    """Records that don't tell stay those of the same host."""
+    facts = {"CPU": "one", "cores": "2"}
+    told = {**facts, "energy counters": "available", "hardware counters": "unavailable"}
+    assert host.host_id(told) == host.host_id(facts)
 
 
 def test_bare_metal_is_not_called_virtual(machine) -> None:
