@@ -39,7 +39,7 @@ from bench.measure import (
     WINDOW_LEAST_INFERENCES,
     WINDOW_LEAST_NS,
 )
-from bench.options import DEFAULT_OUT
+from bench.options import DEFAULT_OUT, SCENARIOS
 from bench.record import (
     FileFacts,
     Labelled,
@@ -643,7 +643,7 @@ def _section(run: Run) -> str:
         for (family, weights), table in found.items()
     ]
     parts = [
-        f"## Run of {plain(run.header.started)}, suite {plain(run.header.suite)}",
+        f"## Run of {plain(run.header.started)}, suite {plain(run.header.suite)}{_scenarios(run)}",
         _facts(run),
         _interruption(run),
         *(["### At a glance\n\n" + "\n".join(glance)] if glance else []),
@@ -655,6 +655,14 @@ def _section(run: Run) -> str:
         _building(found.values()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _scenarios(run: Run) -> str:
+    """Which scenarios a run is of besides our own loop, so that none is taken for the usual one."""
+    names = {case.scenario for case in run.header.cases} - {"single"}
+    names |= {block.case.scenario for block in run.measurements if block.load_test}
+    found = [name for name in SCENARIOS if name in names]
+    return f", scenarios {', '.join(found)}" if found else ""
 
 
 def _old_against_new(table: Table) -> str:

@@ -14,6 +14,7 @@ from bench.case import Case
 from bench.record import (
     SCHEMA,
     FileFacts,
+    LoadTest,
     Measurement,
     Memory,
     Parity,
@@ -293,6 +294,24 @@ def test_a_model_that_we_no_longer_know_still_has_a_table() -> None:
     found = [block(case, i, 10) for i in range(3)]
     text = report.page([run_of(found, cases=(case,))])
     assert "### gone (weights: seeded)" in text
+
+
+def test_a_run_of_scenarios_is_called_so_in_its_title() -> None:
+    """Those that were planned, and LoadGen's beside our own loop; the usual run has none."""
+    offline = replace(EAGER, scenario="offline")
+    test = LoadTest("latency_p90_s", 0.25, valid=True)
+    for found, cases, title in (
+        (block(EAGER, 0, 250), (EAGER,), "suite default"),
+        (block(EAGER, 0, 250), (EAGER, offline), "suite default, scenarios offline"),
+        (
+            replace(block(EAGER, 0, 250), load_test=test),
+            (offline, EAGER),
+            "suite default, scenarios single, offline",
+        ),
+    ):
+        lines = report.page([run_of([found], cases=cases)]).splitlines()
+        (head,) = [line for line in lines if line.startswith("## Run of")]
+        assert head.endswith(f", {title}")
 
 
 def test_the_page_says_how_a_block_is_warmed_up() -> None:
