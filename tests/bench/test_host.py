@@ -101,8 +101,8 @@ def test_a_host_that_tells_nothing_is_unavailable_not_guessed(machine) -> None:
     """Empty trees give words, no zeros and no errors."""
     proc, sys = machine({})
     facts = host.describe(proc, sys, affinity=1)
-    silent = ("CPU", "instruction sets", "cores", "memory", "virtualisation", "frequency governor")
-    silent += ("energy counters", "hardware counters")
+    silent = ["CPU", "instruction sets", "cores", "memory", "virtualisation", "frequency governor"]
+    silent += ["energy counters", "hardware counters"]
     assert {facts[name] for name in silent} == {host.UNAVAILABLE}
     assert host.available_memory_bytes(proc, sys) is None
     assert host.cpu_times(proc) is None

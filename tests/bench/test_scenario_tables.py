@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -229,8 +230,8 @@ def test_workers_that_were_not_at_work_together_are_doubted() -> None:
 
 def test_a_ratio_of_two_rows_has_the_verdict_of_both() -> None:
     """A disturbed loop of one worker makes it as doubtful as disturbed workers do."""
-    busy = {"surroundings": Surroundings(1.0, 0.3, 0.0, 0, 0)}
-    together = {"workers": Workers(2, 500.0, 0.99)}
+    busy: dict[str, Any] = {"surroundings": Surroundings(1.0, 0.3, 0.0, 0, 0)}
+    together: dict[str, Any] = {"workers": Workers(2, 500.0, 0.99)}
     for own, single in (({}, busy), (busy, {}), (busy, busy)):
         found = table(block(SINGLE, **single), block(WORKERS, **together, **own))
         assert cells(scenario_tables.text(found), str(WORKERS))[-2] == "SUSPECT foreign-cpu"
