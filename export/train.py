@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         metavar="N",
         help="default: the recipe's. The paper of the revisited networks used "
-        f"{PAPER_BATCH}; ours is {SCRATCH['revisited'].batch_size}, three times as fast",
+        f"{PAPER_BATCH}; ours is {SCRATCH['revisited'].batch_size}, which is faster",
     )
     add("--lr", type=float, help="learning rate (default: the recipe's)")
     add("--size", type=_size, metavar="HxW", help="input size (default: the variant's)")

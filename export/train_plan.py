@@ -97,7 +97,7 @@ SCRATCH = MappingProxyType(
             "ResNet Revisited (Tu): Adam 5e-4, L2 1e-4, rate divided on a plateau of the "
             "validation accuracy, birds, cats, deer and dogs varied",
             epochs=10,
-            batch_size=32,
+            batch_size=16,
             lr=5e-4,
             weight_decay=1e-4,
             schedule="plateau",

@@ -143,7 +143,7 @@ class _Training:
     def _compiler(self) -> Callable[[nn.Module], nn.Module]:
         if not self.plan.recipe.compiled:
             return lambda module: module
-        return lambda module: torch.compile(module)  # type: ignore[return-value]
+        return torch.compile  # type: ignore[return-value]
 
     # --- on what ---
 
