@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from export.pixels import Pixels, fitted
 from export.train_plan import Augmentation
 
 _NUMBERS = 11
@@ -26,8 +27,30 @@ def draw(images: int, seed: int) -> Tensor:
 
 def chosen(augmentation: Augmentation, classes: tuple[str, ...]) -> Tensor:
     """For each class whether its images are varied, bool ``(classes,)``."""
-    wanted = augmentation.classes or classes
+    wanted = () if augmentation == Augmentation() else augmentation.classes or classes
     return torch.tensor([name in wanted for name in classes])
+
+
+def pictures(
+    stock: Pixels,
+    index: Tensor,
+    numbers: Tensor,
+    augmentation: Augmentation,
+    size: tuple[int, int],
+    varies: Tensor,
+) -> Tensor:
+    """The images of ``stock`` at these places in 0..1, ``(n, 3, *size)``.
+
+    Those of the classes that ``varies`` names are varied, by the epoch's ``numbers``.
+    """
+    images = stock.images[index].float() / 255
+    which = varies[stock.labels[index]]
+    if bool(which.all()):
+        return varied(images, numbers[index], augmentation, size)
+    result = fitted(images, size)
+    places = which.nonzero()[:, 0]
+    result[places] = varied(images[places], numbers[index[places]], augmentation, size)
+    return result
 
 
 def varied(

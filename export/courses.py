@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export import augment
-from export.pixels import Pixels, with_room
+from export.pixels import Pixels
 from export.train_plan import Plan, seed_of
 
 _JUDGED_AT_ONCE_PIXELS = 1 << 21
@@ -54,20 +54,21 @@ class Normaliser:
         self._std = torch.tensor(self.std, device=self.device)[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images in 0..1 ``(n, 3, H, W)``, less the mean, over the deviation."""
-        normalised = (images - self._mean) / self._std
+        """Images in 0..1 ``(n, 3, H, W)``, less the mean, over the deviation, on the device."""
+        normalised = (images.to(self.device) - self._mean) / self._std
         return normalised.contiguous(memory_format=torch.channels_last)
 
 
-Targets = Callable[[int, Tensor], Tensor]
-"""The teacher's logits ``(n, classes)`` in an epoch for the images at these places."""
+Taught = Callable[[int, Tensor], Tensor]
+"""A teacher's logits ``(n, classes)`` of all images in a view, varied by its numbers."""
 
 
 class ImageCourse:
     """Images through the whole network.
 
-    ``teacher`` is asked for its logits of the images as they are varied; what is
-    made of them is ``loss``'s.
+    ``teacher`` says what it makes of the images, varied as the learner sees
+    them; without one the labels alone count. ``compiled`` may put something
+    faster in the module's place for training.
     """
 
     def __init__(
@@ -76,53 +77,67 @@ class ImageCourse:
         module: nn.Module,
         train: Pixels,
         val: Callable[[tuple[int, int]], Pixels],
+        *,
+        teacher: Taught | None = None,
         compiled: Callable[[nn.Module], nn.Module] = lambda module: module,
     ) -> None:
         self.plan, self.module, self.images = plan, module, len(train)
-        self._train, self._val = train, val
+        self._train, self._val, self._teacher = train, val, teacher
         self._device = torch.device(plan.device)
         self._normalise = Normaliser(plan.mean, plan.std, self._device)
-        self._varied = augment.chosen(plan.recipe.augmentation, plan.classes)
+        self._varies = augment.chosen(plan.recipe.augmentation, plan.classes)
         self._loss = nn.CrossEntropyLoss(label_smoothing=plan.recipe.label_smoothing)
         self._forward = compiled(module)
-        self._scale = 1.0
 
     def begin(self, epoch: int) -> None:
-        """Draw the epoch's variations, and shrink the images where it wants smaller ones."""
-        view = epoch if self.plan.views is None else (epoch - 1) % self.plan.views
-        self._numbers = augment.draw(self.images, seed_of(self.plan.seed, "vary", view))
+        """Draw the epoch's variations, shrink the images where it wants smaller ones."""
         self._size = self.plan.size_in(epoch)
-        self._stock = self._train
-        if self.plan.scale(epoch) < 1:
-            self._stock = self._train.resized(with_room(self._size))
+        self._stock = self._train.roomy(self._size)
+        view = self.plan.view(epoch)
+        self._numbers = augment.draw(self.images, seed_of(self.plan.seed, "vary", view))
+        self._soft = self._teacher(view, self._numbers) if self._teacher else None
 
     def lesson(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Course``."""
         labels = self._stock.labels[index].to(self._device)
         with precision(self.plan):
-            logits = self._forward(self._normalise(self.pictures(index)))
+            logits = self._forward(self._normalise(self._pictures(index)))
         logits = logits.float()
-        loss: Tensor = self._loss(logits, labels)
-        return loss, (logits.argmax(1) == labels).sum()
+        return self._judged(logits, labels, index), (logits.argmax(1) == labels).sum()
 
-    def pictures(self, index: Tensor) -> Tensor:
-        """The images at these places in 0..1, those that are to be varied varied."""
-        images = self._stock.images[index].to(self._device).float() / 255
-        which = self._varied[self._stock.labels[index]]
-        numbers = self._numbers[index]
-        how, size = self.plan.recipe.augmentation, self._size
-        if bool(which.all()):
-            return augment.varied(images, numbers, how, size)
-        places = which.nonzero()[:, 0]
-        images[places.to(self._device)] = augment.varied(
-            images[places.to(self._device)], numbers[places], how, size
-        )
-        return images
+    def _pictures(self, index: Tensor) -> Tensor:
+        how = self.plan.recipe.augmentation
+        return augment.pictures(self._stock, index, self._numbers, how, self._size, self._varies)
+
+    def _judged(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        hard: Tensor = self._loss(logits, labels)
+        if self._soft is None:
+            return hard
+        taught = self._soft[index].to(self._device)
+        return distilled_loss(logits, taught, hard, self.plan.temperature, self.plan.alpha)
 
     def judge(self) -> Score:
         """See ``Course``; in fp32, as what is written will be used."""
-        val = self._val(self._size)
-        return judged(self.module, val, self._normalise)
+        return judged(self.module, self._val(self._size), self._normalise)
+
+
+def distilled_loss(
+    logits: Tensor, taught: Tensor, hard: Tensor, temperature: float, alpha: float
+) -> Tensor:
+    """``alpha`` of the teacher's loss, the rest of the labels' (``hard``).
+
+    The teacher's is the Kullback-Leibler divergence between both softmaxes at
+    the temperature, times its square, so that the gradients keep their size
+    (Hinton et al., 2015, arXiv:1503.02531). ``logits`` and ``taught`` are
+    ``(n, classes)``.
+    """
+    soft = functional.kl_div(
+        functional.log_softmax(logits / temperature, dim=1),
+        functional.log_softmax(taught / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return alpha * temperature**2 * soft + (1 - alpha) * hard
 
 
 def precision(plan: Plan) -> contextlib.AbstractContextManager[object]:
@@ -139,10 +154,10 @@ def judged(module: nn.Module, pixels: Pixels, normalise: Normaliser) -> Score:
     area = pixels.images.shape[2] * pixels.images.shape[3]
     at_once = max(1, min(500, _JUDGED_AT_ONCE_PIXELS // area))
     for images, labels in zip(
-        pixels.images.split(at_once), pixels.labels.split(at_once), strict=True
+        torch.split(pixels.images, at_once), torch.split(pixels.labels, at_once), strict=True
     ):
         there = labels.to(normalise.device)
-        logits = module(normalise(images.to(normalise.device).float() / 255)).float()
+        logits = module(normalise(images.float() / 255)).float()
         loss += float(functional.cross_entropy(logits, there, reduction="sum"))
         right += int((logits.argmax(1) == there).sum())
     return Score(loss / len(pixels), right / len(pixels))

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from export.courses import Course, Score
 from export.train_log import EpochLine
@@ -53,14 +52,9 @@ class Fit:
         learnt = [p for p in learner.parameters() if p.requires_grad]
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
         self._optimizer = kind(learnt, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-        self._scheduler: ReduceLROnPlateau | LambdaLR
-        if recipe.schedule == "plateau":
-            self._scheduler = ReduceLROnPlateau(
-                self._optimizer, mode="max", patience=recipe.plateau_patience
-            )
-        else:
-            steps = recipe.epochs * self._batches
-            self._scheduler = LambdaLR(self._optimizer, lambda step: rate(recipe, step, steps))
+        self._plateau = ReduceLROnPlateau(
+            self._optimizer, mode="max", patience=recipe.plateau_patience
+        )
 
     @property
     def best(self) -> EpochLine | None:
@@ -93,13 +87,13 @@ class Fit:
 
     def _epoch(self, epoch: int) -> None:
         started = self.hooks.clock()
-        lr = self._optimizer.param_groups[0]["lr"]
         train = self._learn(epoch)
+        lr = self._optimizer.param_groups[0]["lr"]
         val = self.course.judge()
         if not math.isfinite(val.loss):
             self._stop("validation loss", val.loss, epoch, self._batches)
-        if isinstance(self._scheduler, ReduceLROnPlateau):
-            self._scheduler.step(val.accuracy)
+        if self.plan.recipe.schedule == "plateau":
+            self._plateau.step(val.accuracy)
         line = EpochLine(
             epoch=epoch,
             train_loss=train.loss,
@@ -132,20 +126,26 @@ class Fit:
         )
         self.course.begin(epoch)
         self._set_mode()
-        total, right, seen = 0.0, 0, 0
-        for step, index in enumerate(order.split(self.plan.recipe.batch_size)[: self._batches]):
+        total, right, seen, size = 0.0, 0, 0, self.plan.recipe.batch_size
+        for step, index in enumerate(torch.split(order, size)[: self._batches]):
+            self._set_rate(step + (epoch - 1) * self._batches)
             loss, correct = self.course.lesson(index)
             value = float(loss.detach())
             if not math.isfinite(value):
                 self._stop("loss", value, epoch, step + 1)
             self._optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             self._optimizer.step()
-            if isinstance(self._scheduler, LambdaLR):
-                self._scheduler.step()
             total, right, seen = total + value * len(index), right + int(correct), seen + len(index)
             self.hooks.step()
         return Score(total / seen, right / seen)
+
+    def _set_rate(self, step: int) -> None:
+        """A schedule that follows the steps; a plateau's rate is set by the epoch's result."""
+        if self.plan.recipe.schedule == "cosine":
+            factor = rate(self.plan.recipe, step, self.steps)
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.plan.recipe.lr * factor
 
     def _set_mode(self) -> None:
         """Training mode, but for frozen parts: their BatchNorm and dropout stay as they are."""
@@ -175,7 +175,7 @@ class Fit:
             "key": self.plan.key(),
             "learner": self.learner.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "scheduler": _plain(self._scheduler.state_dict()),
+            "plateau": self._plateau.state_dict(),
             "rng": torch.get_rng_state(),
             "lines": [dataclasses.asdict(line) for line in self.lines],
         }
@@ -201,15 +201,10 @@ class Fit:
             )
         self.learner.load_state_dict(content["learner"])
         self._optimizer.load_state_dict(content["optimizer"])
-        self._scheduler.load_state_dict(content["scheduler"])
+        self._plateau.load_state_dict(content["plateau"])
         torch.set_rng_state(content["rng"].cpu())
         self.lines = tuple(EpochLine.of(line) for line in content["lines"])
         return True
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """A scheduler's numbers; the function that made them is in the plan."""
-    return {k: v for k, v in state.items() if k not in ("lr_lambdas", "_get_lr_called_within_step")}
 
 
 def atomically(path: Path, write: Callable[[Path], object]) -> None:

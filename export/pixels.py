@@ -33,8 +33,20 @@ class Pixels:
         """The same images at another height and width, averaged where they shrink."""
         if tuple(self.images.shape[2:]) == size:
             return self
-        parts = [_shrunk(part, size) for part in self.images.split(_CHUNK)]
+        parts = [
+            (255 * fitted(part.float() / 255, size)).round_().clamp_(0, 255).to(torch.uint8)
+            for part in torch.split(self.images, _CHUNK)
+        ]
         return Pixels(torch.cat(parts), self.labels, self.skipped)
+
+    def roomy(self, size: tuple[int, int]) -> Pixels:
+        """The same, or smaller copies where they are much larger than ``size`` needs.
+
+        Sampling skips pixels where it shrinks an image a lot; averaging doesn't.
+        """
+        wanted = with_room(size)
+        larger = self.images.shape[2] > 1.2 * wanted[0] or self.images.shape[3] > 1.2 * wanted[1]
+        return self.resized(wanted) if larger else self
 
 
 def decoded(
@@ -48,7 +60,8 @@ def decoded(
     An ``ImagesError`` where more than a tenth of them is unreadable.
     """
     images = torch.empty((len(entries), 3, *preprocess.size), dtype=torch.uint8)
-    labels, skipped = [], []
+    labels: list[int] = []
+    skipped: list[str] = []
     for entry in entries:
         try:
             pixels = preprocess.pixels(folder.read(entry))
@@ -69,7 +82,7 @@ def decoded(
 
 def store_size(size: tuple[int, int], first: int | None, crops: bool) -> tuple[int, int]:
     """At which size training images are kept: ``first``, or with room for crops."""
-    if first is not None:
+    if first is not None and crops:
         return first, first
     return with_room(size) if crops else size
 
@@ -79,8 +92,10 @@ def with_room(size: tuple[int, int]) -> tuple[int, int]:
     return math.ceil(size[0] * _ROOM), math.ceil(size[1] * _ROOM)
 
 
-def _shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:
-    resized = functional.interpolate(
-        images.float(), size, mode="bilinear", antialias=True, align_corners=False
+def fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images ``(n, 3, H, W)`` at another size, averaged over where they shrink."""
+    if tuple(images.shape[2:]) == size:
+        return images
+    return functional.interpolate(
+        images, size, mode="bilinear", antialias=True, align_corners=False
     )
-    return resized.round_().clamp_(0, 255).to(torch.uint8)

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 
+class LogError(ValueError):
+    """A file that is no training log."""
+
+
 @dataclass(frozen=True)
 class EpochLine:
     """What one epoch came to; ``best``: the best validation accuracy so far, and kept.
 
-    ``lr`` is the rate at the epoch's first step, ``size`` the images' (height, width).
+    ``lr`` is the rate at the epoch's last step, ``size`` the images' (height, width).
     """
 
     epoch: int
@@ -77,17 +81,24 @@ class LogFile:
 
 
 def read_log(path: Path) -> TrainLog:
-    """The log in a file; a ``ValueError`` where it is none."""
+    """The log in a file; a ``LogError`` where it is none."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in _lines(path):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
             break  # cut off in the middle: what came before counts
     if not rows or not isinstance(rows[0], dict) or rows[0].get("kind") != "training":
-        raise ValueError(f"{path} is no training log: its first line should say what was trained")
+        raise LogError(f"{path} is no training log: its first line should say what was trained")
     epochs = [
         {k: v for k, v in row.items() if k != "kind"} for row in rows if row["kind"] == "epoch"
     ]
     done = any(row["kind"] == "done" for row in rows)
     return TrainLog(rows[0], tuple(EpochLine.of(row) for row in epochs), done)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise LogError(f"{path} can't be read: {exc}") from exc

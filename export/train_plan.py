@@ -225,6 +225,10 @@ class Plan:
         """A sha256 prefix over all of it: what has the same key may be resumed."""
         return hashlib.sha256(json.dumps(self.as_dict()).encode()).hexdigest()[:16]
 
+    def view(self, epoch: int) -> int:
+        """Which variation of the images an epoch sees; they repeat after ``views`` of them."""
+        return epoch if self.views is None else (epoch - 1) % self.views + 1
+
     def scale(self, epoch: int) -> float:
         """The share of the input's height and width in an epoch, counted from 1."""
         for stage in self.recipe.stages:
