@@ -1,0 +1,152 @@
+"""What the command line says of one training, and the recipe that this makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from export.train_plan import FINE_TUNE, HEAD, SCRATCH, TrainingError, TrainRecipe
+from export.variants import VARIANTS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One variant to train; ``None``: as the recipe, the variant or the parent has it.
+
+    ``limit``: so many images of each part only. ``half``: the checkpoint's
+    filters and matrices are stored as fp16. ``scratch``: a folder for stored
+    features, gone afterwards.
+    """
+
+    variant: str
+    data: Path
+    out: Path
+    name: str
+    parent: Path | None = None
+    new_head: bool = False
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    size: tuple[int, int] | None = None
+    first: int | None = None
+    seed: int = 0
+    precision: str | None = None
+    compiled: bool | None = None
+    head_only: bool = False
+    freeze_before: str | None = None
+    recalibrate: bool = False
+    teacher: Path | None = None
+    teacher_variant: str | None = None
+    teacher_size: tuple[int, int] | None = None
+    temperature: float = 4.0
+    alpha: float = 0.9
+    views: int | None = None
+    patience: int | None = None
+    device: str = "auto"
+    threads: int = 1
+    limit: int | None = None
+    half: bool = False
+    scratch: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that is made."""
+        return self.out / f"{self.variant}_{self.name}.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """Stands beside the checkpoint."""
+        return self.checkpoint.with_suffix(".train.jsonl")
+
+    @property
+    def state(self) -> Path:
+        """What an interrupted training is resumed from."""
+        return self.checkpoint.with_suffix(".train.pt")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a training tells: a line of text, or that ``what`` is so much further, of ``total``."""
+
+    variant: str
+    text: str = ""
+    what: str = ""
+    total: int = 0
+    done: int = 0
+
+
+Tell = Callable[[Said], object]
+
+
+def check(job: Job) -> None:
+    """A ``TrainingError`` where options contradict one another."""
+    variant = VARIANTS[job.variant]
+    if job.parent is None and (job.head_only or job.new_head or job.recalibrate):
+        raise TrainingError(
+            "--head-only, --new-head and --recalibrate-norms need a network that knows "
+            "something: name its checkpoint with --from"
+        )
+    if job.parent is None and variant.surgery is not None:
+        raise TrainingError(
+            f"{job.variant} is cut out of a trained {variant.parent}: "
+            f"name that one's checkpoint with --from"
+        )
+    if job.epochs == 0 and job.parent is None:
+        raise TrainingError("--epochs 0 learns nothing, so that it needs --from")
+    if job.head_only and job.teacher is not None:
+        raise TrainingError("--head-only knows no --teacher: leave one of them out")
+    if job.head_only and job.freeze_before is not None:
+        raise TrainingError("--head-only freezes all but the head: leave --freeze-before out")
+    if not 0 <= job.alpha <= 1:
+        raise TrainingError(f"--alpha is the teacher's share, in 0..1, not {job.alpha:g}")
+    if not job.temperature > 0:
+        raise TrainingError(f"--temperature must be above 0, not {job.temperature:g}")
+
+
+def recipe_of(job: Job) -> TrainRecipe:
+    """The family's recipe, or that for fine-tuning or heads, with what the command line says."""
+    scratch = SCRATCH[VARIANTS[job.variant].family]
+    recipe = scratch
+    if job.head_only:
+        recipe = dataclasses.replace(HEAD, augmentation=scratch.augmentation)
+    elif job.parent is not None:
+        recipe = dataclasses.replace(
+            FINE_TUNE, augmentation=scratch.augmentation, compiled=scratch.compiled
+        )
+    compiled = recipe.compiled and _compiler() if job.compiled is None else job.compiled
+    return dataclasses.replace(
+        recipe,
+        epochs=recipe.epochs if job.epochs is None else job.epochs,
+        batch_size=job.batch_size or recipe.batch_size,
+        lr=recipe.lr if job.lr is None else job.lr,
+        precision=job.precision or _precision(scratch, job.device),
+        compiled=compiled,
+    )
+
+
+def _precision(recipe: TrainRecipe, device: str) -> str:
+    """bf16 where the recipe wants it and the hardware computes in it."""
+    if device_of(device) == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:
+        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return recipe.precision if able else "fp32"
+
+
+def _compiler() -> bool:
+    """Whether torch.compile finds what it needs."""
+    return any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def device_of(wanted: str) -> str:
+    """ "cpu" or "cuda"; a ``TrainingError`` where there is no GPU and one is wanted."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: torch sees no GPU here; leave it out for the CPU")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted

@@ -1,0 +1,104 @@
+"""The log of a training: one JSON object a line, a header and then every epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+class LogError(ValueError):
+    """A file that is no training log."""
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """What one epoch came to; ``best``: the best validation accuracy so far, and kept.
+
+    ``lr`` is the rate at the epoch's last step, ``size`` the images' (height, width).
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    size: tuple[int, int]
+    best: bool
+    seconds: float
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> EpochLine:
+        """From the JSON of ``asdict``."""
+        return cls(**{**fields, "size": tuple(fields["size"])})
+
+    def text(self) -> str:
+        """One line for people."""
+        kept = ", kept" if self.best else ""
+        return (
+            f"epoch {self.epoch}: loss {self.train_loss:.3f}, train {self.train_accuracy:.1%}, "
+            f"val {self.val_accuracy:.2%} (loss {self.val_loss:.3f}), "
+            f"lr {self.lr:g}, {self.seconds:.0f} s{kept}"
+        )
+
+
+@dataclass(frozen=True)
+class TrainLog:
+    """A log as it was read; ``done``: the training came to its end."""
+
+    header: Mapping[str, Any]
+    epochs: tuple[EpochLine, ...] = ()
+    done: bool = False
+
+
+class LogFile:
+    """Writes a log; every line is on the disk when the call returns."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path, self._header = path, header
+        self._written = -1
+
+    def record(self, epochs: Sequence[EpochLine]) -> None:
+        """Bring the file up to these epochs; the first call rewrites it, later ones append."""
+        if self._written < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append("w", {"kind": "training", **self._header})
+            self._written = 0
+        for line in epochs[self._written :]:
+            self._append("a", {"kind": "epoch", **asdict(line)})
+        self._written = len(epochs)
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """The last line."""
+        self._append("a", {"kind": "done", **facts})
+
+    def _append(self, mode: str, row: Mapping[str, Any]) -> None:
+        with self.path.open(mode, encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_log(path: Path) -> TrainLog:
+    """The log in a file; a ``LogError`` where it is none."""
+    rows = []
+    for line in _lines(path):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # cut off in the middle: what came before counts
+    if not rows or not isinstance(rows[0], dict) or rows[0].get("kind") != "training":
+        raise LogError(f"{path} is no training log: its first line should say what was trained")
+    epochs = [
+        {k: v for k, v in row.items() if k != "kind"} for row in rows if row["kind"] == "epoch"
+    ]
+    done = any(row["kind"] == "done" for row in rows)
+    return TrainLog(rows[0], tuple(EpochLine.of(row) for row in epochs), done)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise LogError(f"{path} can't be read: {exc}") from exc

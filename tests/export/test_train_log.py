@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+
+from rich.console import Console
+
+from export.train_board import Board, Sender
+from export.train_job import Said
+from export.train_log import EpochLine, LogError, LogFile, read_log
+from export.train_plot import PlotError, plot
+
+LINE = EpochLine(1, 2.0, 0.25, 1.5, 0.5, 1e-3, (8, 8), best=True, seconds=3.0)
+LINES = (LINE, dataclasses.replace(LINE, epoch=2, val_accuracy=0.4, best=False))
+
+
+def written(tmp_path, lines=LINES, done=True):
+    """A log as a training leaves it."""
+    log = LogFile(tmp_path / "a.train.jsonl", {"variant": "vgg19"})
+    log.record(lines[:1])
+    log.record(lines)
+    if done:
+        log.finish({"best_epoch": 1})
+    return log.path
+
+
+def test_a_log_is_read_as_it_was_written(tmp_path):
+    """Header, epochs and the end."""
+    log = read_log(written(tmp_path))
+    assert log.header["variant"] == "vgg19"
+    assert log.epochs == LINES
+    assert log.done
+
+
+def test_a_log_grows_by_lines(tmp_path):
+    """What is there is not written again; a second start writes it anew, without doubles."""
+    written(tmp_path, done=False)
+    assert len(written(tmp_path, done=False).read_text().splitlines()) == 3
+
+
+def test_half_a_line_is_left_out(tmp_path):
+    """A kill while writing costs that line only."""
+    path = written(tmp_path)
+    path.write_text(path.read_text()[:-20])
+    log = read_log(path)
+    assert log.epochs == LINES
+    assert not log.done
+
+
+@pytest.mark.parametrize("content", ["", "{}", "no json", '["training"]'])
+def test_other_files_are_no_logs(tmp_path, content):
+    """The sentence names the file."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(LogError, match=r"a\.jsonl"):
+        read_log(path)
+    with pytest.raises(LogError, match="missing"):
+        read_log(tmp_path / "missing.jsonl")
+
+
+def test_a_line_for_people():
+    """Shares as percentages, and whether the epoch was kept."""
+    assert LINE.text() == (
+        "epoch 1: loss 2.000, train 25.0%, val 50.00% (loss 1.500), lr 0.001, 3 s, kept"
+    )
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="the extra plots")
+def test_a_plot_is_the_same_every_time(tmp_path):
+    """Equal logs, equal bytes; every log and part has a line."""
+    logs = [read_log(written(tmp_path)), read_log(written(tmp_path))]
+    plot(logs, tmp_path / "1" / "training.svg")
+    plot(logs, tmp_path / "2" / "training.svg")
+    first = (tmp_path / "1" / "training.svg").read_bytes()
+    assert first == (tmp_path / "2" / "training.svg").read_bytes()
+    assert b"<svg" in first
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="the extra plots")
+def test_nothing_is_not_drawn(tmp_path):
+    """A log without an epoch yet."""
+    log = read_log(written(tmp_path, lines=(), done=False))
+    with pytest.raises(PlotError, match="no epoch"):
+        plot([log], tmp_path / "training.svg")
+
+
+def test_steps_are_sent_in_bundles():
+    """Few messages, no step lost, and texts in their place."""
+    heard: list[Said] = []
+    sender = Sender(heard.append, lambda: None)
+    for _ in range(1000):
+        sender(Said("a", what="training", done=1, total=1000))
+    sender(Said("a", "epoch 1"))
+    sender(Said("a", what="training", done=1, total=1000))
+    sender.flush()
+    assert len(heard) < 220
+    assert sum(said.done for said in heard) == 1001
+    assert [said.text for said in heard[-2:]] == ["epoch 1", ""]
+
+
+def test_the_board_shows_lines_and_bars():
+    """Text as it is, and a bar for each variant and task that comes to its end."""
+    console = Console(record=True, width=100)
+    with Board(console) as board:
+        board.hear(Said("vgg19", what="training", done=1, total=2))
+        board.hear(Said("vgg19", "epoch 1: [kept]"))
+        board.hear(Said("vgg19", what="training", done=1, total=2))
+    text = console.export_text()
+    assert "vgg19: epoch 1: [kept]" in text
+    assert "vgg19: training" in text and "2/2" in text
