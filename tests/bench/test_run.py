@@ -101,7 +101,7 @@ class Lab:
             cpu_s=0.04,
             parity=Parity(0.0, 1.0, 1.0, 16, passed=case.runtime != "null"),
             execution=execution,
-            sampled=Answers((0,), (0,), (0,)) if effort.question and number == 0 else None,
+            sampled=self.sampled(effort.question) if number == 0 else None,
         )
 
     def with_answers(
@@ -110,7 +110,14 @@ class Lab:
         """Right for three images of four; which cases were asked is in ``classified``."""
         assert question.pixels.is_file()
         self.classified.append(str(done.case))
-        return replace(done, answers=Answers((0, 0, 1, 1), (0, 0, 0, 1)))
+        *right, last = question.images.labelled.labels
+        return replace(done, answers=Answers((*right, 1 - last), (0, 0, 0, 1)))
+
+    def sampled(self, question: Question | None) -> Answers | None:
+        """The right answer to the first image, where a case is asked about any."""
+        if question is None:
+            return None
+        return Answers(question.images.labelled.labels[:1], (0,), (0,))
 
     def data(self, *classes: str) -> list[str]:
         """Four images in the test part, and the words that ask about all of them."""
