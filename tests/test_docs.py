@@ -6,8 +6,10 @@ import configparser
 import functools
 import importlib.util
 import itertools
+import json
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -264,6 +266,27 @@ def matrix_table(family: str) -> str:
     return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}{where('runtimes')}"
 
 
+def training_table() -> str:
+    """The trainings behind the packaged weights, as their logs tell them."""
+    rows = [_training(path) for path in sorted((ROOT / "export" / "trained").glob("*.jsonl"))]
+    head = ("network", "best epoch", "validation accuracy, %", "seconds an epoch, median")
+    return markdown([head, ("---",) * len(head), *rows])
+
+
+def _training(path: Path) -> tuple[str, ...]:
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    done = lines[-1]
+    seconds = statistics.median(line["seconds"] for line in epochs)
+    accuracy = f"{100 * done['val_accuracy']:.2f}"
+    return (
+        lines[0]["variant"],
+        f"{done['best_epoch']} of {len(epochs)}",
+        accuracy,
+        f"{seconds:.0f}",
+    )
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "vgg19": measured_table,
     "matrix-vgg19": functools.partial(matrix_table, "vgg19"),
@@ -271,7 +294,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "variants": variants_table,
     "recipes": recipes_table,
     "runtimes": runtimes_table,
+    "training": training_table,
 }
+FILLED = (README, ROOT / "docs" / "training.md")
+"""The pages with such tables."""
 
 
 def filled(text: str) -> str:
@@ -299,10 +325,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_readme_tables_follow_from_the_code() -> None:
-    """The README has all tables, as ``python tests/test_docs.py`` writes them."""
-    text = README.read_text("utf-8")
-    assert {found["name"] for found in TABLE.finditer(text)} >= set(TABLES)
-    assert text == filled(text)
+    """The pages have all tables, as ``python tests/test_docs.py`` writes them."""
+    texts = [page.read_text("utf-8") for page in FILLED]
+    assert {found["name"] for text in texts for found in TABLE.finditer(text)} >= set(TABLES)
+    assert texts == [filled(text) for text in texts]
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -365,4 +391,5 @@ def test_tables_are_filled_in_and_others_left_alone() -> None:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    for filled_page in FILLED:
+        filled_page.write_text(filled(filled_page.read_text("utf-8")), "utf-8")

@@ -387,7 +387,7 @@ def test_a_deleted_case_and_too_few_blocks(head: Path, tmp_path: Path, store_fol
     mutate(head, "runtimes/__init__.py", '"torch-eager": Entry(', '"torch-eagle": Entry(')
     gone = run(head, tmp_path / "gone", store_folder, *words, "ort,torch-eag*", "--blocks", "1")
     assert gone.returncode == 4, gone.stdout + gone.stderr
-    row = "`revisited-v6/fp32/torch-eager/t1/b1`"
+    row = "`revisited-v6@cifar10/fp32/torch-eager/t1/b1`"
     assert f"- BASE: failed: not measured, as HEAD has no such row: {row}" in gone.stdout
 
 

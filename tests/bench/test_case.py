@@ -43,7 +43,7 @@ def test_full_suite_has_every_variant_and_recipe() -> None:
     """Nothing of the two tables is left out of the full suite, -wide included."""
     keys = planned("--suite", "full")
     assert "xception-flatten-wide/int8-static/ort" in keys
-    assert "revisited-v4/fp32-ort-tools/ort" in keys
+    assert "revisited-v4@cifar10/fp32-ort-tools/ort" in keys
     assert "xception-flatten-wide/fp32-ort-tools/ort" not in keys  # over that package's 2 GB
     assert "vgg19/int8-dynamic/torch-eager" in keys
     assert len(keys) == len(set(keys))
@@ -151,7 +151,7 @@ def test_quick_has_no_vgg_but_the_small_one() -> None:
     """The quick suite leaves out the large files; a variant that is named is measured whole."""
     large = {key.split("/")[0] for key in planned("--quick") if not key.startswith("revisited")}
     assert large == {"vgg19-gap", "xception", "xception-flatten", "xception-gap"}
-    assert "revisited-v6/int8-static/ort" in planned("--quick")
+    assert "revisited-v6@cifar10/int8-static/ort" in planned("--quick")
     assert "xception-flatten/fp32/torch-eager" in planned("--quick", "-m", "xception-flatten")
 
 
@@ -204,7 +204,7 @@ def test_an_empty_plan_names_the_runtimes_that_compute_in_something_else() -> No
 def test_null_is_measured_once_per_family() -> None:
     """The harness's overhead is one row a family."""
     nulls = [key for key in planned() if key.endswith("/null")]
-    assert nulls == ["vgg19/fp32/null", "xception/fp32/null", "revisited-base/fp32/null"]
+    assert nulls == ["vgg19/fp32/null", "xception/fp32/null", "revisited-base@cifar10/fp32/null"]
 
 
 def test_crossover_holds_each_case_once_a_round_in_a_seeded_order() -> None:

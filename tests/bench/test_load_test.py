@@ -40,17 +40,20 @@ def planned(*words: str) -> list[str]:
 
 def test_our_own_loop_is_the_default() -> None:
     """Without the flag nothing is planned that needs LoadGen."""
-    assert planned() == ["revisited-v6/fp32/ort/t1/b1", "revisited-v6/fp32/null/t1/b1"]
+    assert planned() == [
+        "revisited-v6@cifar10/fp32/ort/t1/b1",
+        "revisited-v6@cifar10/fp32/null/t1/b1",
+    ]
 
 
 def test_every_scenario_gives_its_row_beside_our_own_loop() -> None:
     """In MLPerf's order; the harness's own row has none of them."""
     assert planned("--scenarios", "server,offline,multi", "--latency-bound", "50ms") == [
-        "revisited-v6/fp32/ort/t1/b1",
-        "revisited-v6/fp32/ort/t1/b1/multi",
-        "revisited-v6/fp32/ort/t1/b1/offline",
-        "revisited-v6/fp32/ort/t1/b1/server",
-        "revisited-v6/fp32/null/t1/b1",
+        "revisited-v6@cifar10/fp32/ort/t1/b1",
+        "revisited-v6@cifar10/fp32/ort/t1/b1/multi",
+        "revisited-v6@cifar10/fp32/ort/t1/b1/offline",
+        "revisited-v6@cifar10/fp32/ort/t1/b1/server",
+        "revisited-v6@cifar10/fp32/null/t1/b1",
     ]
 
 

@@ -268,7 +268,7 @@ def test_a_block_that_proves_nothing_is_measured_again(
     lab.ran.clear()
     monkeypatch.setattr(run, "run_block", plain)
     lab.start()
-    assert lab.ran == [(1, "revisited-base/fp32/null/t1/b1")]
+    assert lab.ran == [(1, "revisited-base@cifar10/fp32/null/t1/b1")]
 
 
 def test_a_block_whose_test_of_loadgen_was_disturbed_is_measured_again(
@@ -287,7 +287,7 @@ def test_a_block_whose_test_of_loadgen_was_disturbed_is_measured_again(
     lab.ran.clear()
     monkeypatch.setattr(run, "run_block", plain)
     lab.start()
-    assert lab.ran == [(1, "revisited-base/fp32/null/t1/b1")]
+    assert lab.ran == [(1, "revisited-base@cifar10/fp32/null/t1/b1")]
 
 
 def test_a_page_that_somebody_else_wrote_is_kept(
@@ -534,9 +534,9 @@ def test_a_file_is_asked_about_all_images_once(
     assert lab.start(*words) == 0
     named = [name.partition("#")[0] for name in lab.classified]
     assert sorted(named) == [
-        "revisited-base/fp32-opt/ort/t1/b1",
-        "revisited-base/fp32/torch-eager/t1/b1",
-        "revisited-base/int8-static/ort/t1/b1",
+        "revisited-base@cifar10/fp32-opt/ort/t1/b1",
+        "revisited-base@cifar10/fp32/torch-eager/t1/b1",
+        "revisited-base@cifar10/int8-static/ort/t1/b1",
     ]
     content = read_run(find_runs(lab.out)[0])
     assert content.header.labelled is not None
