@@ -60,10 +60,22 @@ def test_every_file_says_what_it_is(built: Built) -> None:
         assert said["deploybench.recipe"] == recipe
         assert said["deploybench.key"] == artifact.key
         assert json.loads(said["deploybench.class_names"]) == list(artifact.class_names)
-        assert json.loads(said["deploybench.class_names_are_placeholders"]) is True
+        assert artifact.class_names[:2] == ("airplane", "automobile")  # its weights are trained
+        assert json.loads(said["deploybench.class_names_are_placeholders"]) is False
         assert json.loads(said["deploybench.preprocess"])["size"] == [32, 32]
         assert said["deploybench.preprocess"] == artifact.preprocess
         onnx.checker.check_model(artifact.path)
+
+
+def test_made_up_class_names_are_told_as_such(tmp_path: Path) -> None:
+    """Seeded weights know no classes: who reads the file is not misled."""
+    onnx = pytest.importorskip("onnx")
+    *_, built = served(tmp_path, SMALL, options=Options(weights="seeded"))
+    assert built.artifact is not None
+    model = onnx.load(built.artifact.path, load_external_data=False)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(said["deploybench.class_names"])[0] == "class_0000"
+    assert json.loads(said["deploybench.class_names_are_placeholders"]) is True
 
 
 def test_int8_shrinks_the_file_and_counts_the_same_weights(built: Built) -> None:
