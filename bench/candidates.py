@@ -119,9 +119,18 @@ class Search:
 
     @property
     def best(self) -> Tried | None:
-        """Of those tried so far; of equals the first, which is the simplest."""
+        """Of those tried so far; of equals the first, which is the simplest.
+
+        Unsigned activations come first among those that keep the limit: where a signed
+        one has several readers ONNX Runtime leaves it alone on x86, and computes in fp32.
+        """
         done = [one for one in map(self.log.find, self.order) if one and one.score]
-        return max(done, key=lambda one: one.score.int8 if one.score else -1, default=None)
+
+        def rank(one: Tried) -> tuple[bool, bool, float]:
+            unsigned = one.int8.activation_type == "u8"
+            return self.keeps_limit(one), unsigned, one.score.int8 if one.score else -1.0
+
+        return max(done, key=rank, default=None)
 
     def keeps_limit(self, tried: Tried) -> bool:
         """Whether it loses no more than was allowed."""

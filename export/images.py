@@ -435,7 +435,7 @@ def _set_aside(entries: Sequence[Entry], part: str) -> tuple[list[Entry], list[E
         length = max(1, min(_BLOCK, len(found) // _SHARE))
         blocks = [ordered[i : i + length] for i in range(0, len(found), length)]
         count = max(1, round(len(found) / _SHARE / length))
-        # Of its own for each class, so that a class more doesn't change the others' blocks.
+        # Of its own for each class, so that the number of images of one is nothing to another.
         for block in random.Random(f"{part} {label}").sample(blocks, count):
             aside.update(block)
     return [x for x in entries if x not in aside], [x for x in entries if x in aside]

@@ -62,7 +62,7 @@ def head_outputs(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """
     heads = {}
     for key, shape in shapes.items():
-        head = re.fullmatch(r"(?:fc|last_linear|classifier)((?:\.\d+)*)\.weight", key)
+        head = re.fullmatch(r"(?:module\.)?(?:fc|last_linear|classifier)((?:\.\d+)*)\.weight", key)
         if head and len(shape) == 2:
             heads[tuple(map(int, head[1].split(".")[1:]))] = shape[0]
     if not heads:

@@ -36,8 +36,7 @@ class Parent:
     @property
     def first(self) -> int | None:
         """The side of the square that images are squashed to first."""
-        text = self.metadata.get("first", "")
-        return int(text) if text.isdecimal() else None
+        return self.weights.first
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -77,7 +76,12 @@ def check_classes(parent: Parent, classes: Sequence[str], data: Path, remedy: st
             f"{parent.path} has {count} classes{shown}, {data} has {len(classes)} "
             f"({', '.join(classes)}): {remedy}"
         )
-    if not parent.weights.placeholder_names and tuple(theirs) != tuple(classes):
+    if parent.weights.placeholder_names:
+        raise TrainingError(
+            f"{parent.path} does not name its {count} classes: that they are those of {data}, in "
+            f"the same order, would be a guess; {remedy}"
+        )
+    if tuple(theirs) != tuple(classes):
         raise TrainingError(
             f"the classes of {parent.path} are not those of {data}: {sides(classes, theirs)}. "
             f"The checkpoint has {', '.join(theirs)}; the data has {', '.join(classes)}: {remedy}"

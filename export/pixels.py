@@ -72,6 +72,8 @@ def decoded(
             tell(1)
         images[len(labels)] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         labels.append(entry.label)
+    if not entries:
+        raise ImagesError(f"{folder.path} has too few images: a part of them would be empty")
     if not labels or len(skipped) > MAX_UNREADABLE * len(entries):
         raise ImagesError(
             f"{len(skipped)} of {len(entries)} images in {folder.path} can't be read, "

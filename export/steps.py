@@ -38,7 +38,7 @@ from export.build import (
     class_names,
     int8_of,
 )
-from export.checkpoints import weights_of
+from export.checkpoints import IMAGENET, weights_of
 from export.images import ImageFolder, Preprocess, crops, sample_photographs, spread
 from export.recipes import RECIPES, STEPS
 from export.variants import VARIANTS
@@ -321,9 +321,11 @@ class Builder:
         else:
             options = self.job.options
             chosen = weights_of(name, options.weights, options.checkpoints)
-            module = weights.apply(
-                module, surgery, weights.resolve(chosen, variant.family, self.store.root)
-            )
+            found = weights.resolve(chosen, variant.family, self.store.root)
+            if chosen != IMAGENET and found.key != facts.key:
+                # Under the key of the old ones the new ones would be taken for them for good.
+                raise ValueError(f"{chosen} has changed since this build began: start it again")
+            module = weights.apply(module, surgery, found)
         return module.eval()
 
     def _batch(self, variant: str, count: int, seed: int) -> NDArray[np.float32]:

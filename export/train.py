@@ -18,6 +18,7 @@ from pathlib import Path
 
 from export.download import WeightsError
 from export.images import ImagesError
+from export.metadata import RESERVED_NAMES
 from export.train_board import Board, side_by_side
 from export.train_job import Job, Said, check
 from export.train_log import LogError, read_log
@@ -213,7 +214,7 @@ def _cores() -> int:
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", text) or text in ("seeded", "imagenet"):
+    if not re.fullmatch(r"[\w.-]+", text) or text in RESERVED_NAMES:
         raise TrainingError(f"--name: {text!r} can't be in a file's name, or means something else")
     return text
 

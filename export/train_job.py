@@ -119,9 +119,12 @@ def recipe_of(job: Job) -> TrainRecipe:
             FINE_TUNE, augmentation=scratch.augmentation, compiled=scratch.compiled
         )
     compiled = recipe.compiled and _compiler() if job.compiled is None else job.compiled
+    epochs = recipe.epochs if job.epochs is None else job.epochs
     return dataclasses.replace(
         recipe,
-        epochs=recipe.epochs if job.epochs is None else job.epochs,
+        epochs=epochs,
+        # What is written must have learnt at the network's own size.
+        stages=recipe.stages if sum(stage.epochs for stage in recipe.stages) < epochs else (),
         batch_size=job.batch_size or recipe.batch_size,
         lr=recipe.lr if job.lr is None else job.lr,
         precision=job.precision or _precision(scratch, job.device),

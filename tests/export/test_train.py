@@ -13,6 +13,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from export import courses  # noqa: E402
 from export.train import main  # noqa: E402
+from export.train_job import Job, recipe_of  # noqa: E402
 from export.train_log import read_log  # noqa: E402
 from export.variants import VARIANTS  # noqa: E402
 from export.weights import apply, read_checkpoint  # noqa: E402
@@ -288,6 +289,13 @@ def test_what_is_missing_is_named(capsys):
     assert "--data" in capsys.readouterr().err
 
 
+def test_few_epochs_are_all_at_the_real_size():
+    """A training that would end before its last stage learns what it is for all the same."""
+    few = recipe_of(Job("vgg19-gap", Path("data"), Path("out"), "a", epochs=1))
+    assert few.stages == ()
+    assert recipe_of(Job("vgg19-gap", Path("data"), Path("out"), "a")).stages
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -295,7 +303,10 @@ def test_what_is_missing_is_named(capsys):
         (["--teacher", "missing.safetensors"], ["--teacher", "missing.safetensors"]),
         (["--size", "3x3"], ["--size", "3x3"]),
         (["--data", "missing.zip"], ["missing.zip"]),
-        (["--variants", "vgg19", "--size", "32x32"], ["vgg19", "--from", "--head-only"]),
+        (
+            ["--variants", "vgg19", "--size", "32x32", "--epochs", "30"],
+            ["vgg19", "--from", "--head-only"],
+        ),
     ],
 )
 def test_what_cant_be_trained_is_said(data, tmp_path, capsys, more, words):
