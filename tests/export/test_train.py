@@ -9,7 +9,7 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 from safetensors import safe_open  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from export import courses  # noqa: E402
 from export.train import main  # noqa: E402
@@ -381,3 +381,11 @@ def test_every_family_has_a_recipe():
     from export.train_plan import SCRATCH
 
     assert {row.family for row in VARIANTS.values()} <= set(SCRATCH)
+
+
+def test_a_parent_that_names_no_classes_is_refused(data, trained, tmp_path, capsys):
+    """That its outputs mean the data's classes in their order would be a guess."""
+    bare = tmp_path / "revisited-base_bare.safetensors"
+    save_file(load_file(trained), bare)
+    assert command(data, tmp_path, "--from", str(bare)) == 1
+    assert "does not name its" in capsys.readouterr().err

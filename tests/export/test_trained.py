@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,15 @@ def test_a_packaged_network_knows_its_images(variant: Variant) -> None:
         answers = module_of(variant)(torch.from_numpy(inputs)).argmax(1).numpy()
     labels = np.array([entry.label for entry in loaded.entries])
     assert np.mean(answers == labels) > LEAST_RIGHT
+
+
+def test_weights_that_change_during_a_build_are_told(tmp_path: Path) -> None:
+    """What was built from other weights must not stand under these weights' key."""
+    from export.build import Options
+    from export.steps import Builder, Job
+
+    path = Path(weights_of("revisited-base"))
+    before = replace(checkpoint_facts(path), key="another")
+    builder = Builder(Job(str(tmp_path), (), Options(), {"revisited-base": before}))
+    with pytest.raises(ValueError, match="has changed since this build began"):
+        builder.module("revisited-base")
