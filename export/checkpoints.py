@@ -15,6 +15,8 @@ DEFAULT = "default"
 """A checkpoint of the variant's own where there is one, seeded weights otherwise."""
 SEEDED = "seeded"
 IMAGENET = "imagenet"
+RESERVED_NAMES = (DEFAULT, SEEDED, IMAGENET)
+"""What no checkpoint may be called: they mean something to ``--weights``."""
 TRAINED = Path(__file__).parent / "trained"
 """The checkpoints that come with the package; how they were made stands in docs/training.md."""
 

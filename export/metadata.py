@@ -17,10 +17,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from export.build import WeightsFacts
+from export.checkpoints import RESERVED_NAMES
 from export.download import IMAGENET_MEAN, IMAGENET_STD, Triple, WeightsError
 from export.variants import weights_name
-
-RESERVED_NAMES = ("seeded", "imagenet", "default")
 
 
 def checkpoint_facts(path: Path) -> WeightsFacts:

@@ -16,15 +16,14 @@ from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from export.checkpoints import RESERVED_NAMES
 from export.download import WeightsError
 from export.images import ImagesError
-from export.metadata import RESERVED_NAMES
 from export.train_board import Board, side_by_side
 from export.train_job import Job, Said, check
 from export.train_log import LogError, read_log
 from export.train_plan import PAPER_BATCH, SCRATCH, TrainingError
 from export.train_plot import PlotError, plot
-from export.training import train
 from export.variants import VARIANTS
 
 _EXPECTED = (ImagesError, TrainingError, WeightsError)
@@ -63,6 +62,9 @@ def train_all(jobs: Sequence[Job], at_once: int) -> list[str]:
 
 def attempt(job: Job, tell: Callable[[Said], object]) -> str | None:
     """Train one; what went wrong in a sentence, or None."""
+    # Not above: --help and what is wrong with a command don't need torch.
+    from export.training import train
+
     try:
         train(job, tell)
     except _EXPECTED as exc:

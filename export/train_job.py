@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from export.train_plan import FINE_TUNE, HEAD, SCRATCH, TrainingError, TrainRecipe
 from export.variants import VARIANTS
 
@@ -134,6 +132,8 @@ def recipe_of(job: Job) -> TrainRecipe:
 
 def _precision(recipe: TrainRecipe, device: str) -> str:
     """bf16 where the recipe wants it and the hardware computes in it."""
+    import torch
+
     if device_of(device) == "cuda":
         able = torch.cuda.is_bf16_supported()
     else:
@@ -148,6 +148,8 @@ def _compiler() -> bool:
 
 def device_of(wanted: str) -> str:
     """ "cpu" or "cuda"; a ``TrainingError`` where there is no GPU and one is wanted."""
+    import torch
+
     if wanted == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch sees no GPU here; leave it out for the CPU")
     if wanted == "auto":

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.fit import atomically
 from export.train_log import TrainLog
 
 
@@ -24,6 +23,8 @@ def plot(logs: Sequence[TrainLog], file: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as exc:
         raise PlotError("plots need matplotlib: pip install 'deploybench[plots]'") from exc
+    from export.fit import atomically
+
     drawn = [log for log in logs if log.epochs]
     if not drawn:
         raise PlotError("the logs have no epoch yet: there is nothing to draw")
