@@ -458,6 +458,7 @@ def without_paths(text: str, options: Options) -> str:
             if place
         },
         **{place: Path(place).name for place in [options.against] if _is_folder(place)},
+        **({str(options.out): options.out.name} if options.out.is_absolute() else {}),
         str(options.store.absolute()): "STORE",
         str(_ROOT): ".",
         str(Path.home()): "~",

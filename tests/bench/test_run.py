@@ -387,6 +387,10 @@ def test_no_folder_of_this_machine_stands_in_the_records(lab: Lab) -> None:
     assert str(store) not in content.header.command
     options = parse(["--data", "/mnt/pictures/roses.zip", "--store", str(store)])
     assert run.without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
+    aside = replace(options, out=Path("/mnt/runs/first"))
+    assert run.without_paths("--out /mnt/runs/first", aside) == "--out first"
+    kept = replace(options, out=Path("results/local"))
+    assert run.without_paths("--out results/local", kept) == "--out results/local"
 
 
 def test_a_failed_row_is_exit_code_1_and_the_run_goes_on(lab: Lab) -> None:
