@@ -18,6 +18,7 @@ from export.train_plan import Augmentation
 _NUMBERS = 11
 """Random numbers that an image takes; see ``varied``."""
 _GREY = (0.299, 0.587, 0.114)
+CPU = torch.device("cpu")
 
 
 def draw(images: int, seed: int) -> Tensor:
@@ -38,12 +39,13 @@ def pictures(
     augmentation: Augmentation,
     size: tuple[int, int],
     varies: Tensor,
+    device: torch.device = CPU,
 ) -> Tensor:
-    """The images of ``stock`` at these places in 0..1, ``(n, 3, *size)``.
+    """The images of ``stock`` at these places in 0..1, ``(n, 3, *size)``, on the device.
 
     Those of the classes that ``varies`` names are varied, by the epoch's ``numbers``.
     """
-    images = stock.images[index].float() / 255
+    images = stock.images[index].to(device).float() / 255
     which = varies[stock.labels[index]]
     if bool(which.all()):
         return varied(images, numbers[index], augmentation, size)
@@ -65,12 +67,12 @@ def varied(
 
 def _moved(images: Tensor, numbers: Tensor, how: Augmentation, size: tuple[int, int]) -> Tensor:
     """Flipped, turned and cropped, all in one sampling."""
-    maps = _maps(numbers, how, images.shape[2] / images.shape[3])
-    grid = functional.affine_grid(maps, [len(images), 3, *size], align_corners=False)
-    # Black corners would betray the classes that are varied: mirror instead.
-    return functional.grid_sample(
-        images, grid.to(images), padding_mode="reflection", align_corners=False
-    )
+    maps = _maps(numbers, how, images.shape[2] / images.shape[3]).to(images)
+    # In bf16 places would be pixels off.
+    with torch.autocast(images.device.type, enabled=False):
+        grid = functional.affine_grid(maps, [len(images), 3, *size], align_corners=False)
+        # Black corners would betray the classes that are varied: mirror instead.
+        return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def _maps(numbers: Tensor, how: Augmentation, aspect: float) -> Tensor:

@@ -107,7 +107,9 @@ class ImageCourse:
 
     def _pictures(self, index: Tensor) -> Tensor:
         how = self.plan.recipe.augmentation
-        return augment.pictures(self._stock, index, self._numbers, how, self._size, self._varies)
+        return augment.pictures(
+            self._stock, index, self._numbers, how, self._size, self._varies, self._device
+        )
 
     def _judged(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         hard: Tensor = self._loss(logits, labels)

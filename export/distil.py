@@ -49,7 +49,9 @@ class Teacher:
         how = self.plan.recipe.augmentation
         varies = augment.chosen(how, self.plan.classes)
         for index in torch.split(torch.arange(len(self.pixels)), _AT_ONCE):
-            images = augment.pictures(self._stock, index, numbers, how, self.size, varies)
+            images = augment.pictures(
+                self._stock, index, numbers, how, self.size, varies, self.normalise.device
+            )
             with precision(self.plan):
                 logits = self.module(self.normalise(images))
             answers.append(logits.float().cpu())

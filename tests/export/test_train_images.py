@@ -110,6 +110,13 @@ def test_an_image_varies_by_its_place_not_by_its_batch():
         torch.testing.assert_close(alone[0], together[place])
 
 
+def test_places_are_exact_in_bf16_too():
+    """Autocast around it changes nothing."""
+    with torch.autocast("cpu", torch.bfloat16):
+        images = varied(WILD)
+    assert torch.equal(images, varied(WILD))
+
+
 def test_another_epoch_varies_otherwise():
     """Another seed, other images; the same seed, the same."""
     assert torch.equal(varied(WILD, seed=3), varied(WILD, seed=3))
