@@ -266,6 +266,16 @@ def matrix_table(family: str) -> str:
     return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}{where('runtimes')}"
 
 
+def paper_table() -> str:
+    """The eight networks beside the paper's figures, as the newest run with images has them."""
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    cells = first_table(page.split("### revisited beside the paper", 1)[1].splitlines())
+    shown = [i for i, title in enumerate(cells[0]) if "MiB" not in title and "stored" not in title]
+    # The size has two columns, of which the second is only called ours, too.
+    size = next(i for i, title in enumerate(cells[0]) if "MiB" in title)
+    return markdown([row[i] for i in shown if i != size + 1] for row in cells)
+
+
 def training_table() -> str:
     """The trainings behind the packaged weights, as their logs tell them."""
     rows = [_training(path) for path in sorted((ROOT / "export" / "trained").glob("*.jsonl"))]
@@ -295,6 +305,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "recipes": recipes_table,
     "runtimes": runtimes_table,
     "training": training_table,
+    "paper": paper_table,
 }
 FILLED = (README, ROOT / "docs" / "training.md")
 """The pages with such tables."""
