@@ -443,16 +443,22 @@ def at_a_glance(table: Table) -> str:
     if small is not None and small.file is not None:
         found.append(
             f"Smallest file: {_row_name(small, table)}, {megabytes(small.file.size_bytes)} MB"
-            f"{_times_smaller(small, reference)}."
+            f"{_times_smaller(small, reference)}{_accuracy(small, table)}."
         )
     if fast is not None and (p50 := fast.latency_s(0.5)):
         found.append(
             f"Fastest: {_row_name(fast, table)}{resources.mark(fast)}, p50 {number(p50, 1e3)} ms"
-            f"{_times_faster(fast, table)}{_rivals(fast, table)}."
+            f"{_times_faster(fast, table)}{_accuracy(fast, table)}{_rivals(fast, table)}."
         )
     if reference is not None and found:
-        found.append(f"(Reference: {_row_name(reference, table)}{_reference_facts(reference)}.)")
+        facts = f"{_reference_facts(reference)}{_accuracy(reference, table)}"
+        found.append(f"(Reference: {_row_name(reference, table)}{facts}.)")
     return " ".join(found) or "No row is both measured and right."
+
+
+def _accuracy(row: Row, table: Table) -> str:
+    """How often a row's answers are right: small and fast is not all that counts."""
+    return f", top-1 {score_tables.top1(row, table)} %" if row.answers else ""
 
 
 def _times_smaller(row: Row, reference: Row | None) -> str:

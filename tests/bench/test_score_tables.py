@@ -226,3 +226,11 @@ def test_answers_to_other_images_are_a_sentence(blocks, run_of) -> None:
     other = replace(PLANTS, labels=LABELS[:-1])
     with pytest.raises(RecordError, match="239 images of plants test have 240 answers"):
         report.page([run_of(*blocks, labelled=other)])
+
+
+def test_small_and_fast_have_their_accuracy_beside_them(blocks, table_of) -> None:
+    """A headline that hides what was lost would sell it."""
+    text = report.at_a_glance(table_of(blocks))
+    assert "Smallest file: `vgg19 int8-static ort`, 0.3000 MB" in text
+    assert "top-1 88 %" in text
+    assert text.count("top-1") == 2  # of the fastest only a sample was asked
