@@ -79,4 +79,4 @@ def _same_layers(variant: Variant) -> Iterator[Variant]:
     row: Variant | None = variant
     while row is not None and row.builder == variant.builder:
         yield row
-        row = VARIANTS[row.parent] if row.parent else None
+        row = VARIANTS[row.parent] if row.parent and not row.own_weights else None

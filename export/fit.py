@@ -37,15 +37,23 @@ class Hooks:
 class Fit:
     """One training of ``learner`` on ``course``; ``state`` is the file to resume from.
 
+    ``checkpoint`` is what ``hooks.keep`` writes, for whoever must be told of it.
+
     Whatever is random in an epoch is seeded by the plan's seed and the epoch's
     number, so that a resumed training gives the very weights of an unbroken one.
     """
 
     def __init__(
-        self, plan: Plan, learner: nn.Module, course: Course, state: Path, hooks: Hooks
+        self,
+        plan: Plan,
+        learner: nn.Module,
+        course: Course,
+        state: Path,
+        hooks: Hooks,
+        checkpoint: Path,
     ) -> None:
         self.plan, self.learner, self.course = plan, learner, course
-        self.state, self.hooks = state, hooks
+        self.state, self.hooks, self.checkpoint = state, hooks, checkpoint
         self.lines: tuple[EpochLine, ...] = ()
         recipe = plan.recipe
         self._batches = batches(course.images, recipe.batch_size)
@@ -158,7 +166,7 @@ class Fit:
     def _stop(self, what: str, value: float, epoch: int, step: int) -> None:
         best = self.best
         good = (
-            f"the last good checkpoint, of epoch {best.epoch}, was left as it is"
+            f"the last good checkpoint, of epoch {best.epoch}, stays: {self.checkpoint}"
             if best
             else "there is no good checkpoint yet"
         )

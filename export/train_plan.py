@@ -142,7 +142,7 @@ SCRATCH = MappingProxyType(
             stages=(Stage(12, 0.33), Stage(6, 0.5), Stage(2, 0.72)),
             precision="bf16",
         ),
-        "plants-student": TrainRecipe(
+        "student": TrainRecipe(
             "a small network on leaves, alone or taught",
             epochs=40,
             batch_size=32,
@@ -186,8 +186,9 @@ class Plan:
     """One training, wholly determined: the same plan gives the same weights.
 
     ``size`` is (height, width) in pixels. ``parent`` and ``teacher`` are the
-    digests of the files behind ``--from`` and ``--teacher``, ``data`` the
-    fingerprints of the parts that are learnt from and decided by.
+    digests of the files behind ``--from`` and ``--teacher``, the latter with its
+    variant and input size; ``data`` the fingerprints of the parts that are learnt
+    from and decided by.
     """
 
     variant: str

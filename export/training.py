@@ -7,7 +7,7 @@ import functools
 import importlib
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from export.pixels import Pixels, decoded, store_size
 from export.train_job import Job, Said, Tell, check, device_of, recipe_of
 from export.train_log import EpochLine, LogError, LogFile, read_log
 from export.train_plan import Plan, TrainingError, seed_of
-from export.variants import VARIANTS
+from export.variants import VARIANTS, Variant
 from export.weights import apply
 
 LIMIT_SEED = 0
@@ -83,7 +83,7 @@ class _Training:
         with ExitStack() as stack:
             learner, course = self._lessons(module, stack)
             hooks = Hooks(keep, self._spoken(log), step)
-            fit = Fit(self.plan, learner, course, self.job.state, hooks)
+            fit = Fit(self.plan, learner, course, self.job.state, hooks, self.job.checkpoint)
             if fit.resume():
                 self._say(f"goes on after epoch {len(fit.lines)}")
             log.record(fit.lines)
@@ -136,7 +136,9 @@ class _Training:
             device=device_of(job.device),
         )
         if self.teacher:
-            plan = dataclasses.replace(plan, teacher=self.teacher.sha256)
+            variant, (height, width) = self._teacher_is(self.teacher)
+            teacher = f"{self.teacher.sha256} {variant.name} {height}x{width}"
+            plan = dataclasses.replace(plan, teacher=teacher)
         return self._inherited(plan) if self.parent else plan
 
     def _inherited(self, plan: Plan) -> Plan:
@@ -294,11 +296,7 @@ class _Training:
         """The teacher, ready to look at the training images."""
         if self.teacher is None:
             return None
-        name = self.job.teacher_variant or parents.variant_of(self.teacher, "--teacher-variant")
-        if name not in VARIANTS:
-            raise TrainingError(f"--teacher-variant: no variant is called {name!r}")
-        row = VARIANTS[name]
-        size = self.job.teacher_size or self.teacher.input_size or row.input_size
+        row, size = self._teacher_is(self.teacher)
         module = _resolved(row.builder)(len(self.plan.classes), size)
         surgery = _resolved(row.surgery) if row.surgery else None
         module = apply(module, surgery, self.teacher.weights)
@@ -313,6 +311,14 @@ class _Training:
             Normaliser(weights.mean, weights.std, device),
             look=lambda done, total: self._told("the teacher's answers", done, total),
         )
+
+    def _teacher_is(self, teacher: Parent) -> tuple[Variant, tuple[int, int]]:
+        """The variant and the input size, height and width, of a teacher's checkpoint."""
+        name = self.job.teacher_variant or parents.variant_of(teacher, "--teacher-variant")
+        if name not in VARIANTS:
+            raise TrainingError(f"--teacher-variant: no variant is called {name!r}")
+        row = VARIANTS[name]
+        return row, self.job.teacher_size or teacher.input_size or row.input_size
 
     def _normaliser(self) -> Normaliser:
         return Normaliser(self.plan.mean, self.plan.std, torch.device(self.plan.device))
@@ -397,6 +403,7 @@ class _Training:
             "variant": self.plan.variant,
             "name": self.job.name,
             "key": self.plan.key(),
+            "half": self.job.half,
             "plan": self.plan.as_dict(),
             "images": {"train": len(self.train), "val": len(self.val)},
             "parameters": sum(p.numel() for p in folded(module).parameters()),
@@ -412,12 +419,16 @@ class _Training:
             log = read_log(self.job.log)
         except LogError:
             log = None
-        if log is None or log.header.get("key") != self.plan.key():
+        if log is None or not self._made(log.header):
             raise TrainingError(
                 f"{self.job.checkpoint} was made with other options or data: "
                 "give this one another --name, or remove it"
             )
         return log.done
+
+    def _made(self, header: Mapping[str, Any]) -> bool:
+        """Whether a log is of this very plan, and its checkpoint stored alike."""
+        return header.get("key") == self.plan.key() and header.get("half", False) == self.job.half
 
 
 class _Quiet:

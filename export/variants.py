@@ -30,6 +30,8 @@ class Variant:
     surgery: str | None = None
     parent: str | None = None
     full_suite_only: bool = False
+    own_weights: bool = False
+    """Never its parent's checkpoint, though it would fit: the two differ in nothing else."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,26 @@ _ROWS = (
     _revisited("v5", "depthwise separable blocks 16-17-18-18-18-20 (reconstruction)"),
     _revisited("v6", "global average pooling, and six blocks for the parameters it saves"),
     _revisited("alpha", "global average pooling with dense connections"),
+    Variant(
+        "student",
+        family="student",
+        builder="export.models.revisited:student",
+        input_size=(64, 64),
+        classes=40,
+        full_suite_only=True,
+        story="revisited-alpha for leaves, 64x64 pixels: trained alone",
+    ),
+    Variant(
+        "student-taught",
+        family="student",
+        builder="export.models.revisited:student",
+        input_size=(64, 64),
+        classes=40,
+        parent="student",
+        full_suite_only=True,
+        own_weights=True,
+        story="the same network, taught by a trained Xception (knowledge distillation)",
+    ),
 )
 
 VARIANTS: dict[str, Variant] = {row.name: row for row in _ROWS}

@@ -258,6 +258,11 @@ def alpha(classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> nn.Modul
     )
 
 
+def student(classes: int = 40, input_size: tuple[int, int] = (64, 64)) -> nn.Module:
+    """``alpha`` for larger images and more classes; 133,500 parameters."""
+    return alpha(classes, input_size)
+
+
 def _map_size(input_size: tuple[int, int]) -> tuple[int, int]:
     """Height and width after two halvings; a ``ValueError`` where nothing is left."""
     height, width = input_size[0] // 4, input_size[1] // 4

@@ -51,6 +51,15 @@ def test_packaged_ones_come_last(tmp_path):
     assert weights_of("revisited-v1", checkpoints=str(tmp_path / "own")) == str(own)
 
 
+def test_a_taught_student_is_not_the_untaught_one(tmp_path):
+    """Both have the same layers; what one learnt is never shown as the other's."""
+    (tmp_path / "student_a.safetensors").touch()
+    assert weights_of("student", checkpoints.DEFAULT, str(tmp_path)).endswith(
+        "student_a.safetensors"
+    )
+    assert weights_of("student-taught", checkpoints.DEFAULT, str(tmp_path)) == checkpoints.SEEDED
+
+
 def test_from_a_parent_of_the_same_layers(tmp_path):
     """The same network at another size, or before its surgery, lends its weights; others don't."""
     folder = tmp_path / "own"

@@ -252,6 +252,8 @@ def test_a_student_is_taught(data, trained, tmp_path):
     taught, alone = (tmp_path / f"{variant}_{name}.safetensors" for name in ("taught", "alone"))
     assert not same(taught, alone)
     assert f"taught by {trained.name}" in metadata(taught)["trained"]
+    plan = read_log(taught.with_suffix(".train.jsonl")).header["plan"]
+    assert plan["teacher"].endswith(" revisited-base 8x8")
 
 
 def test_half_is_half_the_size(data, trained, tmp_path):
@@ -259,6 +261,8 @@ def test_half_is_half_the_size(data, trained, tmp_path):
     assert command(data, tmp_path, "--half") == 0
     kinds = {v.ndim > 1: v.dtype for v in load_file(tmp_path / trained.name).values() if v.ndim}
     assert kinds == {True: torch.float16, False: torch.float32}
+    # Whole weights are other ones: the file that stands is not taken for them.
+    assert command(data, tmp_path) == 1
 
 
 @pytest.mark.parametrize(

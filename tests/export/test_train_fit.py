@@ -68,7 +68,7 @@ def fit(tmp_path, plan=PLAN, accuracies=(), losses=()):
     learner, kept = module(), []
     course = Course(learner, accuracies, losses)
     hooks = Hooks(lambda line: kept.append(line.epoch), lambda lines: None, clock=lambda: 0.0)
-    return Fit(plan, learner, course, tmp_path / "state.pt", hooks), course, kept
+    return Fit(plan, learner, course, tmp_path / "state.pt", hooks, tmp_path / "best"), course, kept
 
 
 def changed(**fields) -> Plan:
@@ -176,7 +176,7 @@ def test_a_foreign_state_is_refused(tmp_path, what):
 def test_a_loss_that_is_no_number_stops(tmp_path, bad):
     """Epoch and step are named, the last good epoch stays, its state can be resumed."""
     training, _, kept = fit(tmp_path, losses=[1] * 5 + [bad])
-    with pytest.raises(TrainingError, match=r"epoch 2, step 2 of 4.*of epoch 1, was left"):
+    with pytest.raises(TrainingError, match=r"epoch 2, step 2 of 4.*of epoch 1, stays: .*best"):
         training.run()
     assert kept == [1]
     again, _, _ = fit(tmp_path)

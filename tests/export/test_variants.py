@@ -25,6 +25,8 @@ NAMES = {
     "revisited-base",
     *(f"revisited-v{number}" for number in range(1, 7)),
     "revisited-alpha",
+    "student",
+    "student-taught",
 }
 
 
@@ -71,10 +73,10 @@ def test_parents_are_family(variant):
         line.append(parent)
 
 
-def test_only_wide_is_left_to_the_full_suite():
+def test_what_is_left_to_the_full_suite():
     """Every other variant belongs to the default suite."""
     left = [variant.name for variant in VARIANTS.values() if variant.full_suite_only]
-    assert left == ["xception-flatten-wide"]
+    assert left == ["xception-flatten-wide", "student", "student-taught"]
 
 
 @pytest.mark.parametrize("alias", ALIASES.values(), ids=attrgetter("name"))
