@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -506,32 +506,85 @@ def _reference_facts(row: Row) -> str:
 # --- the page
 
 
-def page(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -> str:
-    """The whole page: a section a run, newest first; runs are never mixed.
+@dataclass(frozen=True)
+class _Chapter:
+    """What pages show of one run: whole, and in a few lines."""
 
-    What other resize filters cost comes after them. ``runs`` is gone through once, so that
-    a generator keeps one in memory.
+    started: str
+    run: str
+    whole: str
+    brief: str
+    cases: frozenset[Case]
+    judged: bool
+
+    @property
+    def page(self) -> str:
+        """The file of its own page."""
+        return f"{self.run}.md"
+
+
+def _chapter(run: Run) -> _Chapter:
+    shown = {*run.header.cases, *(block.case for block in run.measurements)}
+    name, whole, brief = run.header.run, _section(run), _brief(run)
+    return _Chapter(run.header.started, name, whole, brief, frozenset(shown), _judged(run))
+
+
+def pages(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -> dict[str, str]:
+    """Every page, name -> text; runs are never mixed.
+
+    The first has the newest run whole, what other resize filters cost, and a few lines
+    of each earlier run, which has a page of its own: all in one would be too long to be
+    shown by those who show Markdown. ``runs`` is gone through once, so that a generator
+    keeps one in memory.
     """
-    sections: list[tuple[tuple[str, str], str]] = []
-    cases: set[Case] = set()
-    judged = resized is not None
-    for run in runs:
-        judged = judged or _judged(run)
-        cases.update(run.header.cases, (block.case for block in run.measurements))
-        sections.append(((run.header.started, run.header.run), _section(run)))
-    sections.sort(reverse=True)
-    body = [text for _, text in sections] or ["Nothing has been measured yet: `make bench`."]
-    how_to_read = _HOW_TO_READ + (f"\n{_ACCURACY}" if judged else "")
-    parts = [_INTRODUCTION, *body, _resized(resized), _stories(cases), how_to_read]
+    chapters = sorted(
+        map(_chapter, runs), key=lambda found: (found.started, found.run), reverse=True
+    )
+    first = _first_page(chapters, resized)
+    return {_PAGE: first} | {found.page: _own_page(found) for found in chapters[1:]}
+
+
+def page(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -> str:
+    """The first of the pages: see ``pages``."""
+    return pages(runs, resized)[_PAGE]
+
+
+def _first_page(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost | None) -> str:
+    newest = [found.whole for found in chapters[:1]]
+    earlier = "\n\n".join(found.brief for found in chapters[1:])
+    cases = frozenset[Case]().union(*(found.cases for found in chapters))
+    parts = [
+        _introduction("Results"),
+        *(newest or ["Nothing has been measured yet: `make bench`."]),
+        _resized(resized),
+        f"## Earlier runs\n\n{earlier}" if earlier else "",
+        _stories(cases),
+        _how_to_read(resized is not None or any(found.judged for found in chapters)),
+    ]
+    return _joined(parts)
+
+
+def _own_page(chapter: _Chapter) -> str:
+    """One earlier run."""
+    head = f"{_introduction('One run')}\nThe other runs: [{_PAGE}]({_PAGE})."
+    return _joined([head, chapter.whole, _stories(chapter.cases), _how_to_read(chapter.judged)])
+
+
+def _joined(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_MADE_FROM = "Made from the files in `records/` by `python -m bench.report`: not to be edited."
-_INTRODUCTION = f"""\
-# Results
+def _how_to_read(judged: bool) -> str:
+    return _HOW_TO_READ + (f"\n{_ACCURACY}" if judged else "")
 
-{_MADE_FROM}
-What the columns mean stands [at the end](#how-to-read-the-tables)."""
+
+_MADE_FROM = "Made from the files in `records/` by `python -m bench.report`: not to be edited."
+
+
+def _introduction(title: str) -> str:
+    meaning = "What the columns mean stands [at the end](#how-to-read-the-tables)."
+    return f"# {title}\n\n{_MADE_FROM}\n{meaning}"
+
 
 _PARITY_LIMITS = ", ".join(
     f"err {limit.max_error:g} ({name})"
@@ -644,15 +697,12 @@ def _judged(run: Run) -> bool:
 def _section(run: Run) -> str:
     """One run: where and how, at a glance, its tables, what building cost."""
     found = tables_of(run)
-    glance = [
-        f"- **{family}** ({weights}): {at_a_glance(table)}"
-        for (family, weights), table in found.items()
-    ]
+    glance = _glance(found)
     parts = [
-        f"## Run of {plain(run.header.started)}, suite {plain(run.header.suite)}{_scenarios(run)}",
+        f"## {_title(run)}",
         _facts(run),
         _interruption(run),
-        *(["### At a glance\n\n" + "\n".join(glance)] if glance else []),
+        f"### At a glance\n\n{glance}" if glance else "",
         *(_family_text(*key, table) for key, table in found.items()),
         *(_old_against_new(table) for table in found.values()),
         *(_beside_paper(run, *key, table) for key, table in found.items()),
@@ -661,6 +711,25 @@ def _section(run: Run) -> str:
         _building(found.values()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _brief(run: Run) -> str:
+    """One run in a few lines, and where the rest of it stands."""
+    link = f"### [{_title(run)}]({run.header.run}.md)"
+    return "\n\n".join(filter(None, [link, code(run.header.command), _glance(tables_of(run))]))
+
+
+def _title(run: Run) -> str:
+    header = run.header
+    return f"Run of {plain(header.started)}, suite {plain(header.suite)}{_scenarios(run)}"
+
+
+def _glance(found: Mapping[tuple[str, str], Table]) -> str:
+    """The sentences of every family, a line each."""
+    return "\n".join(
+        f"- **{family}** ({weights}): {at_a_glance(table)}"
+        for (family, weights), table in found.items()
+    )
 
 
 def _scenarios(run: Run) -> str:
@@ -871,12 +940,12 @@ def _stories(cases: Collection[Case]) -> str:
 
 
 def render(out: Path) -> str:
-    """The page that follows from the records below ``out``; raises ``RecordError``."""
+    """The first page that follows from the records below ``out``; raises ``RecordError``."""
     return _files(out)[_PAGE]
 
 
 def _files(out: Path) -> dict[str, str]:
-    """The page and its plots: name -> text. One run at a time is kept in memory."""
+    """The pages and their plots: name -> text. One run at a time is kept in memory."""
     drawn: dict[str, str] = {}
 
     def runs() -> Iterator[Run]:
@@ -885,16 +954,28 @@ def _files(out: Path) -> dict[str, str]:
             drawn.update(plots(run))
             yield run
 
-    text = page(runs(), resize_table.read(out))
-    return {**drawn, _PAGE: text}
+    written = pages(runs(), resize_table.read(out))
+    return {**drawn, **written}
 
 
 def write(out: Path) -> Path:
-    """Write the page below ``out``, as a whole; raises ``RecordError``."""
+    """Write the pages below ``out``, each as a whole; raises ``RecordError``."""
     check_page(out)
-    for name, text in _files(out).items():
+    files = _files(out)
+    for name, text in files.items():
         write_atomically(out / name, text.encode())
+    for path in _stale(out, files):
+        path.unlink()
     return out / _PAGE
+
+
+def _stale(out: Path, files: Collection[str]) -> list[Path]:
+    """Pages of runs whose records are gone, or that are the newest now."""
+    return [
+        path
+        for path in sorted(out.glob("*.md"))
+        if path.name not in files and _MADE_FROM in path.read_text(encoding="utf-8")
+    ]
 
 
 def check_page(out: Path) -> None:
@@ -909,7 +990,9 @@ def check_page(out: Path) -> None:
 
 def difference(out: Path) -> str:
     """How the page or a plot below ``out`` differs from what its records say; empty: none does."""
-    found = (page_difference(out / name, text) for name, text in _files(out).items())
+    files = _files(out)
+    found = [page_difference(out / name, text) for name, text in files.items()]
+    found += [f"{path} has no record" for path in _stale(out, files)]
     return "\n".join(text for text in found if text)
 
 

@@ -217,12 +217,19 @@ def test_the_same_records_give_the_same_text() -> None:
 
 
 def test_runs_are_never_mixed_and_the_newest_is_first() -> None:
-    """A section a run; a variant's story is told once."""
+    """The newest whole, earlier ones in a few lines and on pages of their own."""
     runs = [run_of(measurements(), run=day, started=day) for day in ("2026-01-01", "2026-02-01")]
-    text = report.page(runs)
-    assert text.index("## Run of 2026-02-01") < text.index("## Run of 2026-01-01")
-    assert text.count("### vgg19 (weights: seeded)") == 2
+    pages = report.pages(runs)
+    assert list(pages) == ["README.md", "2026-01-01.md"]
+    text, earlier = pages.values()
+    assert text.index("## Run of 2026-02-01") < text.index("## Earlier runs")
+    assert "### [Run of 2026-01-01, suite default](2026-01-01.md)" in text
+    assert text.count("### vgg19 (weights: seeded)") == 1
+    assert text.count("- **vgg19** (seeded): ") == 2
     assert text.count("- `vgg19-gap`: ") == 1
+    assert "## Run of 2026-01-01" in earlier and "2026-02-01" not in earlier
+    assert "[README.md](README.md)" in earlier
+    assert "## How to read the tables" in earlier
 
 
 def test_a_line_waits_for_its_reference() -> None:
@@ -443,6 +450,23 @@ def test_a_page_that_follows_from_its_records_passes(out, capsys) -> None:
     assert report.main(["--out", str(out), "--check"]) == 0
     assert (out / "README.md").stat().st_mtime_ns == before
     assert "follows from its records" in capsys.readouterr().out
+
+
+def test_a_page_whose_record_is_gone_goes_too(out, capsys) -> None:
+    """Only pages that were made here: a file of somebody else's stays."""
+    (out / "notes.md").write_text("mine")
+    with Recorder.open(out, header(run="later", started="2027-01-01")) as recorder:
+        recorder.append(block(OPT, 0, 140))
+        recorder.finish()
+    report.write(out)
+    pages = {path.name for path in out.glob("*.md")}
+    assert len(pages) == 3
+    for record in (out / "records").glob("later*"):
+        record.unlink()
+    assert report.main(["--out", str(out), "--check"]) == 1
+    assert "has no record" in capsys.readouterr().out
+    report.write(out)
+    assert {path.name for path in out.glob("*.md")} == {"README.md", "notes.md"}
 
 
 def test_a_record_that_was_changed_fails_the_check(out, capsys) -> None:

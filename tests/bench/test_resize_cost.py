@@ -64,7 +64,7 @@ SECTION = """\
 def test_whole_section() -> None:
     """Filters, then INT8, each against fp32 with its own filter; the page has it."""
     assert report._resized(COST) + "\n" == SECTION
-    assert SECTION.strip() in report.page([], COST)
+    assert SECTION.strip() in report.pages([], COST)["README.md"]
 
 
 def test_the_file_comes_back_as_it_was(tmp_path) -> None:
