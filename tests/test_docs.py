@@ -211,16 +211,22 @@ def runtimes_table() -> str:
     return "\n".join(["| name | what | extra |", "|---|---|---|", *rows])
 
 
+def runs() -> list[str]:
+    """The committed runs, each as its page shows it, newest first."""
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "results").glob("*.md")]
+    parts = [part for page in pages for part in page.split("\n## ")]
+    # What they begin with is when they were measured.
+    return sorted((part for part in parts if part.startswith("Run of ")), reverse=True)
+
+
 def newest(suite: str) -> str:
-    """The part of the page about the newest committed run of a suite.
+    """The newest committed run of a suite.
 
     One of scenarios, which its title names, or of the user's own images is about something else.
     """
-    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    parts = page.split("\n## ")
     return next(
         part
-        for part in parts
+        for part in runs()
         if part.partition("\n")[0].endswith(f"suite {suite}")
         and not re.search(r"^- Command: .*--data ", part, re.MULTILINE)
     )
@@ -268,8 +274,9 @@ def matrix_table(family: str) -> str:
 
 def paper_table() -> str:
     """The eight networks beside the paper's figures, as the newest run with images has them."""
-    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    cells = first_table(page.split("### revisited beside the paper", 1)[1].splitlines())
+    title = "### revisited beside the paper"
+    part = next(part for part in runs() if title in part)
+    cells = first_table(part.split(title, 1)[1].splitlines())
     shown = [i for i, title in enumerate(cells[0]) if "MiB" not in title and "stored" not in title]
     # The size has two columns, of which the second is only called ours, too.
     size = next(i for i, title in enumerate(cells[0]) if "MiB" in title)
