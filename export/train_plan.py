@@ -152,6 +152,7 @@ SCRATCH = MappingProxyType(
             schedule="cosine",
             warmup=0.05,
             augmentation=_LEAVES,
+            compiled=True,
         ),
     }
 )
