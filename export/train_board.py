@@ -26,6 +26,8 @@ from export.train_job import Job, Said, Tell
 Attempt = Callable[[Job, Tell], str | None]
 _MESSAGES = 200
 """So many of a bar reach the parent at most: each costs more than a small network's step."""
+_STEP = 10
+"""Per cent: how far apart the lines are that stand for a bar in a log."""
 
 
 class Board:
@@ -59,7 +61,16 @@ class Board:
         key = (said.variant, said.what)
         if key not in self._bars:
             self._bars[key] = self._progress.add_task(": ".join(key), total=said.total)
-        self._progress.advance(self._bars[key], said.done)
+        self._advance(self._bars[key], said.done)
+
+    def _advance(self, bar: TaskID, done: int) -> None:
+        """Move a bar on; in a log, which shows no bars, a line for each tenth."""
+        task = self._progress.tasks[bar]
+        before = int(task.percentage // _STEP)
+        self._progress.advance(bar, done)
+        if not self._progress.console.is_terminal and int(task.percentage // _STEP) > before:
+            gone = f"{task.percentage:.0f} % after {task.elapsed or 0:.0f} s"
+            self._progress.console.print(f"{task.description}: {gone}", highlight=False)
 
 
 def side_by_side(attempt: Attempt, jobs: Sequence[Job], at_once: int, board: Board) -> list[str]:

@@ -283,9 +283,9 @@ def paper_table() -> str:
     return markdown([row[i] for i in shown if i != size + 1] for row in cells)
 
 
-def training_table() -> str:
-    """The trainings behind the packaged weights, as their logs tell them."""
-    rows = [_training(path) for path in sorted((ROOT / "export" / "trained").glob("*.jsonl"))]
+def training_table(folder: str) -> str:
+    """Trainings, as their logs in a folder tell them."""
+    rows = [_training(path) for path in sorted((ROOT / folder).glob("*.jsonl"))]
     head = ("network", "best epoch", "validation accuracy, %", "seconds an epoch, median")
     return markdown([head, ("---",) * len(head), *rows])
 
@@ -311,7 +311,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "variants": variants_table,
     "recipes": recipes_table,
     "runtimes": runtimes_table,
-    "training": training_table,
+    "training": functools.partial(training_table, "export/trained"),
+    "training-plants": functools.partial(training_table, "results/training"),
     "paper": paper_table,
 }
 FILLED = (README, ROOT / "docs" / "training.md")

@@ -112,3 +112,14 @@ def test_the_board_shows_lines_and_bars():
     text = console.export_text()
     assert "vgg19: epoch 1: [kept]" in text
     assert "vgg19: training" in text and "2/2" in text
+
+
+def test_a_log_shows_tenths():
+    """Where no bars can be drawn, a line now and then says that it goes on."""
+    console = Console(record=True, width=100, force_terminal=False)
+    with Board(console) as board:
+        for _ in range(40):
+            board.hear(Said("vgg19", what="training", done=1, total=40))
+    lines = [line for line in console.export_text().splitlines() if "% after" in line]
+    assert len(lines) == 10
+    assert lines[4].startswith("vgg19: training: 50 % after")
