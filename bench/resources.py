@@ -181,12 +181,18 @@ def _shown(table: Table, copies: bool = False) -> Iterable[Row]:
 
 
 def names(row: Row) -> tuple[str, ...]:
-    """What stands in the columns ``NAMES``: which row a line is about."""
+    """What stands in the columns ``NAMES``: which row a line is about, and whether to doubt it."""
+    variant, recipe, runtime, *setting = unmarked_names(row)
+    return (variant, recipe, runtime + mark(row), *setting)
+
+
+def unmarked_names(row: Row) -> tuple[str, ...]:
+    """The same for a table without times: what disturbs these changes no answer."""
     case = row.case
     return (
         case.shown_variant,
         case.recipe,
-        runtime_name(case) + mark(row),
+        runtime_name(case),
         str(case.threads),
         str(case.batch_size),
     )

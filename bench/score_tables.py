@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from bench import scores
 from bench.case import Case
 from bench.matrix import Grid
-from bench.resources import NAMES, names
+from bench.resources import NAMES, unmarked_names
 from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
 from bench.scores import Averages, ByClass, Paired, Scored
 from bench.text import (
@@ -90,7 +90,7 @@ def accuracy(table: Table) -> Grid:
         (*NAMES, *head, "weighted P / R / F1"),
         tuple(
             (
-                *names(row),
+                *unmarked_names(row),
                 f"{'' if row.answers else '~'}{len(found)}",
                 *(percent_interval(scores.top(found, k)) for k in ((1, 3, 5) if many else (1,))),
                 _averages(_by_class(found, table).macro),
@@ -118,7 +118,7 @@ def comparison(title: str, table: Table, compared: Mapping[Case, Compared]) -> G
             "could have shown a drop of",
         ),
         tuple(
-            (*names(row), *_comparison_cells(row, compared[row.case]))
+            (*unmarked_names(row), *_comparison_cells(row, compared[row.case]))
             for row, _ in _answered(table)
             if row.case in compared
         ),
@@ -162,7 +162,7 @@ def f1_by_class(table: Table) -> Grid:
         )
         for place, name in enumerate(classes)
     )
-    head = ("class", "images", *(" ".join(names(row)[:3]) for row in rows))
+    head = ("class", "images", *(" ".join(unmarked_names(row)[:3]) for row in rows))
     return Grid("F1 by class, %", head, tuple(lines))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench import report, rows, score_tables
 from bench.case import AGAIN, Case
-from bench.record import Answers, Labelled, Parity, RecordError
+from bench.record import Answers, Labelled, Parity, RecordError, Surroundings
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = Case("vgg19", "fp32", "ort", 2)
@@ -112,6 +112,18 @@ def test_whole_tables(blocks, table_of) -> None:
     """Accuracy, both comparisons and F1 by class, character for character."""
     text = "\n\n".join(map(report._folded, score_tables.tables(table_of(blocks))))
     assert text + "\n" == FOLDED
+
+
+def test_what_disturbed_the_times_marks_no_accuracy(blocks, table_of) -> None:
+    """A machine that was busy meanwhile doesn't change what was answered: the same tables."""
+    busy = Surroundings(
+        10.0, foreign_cpu_s=9.0, steal_s=5.0, involuntary_switches=0, voluntary_switches=0
+    )
+    table = table_of([replace(block, surroundings=busy) for block in blocks])
+    assert {row.verdict.level for row in table.rows} == {"INVALID"}
+    text = "\n\n".join(map(report._folded, score_tables.tables(table)))
+    assert "INVALID" not in text
+    assert text.partition("F1 by class")[0] == FOLDED.partition("F1 by class")[0]
 
 
 def test_columns_of_the_table(blocks, table_of) -> None:
