@@ -223,6 +223,16 @@ def file_format(case: Case) -> str | None:
     return next((name for name in (*named, *formats) if name in chains), None)
 
 
+def statically_quantised(recipe: str) -> bool:
+    """Whether ``--int8-choice`` decides how the recipe's .onnx files are quantised.
+
+    Files of other formats never: their converters have quantisers of their own.
+    """
+    known = RECIPES.get(recipe)
+    steps = known.chains.get("onnx", ()) if known else ()
+    return any("int8" in STEPS[step].options for step in steps)
+
+
 def _selectors(options: Options) -> tuple[Selector, ...]:
     """The suite's own selectors, or one from the flags that name recipes or runtimes."""
     suite = SUITES[options.suite].selectors

@@ -100,14 +100,14 @@ def read(path: Path) -> Choice:
         ) from exc
 
 
-def chosen(folder: Path, weights: Mapping[str, str]) -> Mapping[str, Int8]:
-    """Variant -> how it is quantised, of those in ``weights`` (to the weights' names).
+def chosen(folder: Path, weights: Mapping[str, str]) -> Mapping[str, Choice]:
+    """Variant -> how it is quantised and why so, of those in ``weights`` (to the weights' names).
 
     A variant without a choice for just these weights is left out; if all are, it is a
     :class:`UsageError`.
     """
     paths = {variant: path_of(folder, variant, name) for variant, name in weights.items()}
-    found = {variant: read(path).int8 for variant, path in paths.items() if path.exists()}
+    found = {variant: read(path) for variant, path in paths.items() if path.exists()}
     if not found:
         wanted = ", ".join(path.name for path in paths.values())
         others = ", ".join(path.name for path in sorted(folder.glob("*@*.json"))) or "nothing"

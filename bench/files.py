@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter
 
 from bench import choices, labelled, launch
-from bench.case import NULL, Case, file_format, unsupported
+from bench.case import NULL, Case, file_format, statically_quantised, unsupported
+from bench.choices import Choice
 from bench.options import Options, UsageError
 from bench.record import Status
 from export.artifact import Artifact
@@ -119,7 +120,8 @@ def build_files(
     keys = dict.fromkeys(keys)
     wanted = [dict(zip(("variant", "recipe", "format"), key, strict=True)) for key in keys]
     if int8 is None and options.int8_choice:
-        int8 = _chosen(Path(options.int8_choice), [variant for variant, *_ in keys], options)
+        found = _chosen([variant for variant, *_ in keys], options)
+        int8 = {variant: choice.int8 for variant, choice in found.items()}
     files = Files()
     ending = "the build ended before this file was made"
     try:
@@ -135,10 +137,28 @@ def build_files(
     return files
 
 
-def _chosen(folder: Path, variants: Iterable[str], options: Options) -> Mapping[str, Int8]:
+def int8_choices(cases: Iterable[Case], options: Options) -> tuple[Choice, ...]:
+    """What ``--int8-choice`` says of the files that it decides about, a variant each.
+
+    Raises :class:`UsageError` if it says nothing of any of them.
+    """
+    variants = dict.fromkeys(
+        case.variant
+        for case in cases
+        if statically_quantised(case.recipe)
+        and unsupported(case) is None
+        and file_format(case) == "onnx"
+    )
+    if not options.int8_choice or not variants:
+        return ()
+    return tuple(_chosen(variants, options).values())
+
+
+def _chosen(variants: Iterable[str], options: Options) -> Mapping[str, Choice]:
     """How ``bench.search`` says that each variant with its weights is quantised."""
     weights = {x: weights_of(x, options.weights, options.checkpoints) for x in variants}
-    return choices.chosen(folder, {x: weights_name(file) for x, file in weights.items()})
+    names = {x: weights_name(file) for x, file in weights.items()}
+    return choices.chosen(Path(options.int8_choice), names)
 
 
 def sources(cases: Iterable[Case], files: Files) -> dict[Case, Source]:

@@ -13,7 +13,7 @@ Schema history
    copy, and what the copies called base are of. All of it may be absent, so that files of schema 1
    are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
-   how the inputs of a file are made.
+   how the inputs of a file are made; how a search chose to quantise.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
+from bench.choices import Choice
 from export.artifact import LayerWork
 
 SCHEMA = 2
@@ -356,6 +357,9 @@ class RunHeader:
     against: Against | None = None
     labelled: Labelled | None = None
     """By which the rows' accuracy is judged; ``None``: nobody gave any."""
+    int8_choices: tuple[Choice, ...] = ()
+    """How the .onnx files of single variants were quantised to static INT8, where a search
+    had chosen; the others as the command says."""
 
 
 _HEADER = TypeAdapter(RunHeader)

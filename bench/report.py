@@ -18,6 +18,7 @@ from tabulate import tabulate
 from bench import (
     client_table,
     executed,
+    int8_tables,
     interchange,
     matrix,
     paper,
@@ -704,6 +705,7 @@ def _section(run: Run) -> str:
         _interruption(run),
         f"### At a glance\n\n{glance}" if glance else "",
         *(_family_text(*key, table) for key, table in found.items()),
+        _int8_choices(run, found.values()),
         *(_old_against_new(table) for table in found.values()),
         *(_beside_paper(run, *key, table) for key, table in found.items()),
         _quantisation(found.values()),
@@ -738,6 +740,15 @@ def _scenarios(run: Run) -> str:
     names |= {block.case.scenario for block in run.measurements if block.load_test}
     found = [name for name in SCENARIOS if name in names]
     return f", scenarios {', '.join(found)}" if found else ""
+
+
+def _int8_choices(run: Run, found: Iterable[Table]) -> str:
+    """How the static INT8 files of a run came about, where a search had chosen."""
+    chosen = run.header.int8_choices
+    if not chosen:
+        return ""
+    said = "\n".join(f"- {text}" for text in int8_tables.remarks(chosen, found))
+    return f"### How INT8 was chosen\n\n{_lines(int8_tables.choices(chosen))}\n\n{said}"
 
 
 def _old_against_new(table: Table) -> str:

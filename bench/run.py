@@ -29,6 +29,7 @@ from bench import (
 from bench.against import Tree
 from bench.block import Effort, beside, run_block, with_answers
 from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
+from bench.choices import Choice
 from bench.files import Source
 from bench.options import Options, UsageError, parse, spelt_out
 from bench.progress import Progress
@@ -134,6 +135,7 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
                 words,
                 tree,
                 images.labelled if images else None,
+                files.int8_choices(cases, options),
             ),
         ) as recorder,
         Progress() as progress,
@@ -361,6 +363,7 @@ def _header(
     words: Sequence[str],
     tree: Tree | None,
     images: Labelled | None,
+    int8_choices: tuple[Choice, ...],
 ) -> RunHeader:
     """What all blocks of this run share. Its name covers what makes results comparable."""
     facts = host.describe()
@@ -370,7 +373,10 @@ def _header(
     named = {k: v for k, v in asdict(options).items() if k not in _ELSEWHERE}
     code = (_code(_ROOT), *([_code(tree.root)] if tree else []))
     judged_by = (images.images,) if images else ()
-    identity = (named, host.host_id(facts), *code, sorted(versions.items()), *judged_by)
+    # A search may choose anew in the same folder.
+    built_as = tuple((choice.variant, choice.int8) for choice in int8_choices)
+    named_by = (*judged_by, *built_as)
+    identity = (named, host.host_id(facts), *code, sorted(versions.items()), *named_by)
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     name = f"{options.suite}-{digest}"
     command = shlex.join(["python", "-m", "bench.run", *spelt_out(words)])
@@ -391,6 +397,7 @@ def _header(
         cases=tuple(cases),
         against=against.header_entry(tree, options) if tree else None,
         labelled=images,
+        int8_choices=int8_choices,
     )
 
 
@@ -458,7 +465,11 @@ def without_paths(text: str, options: Options) -> str:
             if place
         },
         **{place: Path(place).name for place in [options.against] if _is_folder(place)},
-        **({str(options.out): options.out.name} if options.out.is_absolute() else {}),
+        **{
+            str(place): place.name
+            for place in (options.out, Path(options.int8_choice))
+            if place.is_absolute()
+        },
         str(options.store.absolute()): "STORE",
         str(_ROOT): ".",
         str(Path.home()): "~",

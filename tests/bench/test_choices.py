@@ -33,7 +33,7 @@ def test_a_choice_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "revisited-base@cifar10.json"
     assert choices.read(path) == CHOICE
     assert list((tmp_path / "new").iterdir()) == [path]
-    assert choices.chosen(tmp_path / "new", WEIGHTS) == {"revisited-base": CHOICE.int8}
+    assert choices.chosen(tmp_path / "new", WEIGHTS) == {"revisited-base": CHOICE}
 
 
 def test_a_drop_is_in_points() -> None:
@@ -71,7 +71,7 @@ def test_a_folder_without_a_fitting_choice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"but revisited-base@cifar10.json; .* bench.search"):
         choices.chosen(tmp_path, {"revisited-base": "seeded"})
     both = {**WEIGHTS, "revisited-v6": "cifar10"}
-    assert choices.chosen(tmp_path, both) == {"revisited-base": CHOICE.int8}
+    assert choices.chosen(tmp_path, both) == {"revisited-base": CHOICE}
 
 
 def test_a_choice_reaches_the_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

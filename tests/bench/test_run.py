@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import block, files, host, peaks, run
+from bench import block, choices, files, host, peaks, run
 from bench.case import Case
+from bench.choices import Choice
 from bench.files import Event, Files, file_key
 from bench.labelled import Question
 from bench.options import Options, UsageError, parse
@@ -31,6 +32,7 @@ from bench.record import (
     read_run,
 )
 from export.artifact import Artifact
+from export.build import Int8
 from export.images import Preprocess
 from tests.bench.made_up import fake_artifact
 
@@ -389,8 +391,40 @@ def test_no_folder_of_this_machine_stands_in_the_records(lab: Lab) -> None:
     assert run.without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
     aside = replace(options, out=Path("/mnt/runs/first"))
     assert run.without_paths("--out /mnt/runs/first", aside) == "--out first"
+    told = replace(options, int8_choice="/mnt/runs/search")
+    assert run.without_paths("--int8-choice /mnt/runs/search", told) == "--int8-choice search"
     kept = replace(options, out=Path("results/local"))
     assert run.without_paths("--out results/local", kept) == "--out results/local"
+
+
+def choice(**changes: Any) -> Choice:
+    """What a search found for the small variant, changed like that."""
+    return replace(Choice("revisited-base", "cifar10", Int8("entropy"), "plants", 1.0), **changes)
+
+
+def test_the_choice_of_a_search_stands_in_the_header(lab: Lab) -> None:
+    """Whole, and only where an .onnx file is quantised by it: a page can say what was built."""
+    folder = lab.tmp_path / "search"
+    choices.write(folder, choice(blamed=("Conv_0",)))
+    words = ["--runtimes", "ort", "--int8-choice", str(folder)]
+    lab.start(*words, "--recipes", "fp32")
+    (path,) = find_runs(lab.out)
+    assert read_run(path).header.int8_choices == ()
+    lab.start(*words, "--recipes", "fp32,int8-static")
+    (path,) = set(find_runs(lab.out)) - {path}
+    assert read_run(path).header.int8_choices == (choice(blamed=("Conv_0",)),)
+
+
+def test_another_choice_is_another_run(lab: Lab) -> None:
+    """A search may choose anew in the same folder: the header must not tell of the old files."""
+    folder = lab.tmp_path / "search"
+    words = ["--runtimes", "ort", "--recipes", "int8-static", "--int8-choice", str(folder)]
+    for method in ("entropy", "minmax"):
+        choices.write(folder, choice(int8=Int8(method)))
+        lab.start(*words)
+        lab.start(*words)
+    told = [read_run(path).header.int8_choices for path in find_runs(lab.out)]
+    assert sorted(one.int8.method for (one,) in told) == ["entropy", "minmax"]
 
 
 def test_a_failed_row_is_exit_code_1_and_the_run_goes_on(lab: Lab) -> None:

@@ -1,0 +1,136 @@
+"""How the static INT8 files of a run came about: a table and sentences.
+
+Pure functions; ``bench.report`` prints what they return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.case import statically_quantised
+from bench.choices import Choice, Score
+from bench.matrix import Grid
+from bench.rows import Row, Table
+from bench.text import NOTHING, plain, signed
+from export.build import Int8
+
+
+def choices(chosen: Iterable[Choice]) -> Grid:
+    """What ``bench.search`` found best, a variant a line, and what that rests on."""
+    return Grid(
+        "How INT8 was chosen",
+        (
+            "variant",
+            "weights",
+            "method",
+            "images",
+            "scales",
+            "activations",
+            "left in fp32",
+            "to blame, worst first",
+            "limit kept, points of top-1",
+            "validation: points lost",
+            "test: points lost",
+        ),
+        tuple(_choice_cells(one) for one in chosen),
+        names=8,
+    )
+
+
+def _choice_cells(one: Choice) -> tuple[str, ...]:
+    kept = "yes" if one.met else "**no**"
+    unfinished = "" if one.finished else " (search not finished)"
+    return (
+        one.variant,
+        _cell(one.weights),
+        _method(one.int8),
+        str(one.int8.images),
+        "per channel" if one.int8.per_channel else "per tensor",
+        "unsigned" if one.int8.activation_type == "u8" else "signed",
+        _layers(one.int8.keep_fp32),
+        "the same" if one.blamed and one.blamed == one.int8.keep_fp32 else _layers(one.blamed),
+        f"{kept}, of {one.max_drop:g}{unfinished}",
+        _lost(one.val),
+        _lost(one.test),
+    )
+
+
+def _method(int8: Int8) -> str:
+    share = f" {int8.percentile:g}" if int8.method == "percentile" else ""
+    unusual = f", {int8.weight_type} weights" if int8.weight_type != "s8" else ""
+    bits = ", 7-bit weights" if int8.reduce_range else ""
+    return f"{int8.method}{share}{unusual}{bits}"
+
+
+def _layers(names: Iterable[str]) -> str:
+    return ", ".join(map(_cell, names)) or "none"
+
+
+def _cell(text: str) -> str:
+    """Names out of files: a pipe must not open another column."""
+    return plain(text).replace("|", r"\|")
+
+
+def _lost(score: Score | None) -> str:
+    """Points with their interval, and of how many images."""
+    if score is None:
+        return NOTHING
+    low, high = (signed(end, 2) for end in score.interval)
+    return f"{signed(score.drop, 2)} ({low} to {high}) of {score.images} images"
+
+
+def remarks(chosen: Sequence[Choice], tables: Iterable[Table]) -> list[str]:
+    """What decided, for which rows it holds, and which ones were quantised otherwise."""
+    rows = [
+        row
+        for table in tables
+        for row in (*table.rows, *table.scenarios)
+        if statically_quantised(row.case.recipe) and row.file and not row.is_null
+    ]
+    data = ", ".join(dict.fromkeys(_cell(one.data) for one in chosen))
+    return [
+        f"Chosen by `python -m bench.search` on the validation part of {data}, which also decides "
+        "whether the limit is kept; the test part was looked at once, afterwards. Points below 0 "
+        "are won; intervals are of 95 %.",
+        *_whose(rows),
+        *_without_choice(chosen, rows),
+    ]
+
+
+def _whose(rows: Iterable[Row]) -> list[str]:
+    """Which runtimes read the file that was chosen, and which ones have a quantiser of their own.
+
+    The format that was measured tells them apart.
+    """
+    formats = {row.case.runtime: row.file.format for row in rows if row.file}
+    takers = [name for name, suffix in formats.items() if suffix == "onnx"]
+    others = [name for name, suffix in formats.items() if suffix != "onnx"]
+    read = "reads" if len(takers) == 1 else "read"
+    follow = f"It holds for the .onnx file that {_listed(takers)} {read}." if takers else ""
+    own = (
+        f"It does not hold for the int8-static rows of {_listed(others)}: their INT8 is made by "
+        "the quantiser of the format's own converter, which knows nothing of this choice."
+        if others
+        else ""
+    )
+    return [text for text in (follow, own) if text]
+
+
+def _without_choice(chosen: Iterable[Choice], rows: Iterable[Row]) -> list[str]:
+    known = {one.variant for one in chosen}
+    names = dict.fromkeys(
+        f"`{row.case.variant}`" for row in rows if _is_onnx(row) and row.case.variant not in known
+    )
+    if not names:
+        return []
+    return [f"Nothing was chosen for {_listed(names)}: quantised as the run's command says."]
+
+
+def _is_onnx(row: Row) -> bool:
+    return row.file is not None and row.file.format == "onnx"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
