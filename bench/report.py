@@ -54,14 +54,17 @@ from bench.record import (
 )
 from bench.roofline import share_of_attainable
 from bench.rows import (
+    MOST_LOST,
     Row,
     Table,
     best_fp32,
     doubts,
     family_of,
+    fastest,
     held_together,
     reference_case,
     runtime_name,
+    smallest,
     speedup,
     table_order,
     tables_of,
@@ -438,28 +441,53 @@ def _relatives(case: Case, cases: Iterable[Case]) -> list[Case]:
 
 
 def at_a_glance(table: Table) -> str:
-    """The smallest file and the fastest row of a table, against its reference."""
-    small, fast, reference = table.smallest, table.fastest, table.reference
+    """The smallest file and the fastest row of a table, against its reference.
+
+    Where accuracy was taken, of the rows that keep it; who was passed over is named.
+    """
+    small, fast, reference = smallest(table.accurate), fastest(table.accurate), table.reference
     found = []
     if small is not None and small.file is not None:
         found.append(
             f"Smallest file: {_row_name(small, table)}, {megabytes(small.file.size_bytes)} MB"
-            f"{_times_smaller(small, reference)}{_accuracy(small, table)}."
+            f"{_times_smaller(small, reference)}{_accuracy(small, table)}"
+            f"{_passed_over('smaller', table.smallest, table)}."
         )
     if fast is not None and (p50 := fast.latency_s(0.5)):
         found.append(
             f"Fastest: {_row_name(fast, table)}{resources.mark(fast)}, p50 {number(p50, 1e3)} ms"
-            f"{_times_faster(fast, table)}{_accuracy(fast, table)}{_rivals(fast, table)}."
+            f"{_times_faster(fast, table)}{_accuracy(fast, table)}{_rivals(fast, table)}"
+            f"{_passed_over('faster', table.fastest, table)}."
         )
+    if found and table.judged:
+        found.append(_CONDITION)
     if reference is not None and found:
         facts = f"{_reference_facts(reference)}{_accuracy(reference, table)}"
         found.append(f"(Reference: {_row_name(reference, table)}{facts}.)")
-    return " ".join(found) or "No row is both measured and right."
+    return " ".join(found) or (_NOTHING_KEPT if table.smallest else _NOTHING_RIGHT)
 
 
 def _accuracy(row: Row, table: Table) -> str:
     """How often a row's answers are right: small and fast is not all that counts."""
     return f", top-1 {score_tables.top1(row, table)} %" if row.answers else ""
+
+
+_NOTHING_RIGHT = "No row is both measured and right."
+_NOTHING_KEPT = (
+    f"No row that is measured and right is within {MOST_LOST} point of top-1 of its fp32 parent."
+)
+_CONDITION = (
+    f"Chosen among the rows not seen to lose more than {MOST_LOST} point of top-1 to their fp32 "
+    "parent."
+)
+
+
+def _passed_over(how: str, best: Row | None, table: Table) -> str:
+    """The row that is better but loses too much, if the best one does."""
+    if best is None or best in table.accurate:
+        return ""
+    lost = score_tables.points(table.judged[best.case].paired)
+    return f"; {how} but passed over for its accuracy: {_row_name(best, table)}, {lost} points"
 
 
 def _times_smaller(row: Row, reference: Row | None) -> str:
@@ -490,7 +518,7 @@ def _rivals(fast: Row, table: Table) -> str:
     """Those that may be just as fast: their ratio's interval contains 1, or the A/A pair's does."""
     names = []
     known = (fast, table.reference)  # the sentence already says how fast it is against that
-    for row in table.rows:
+    for row in table.accurate:
         ratio = speedup(row, fast) if row.candidate and row not in known else None
         if ratio and ratio.half_width is not None and not table.proven(ratio):
             names.append(f"{_row_name(row, table)}{resources.mark(row)}")

@@ -42,6 +42,8 @@ LEAST_WALL_S = 0.05
 """With less measured time than this, CPU time says nothing about cores."""
 _REFERENCES = (("fp32", "torch-eager"), ("fp32", "ort"), ("fp32-opt", "ort"))
 _VARYING = ("threads", "batch_size")
+MOST_LOST = 1
+"""Points of top-1 that a row may lose to its fp32 parent and still be named as the best."""
 _PLAIN = ("fp32", "fp32-opt")
 """What INT8 has to beat: the exporter's file and the runtime's own optimisation of it."""
 
@@ -220,19 +222,31 @@ class Table:
 
     @cached_property
     def fastest(self) -> Row | None:
-        """The candidate with the lowest p50 for an image, of those whose numbers prove anything."""
-        shown = [
-            (p50.value / row.case.batch_size, place, row)
-            for place, row in enumerate(self.rows)
-            if row.candidate and row.verdict.level != "INVALID" and (p50 := row.latency_s(0.5))
-        ]
-        return min(shown, default=(0, 0, None))[2]
+        """The fastest of all rows; see :func:`fastest`."""
+        return fastest(self.rows)
 
     @cached_property
     def smallest(self) -> Row | None:
-        """The first candidate with the smallest file."""
-        shown = [row for row in self.rows if row.candidate and row.file]
-        return min(shown, key=lambda row: row.file.size_bytes if row.file else 0, default=None)
+        """The smallest of all rows; see :func:`smallest`."""
+        return smallest(self.rows)
+
+    @cached_property
+    def accurate(self) -> tuple[Row, ...]:
+        """The rows that were not seen to lose more than ``MOST_LOST`` to their fp32 parent.
+
+        By the estimate, over all images. A row that has no such comparison is among them.
+        """
+        return tuple(row for row in self.rows if not _loses(self.judged.get(row.case)))
+
+    @cached_property
+    def judged(self) -> Mapping[Case, Compared]:
+        """Of ``compared``, where the row and its parent answered all images."""
+        whole = {row.case for row in self.rows if row.answers}
+        return {
+            case: found
+            for case, found in self.compared.items()
+            if case in whole and found.parent.answers
+        }
 
     @property
     def least_bytes(self) -> int | None:
@@ -326,6 +340,30 @@ class Table:
         """Note -> its number, in the order in which the rows need them."""
         texts = dict.fromkeys(text for row in self.rows for text in doubts(row, self))
         return {text: place for place, text in enumerate(texts, 1)}
+
+
+def fastest(rows: Iterable[Row]) -> Row | None:
+    """The candidate with the lowest p50 for an image, of those whose numbers prove anything."""
+    shown = [
+        (p50.value / row.case.batch_size, place, row)
+        for place, row in enumerate(rows)
+        if row.candidate and row.verdict.level != "INVALID" and (p50 := row.latency_s(0.5))
+    ]
+    return min(shown, default=(0, 0, None))[2]
+
+
+def smallest(rows: Iterable[Row]) -> Row | None:
+    """The first candidate with the smallest file."""
+    shown = [row for row in rows if row.candidate and row.file]
+    return min(shown, key=lambda row: row.file.size_bytes if row.file else 0, default=None)
+
+
+def _loses(found: Compared | None) -> bool:
+    """In whole images, so that a loss of just the limit is none."""
+    if found is None:
+        return False
+    paired = found.paired
+    return 100 * (paired.lost - paired.won) > MOST_LOST * paired.images
 
 
 def runtime_name(case: Case) -> str:

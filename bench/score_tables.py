@@ -54,11 +54,12 @@ def against_parent(row: Row, table: Table) -> str:
     if compared is None:
         own = fp32_rows(row.case.variant, table)
         return "parent" if own and row is own[0] else NOTHING
-    text = _points(compared.paired) + _mark(compared)
+    text = points(compared.paired) + _mark(compared)
     return text if row.answers else f"~{text}"
 
 
-def _points(paired: Paired) -> str:
+def points(paired: Paired) -> str:
+    """What a row gained or lost, with the interval."""
     return difference_text(paired.difference, 100)
 
 
@@ -136,7 +137,7 @@ def _comparison_cells(row: Row, compared: Compared) -> tuple[str, ...]:
         str(paired.lost),
         str(paired.won),
         p_value(paired.p_value),
-        _points(paired) + _mark(compared),
+        points(paired) + _mark(compared),
         visible(paired),
     )
 
