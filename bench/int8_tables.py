@@ -1,18 +1,24 @@
-"""How the static INT8 files of a run came about: a table and sentences.
+"""How the static INT8 files of a run came about, and where they would go wrong.
 
 Pure functions; ``bench.report`` prints what they return.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.case import statically_quantised
 from bench.choices import Choice, Score
+from bench.host import UNAVAILABLE
 from bench.matrix import Grid
 from bench.rows import Row, Table
 from bench.text import NOTHING, plain, signed
 from export.build import Int8
+from export.recipes import REMEDIES
+
+_STATIC = "int8-static"
+_VNNI = ("avx_vnni", "avx512_vnni")
+_ARM = "asimd"
 
 
 def choices(chosen: Iterable[Choice]) -> Grid:
@@ -134,3 +140,32 @@ def _listed(names: Iterable[str]) -> str:
     """Names in a sentence."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def saturation(host: Mapping[str, str], tables: Iterable[Table]) -> str:
+    """What becomes of the measured QDQ files on CPUs without VNNI; empty: there are none.
+
+    ``host`` are the facts in the run's header.
+    """
+    rows = (row for table in tables for row in (*table.rows, *table.scenarios))
+    if not any(row.case.recipe == _STATIC and row.timed and _is_onnx(row) for row in rows):
+        return ""
+    remedies = _listed(f"`{name}`" for name in REMEDIES)
+    return (
+        f"{_here(host.get('instruction sets', UNAVAILABLE))}; on x86 CPUs without VNNI the same "
+        f"QDQ file of `{_STATIC}` may lose accuracy, because sums of 16 bits saturate: "
+        "`python -m export.saturation FILE.onnx --data DIR_OR_ZIP` tells how often that would "
+        f"happen in each layer, and the recipes {remedies} rule it out."
+    )
+
+
+def _here(sets: str) -> str:
+    """Whether the host that measured has VNNI."""
+    if sets == UNAVAILABLE:
+        return "Whether this host has VNNI is not recorded"
+    names = sets.split(", ")
+    if any(name in names for name in _VNNI):
+        return "This host has VNNI, which adds in 32 bits"
+    if _ARM in names:
+        return "This host is no x86 CPU, and has no need of VNNI"
+    return f"This host has no VNNI: the accuracy of its {_STATIC} rows may have suffered"

@@ -724,7 +724,7 @@ def _judged(run: Run) -> bool:
 
 
 def _section(run: Run) -> str:
-    """One run: where and how, at a glance, its tables, what building cost."""
+    """Where and how, at a glance, the tables; then what explains them, what building cost."""
     found = tables_of(run)
     glance = _glance(found)
     parts = [
@@ -733,6 +733,7 @@ def _section(run: Run) -> str:
         _interruption(run),
         f"### At a glance\n\n{glance}" if glance else "",
         *(_family_text(*key, table) for key, table in found.items()),
+        int8_tables.saturation(run.header.host, found.values()),
         _int8_choices(run, found.values()),
         *(_old_against_new(table) for table in found.values()),
         *(_beside_paper(run, *key, table) for key, table in found.items()),

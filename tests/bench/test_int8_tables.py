@@ -100,6 +100,54 @@ def test_a_remark_that_names_nobody_is_left_out(blocks, run_of) -> None:
     assert "Nothing was chosen" not in text
 
 
+REST = (
+    "; on x86 CPUs without VNNI the same QDQ file of `int8-static` may lose accuracy, because "
+    "sums of 16 bits saturate: `python -m export.saturation FILE.onnx --data DIR_OR_ZIP` tells "
+    "how often that would happen in each layer, and the recipes `int8-static-7bit` and "
+    "`int8-static-u8u8` rule it out."
+)
+
+
+@pytest.mark.parametrize(
+    ("sets", "here"),
+    [
+        ("avx2, avx512f, avx512_vnni", "This host has VNNI, which adds in 32 bits"),
+        (
+            "avx2, avx512f",
+            "This host has no VNNI: the accuracy of its int8-static rows may have suffered",
+        ),
+        ("asimd, asimddp", "This host is no x86 CPU, and has no need of VNNI"),
+        ("unavailable", "Whether this host has VNNI is not recorded"),
+    ],
+)
+def test_the_page_says_what_happens_without_vnni(blocks, run_of, sets, here) -> None:
+    """Behind the tables with such rows, with what the header knows of the host."""
+    page = report.page([run_of(*blocks, host={"instruction sets": sets})])
+    assert f"\n\n{here}{REST}\n\n" in page
+    assert page.index("| int8-static |") < page.index(REST) < page.index("### What building cost")
+
+
+def test_a_page_says_it_once(blocks, run_of) -> None:
+    """Each run has a page of its own, and each page says it of its run's host."""
+    has, none = ({"instruction sets": names} for names in ("avx2, avx_vnni", "avx2"))
+    runs = [
+        run_of(*blocks, run=name, started=f"2026-01-0{day}", host=host)
+        for day, (name, host) in enumerate({"old": none, "new": has}.items(), start=1)
+    ]
+    pages = report.pages(runs)
+    assert [page.count(REST) for page in pages.values()] == [1, 1]
+    assert "This host has VNNI" in pages["README.md"]
+    assert "This host has no VNNI" in pages["old.md"]
+
+
+def test_without_such_files_nothing_is_said_of_vnni(blocks, run_of) -> None:
+    """Neither of fp32, nor of files that other quantisers made, nor of rows that didn't run."""
+    failed = replace(blocks[1], status="failed")
+    assert (
+        "VNNI" not in report.page([run_of(blocks[0], failed, *blocks[5:])]).partition("## Rec")[0]
+    )
+
+
 def test_a_choice_is_read_as_it_was_recorded(tmp_path) -> None:
     """Layers, scores and what is still missing."""
     written = header(int8_choices=(BASE, GAP))
