@@ -13,6 +13,8 @@ from bench.record import Labelled
 OLD = Case("xception-flatten", "fp32", "ort", 2)
 NEW = Case("xception-gap", "fp32", "ort", 2)
 STATIC = replace(NEW, recipe="int8-static")
+VINO = "openvino"
+LITERT = "litert"
 LABELS = tuple(image % 5 for image in range(400))
 PLANTS = Labelled("plants", "test", "f00d", tuple("abcde"), LABELS)
 
@@ -35,42 +37,52 @@ def blocks(answered):
     ]
 
 
+@pytest.fixture
+def elsewhere(answered):
+    """The same files in another runtime, of which INT8 answers otherwise; another format."""
+    large = {"size_bytes": 355_815_287, "parameters": 88_974_928}
+    quantised = {"size_bytes": 21_976_111, "parameters": 21_314_512}
+    tflite = {"size_bytes": 21_500_000, "parameters": 21_341_776}
+    small = answered(replace(STATIC, runtime=LITERT), 60, PLANTS, wrong(*range(60)), **tflite)
+    return [
+        answered(replace(OLD, runtime=VINO), 150, PLANTS, wrong(*range(12)), **large),
+        answered(replace(STATIC, runtime=VINO), 30, PLANTS, wrong(*range(5, 22)), **quantised),
+        answered(replace(OLD, runtime=LITERT), 300, PLANTS, wrong(*range(12)), **large),
+        replace(small, file=replace(small.file, format="tflite")),
+    ]
+
+
 TABLES = """\
 ### Old model against new
 
-**xception-flatten fp32 → xception-gap fp32, 400 images in 5 classes**
+**xception-flatten fp32 → xception-gap fp32: answers, in % and points**
 
-|                               |              old |              new |                                                                              new against old |
-|-------------------------------|------------------|------------------|----------------------------------------------------------------------------------------------|
-| model                         | xception-flatten |     xception-gap |                                                                                              |
-| recipe, runtime               |        fp32, ort |        fp32, ort |                                                                                              |
-| accuracy, %                   | 97.0 (94.8–98.4) | 97.8 (95.8–99.0) |            +0.8 (-0.7 to +2.5) points, McNemar p 0.45, could have shown a drop of 2.0 points |
-| weighted precision, %         |            97.00 |            97.76 |                                                                   +0.8 (-0.5 to +2.1) points |
-| weighted recall, %            |            97.00 |            97.75 |                                                                  the accuracy, by definition |
-| weighted F1, %                |            97.00 |            97.75 |                                                                   +0.7 (-0.5 to +2.0) points |
-| classes with higher F1        |                0 |                5 |                                                                                         of 5 |
-| classes with equal F1         |                0 |                0 |                                                                                              |
-| size as shipped, MB           |            355.8 |            85.28 |                                                                                              |
-| size with optimiser state, MB |             1068 |            256.1 | the networks' 88.975 M and 21.342 M parameters, 4 bytes, times three: Adam keeps two moments |
-| size reduction, %             |                  |            76.03 |                                                                   with optimiser state 76.01 |
-| times smaller                 |                  |            4.172 |                                                                   with optimiser state 4.169 |
+| runtime   | recipes     |   images |                            accuracy |          difference |   McNemar p |   could have shown a drop of |                 weighted precision |   weighted recall (the accuracy, by definition) |                        weighted F1 |   classes with higher F1 |   equal F1 |
+|-----------|-------------|----------|-------------------------------------|---------------------|-------------|------------------------------|------------------------------------|-------------------------------------------------|------------------------------------|--------------------------|------------|
+| ort       | fp32 → fp32 |      400 | 97.0 (94.8–98.4) → 97.8 (95.8–99.0) | +0.8 (-0.7 to +2.5) |        0.45 |                   2.0 points | 97.00 → 97.76: +0.8 (-0.5 to +2.1) |                                   97.00 → 97.75 | 97.00 → 97.75: +0.7 (-0.5 to +2.0) |       old 0, new 5, of 5 |          0 |
 
-**xception-flatten fp32 → xception-gap int8-static, 400 images in 5 classes**
+**xception-flatten fp32 → xception-gap fp32: sizes, MB**
 
-|                               |              old |              new |                                                                              new against old |
-|-------------------------------|------------------|------------------|----------------------------------------------------------------------------------------------|
-| model                         | xception-flatten |     xception-gap |                                                                                              |
-| recipe, runtime               |        fp32, ort | int8-static, ort |                                                                                              |
-| accuracy, %                   | 97.0 (94.8–98.4) | 96.2 (93.9–97.9) |            -0.8 (-2.8 to +1.2) points, McNemar p 0.58, could have shown a drop of 2.6 points |
-| weighted precision, %         |            97.00 |            96.25 |                                                                   -0.8 (-2.5 to +1.0) points |
-| weighted recall, %            |            97.00 |            96.25 |                                                                  the accuracy, by definition |
-| weighted F1, %                |            97.00 |            96.25 |                                                                   -0.7 (-2.5 to +1.0) points |
-| classes with higher F1        |                4 |                0 |                                                                                         of 5 |
-| classes with equal F1         |                1 |                1 |                                                                                              |
-| size as shipped, MB           |            355.8 |            21.98 |                                                                                              |
-| size with optimiser state, MB |             1068 |            256.1 | the networks' 88.975 M and 21.342 M parameters, 4 bytes, times three: Adam keeps two moments |
-| size reduction, %             |                  |            93.82 |                                                                   with optimiser state 76.01 |
-| times smaller                 |                  |            16.19 |                                                                   with optimiser state 4.169 |
+| file                 |   old |   new |   size reduction, % |   times smaller |                                                                                              |
+|----------------------|-------|-------|---------------------|-----------------|----------------------------------------------------------------------------------------------|
+| onnx as shipped      | 355.8 | 85.28 |               76.03 |           4.172 |                                                                                opened by ort |
+| with optimiser state |  1068 | 256.1 |               76.01 |           4.169 | the networks' 88.975 M and 21.342 M parameters, 4 bytes, times three: Adam keeps two moments |
+
+**xception-flatten fp32 → xception-gap int8-static: answers, in % and points**
+
+| runtime   | recipes            |   images |                            accuracy |            difference |   McNemar p |   could have shown a drop of |                   weighted precision |   weighted recall (the accuracy, by definition) |                          weighted F1 |   classes with higher F1 |   equal F1 |
+|-----------|--------------------|----------|-------------------------------------|-----------------------|-------------|------------------------------|--------------------------------------|-------------------------------------------------|--------------------------------------|--------------------------|------------|
+| ort       | fp32 → int8-static |      400 | 97.0 (94.8–98.4) → 96.2 (93.9–97.9) |   -0.8 (-2.8 to +1.2) |        0.58 |                   2.6 points |   97.00 → 96.25: -0.8 (-2.5 to +1.0) |                                   97.00 → 96.25 |   97.00 → 96.25: -0.7 (-2.5 to +1.0) |       old 4, new 0, of 5 |          1 |
+| openvino  | fp32 → int8-static |      400 | 97.0 (94.8–98.4) → 95.8 (93.3–97.5) |   -1.2 (-3.5 to +0.7) |        0.30 |                   2.8 points |   97.00 → 95.75: -1.3 (-3.2 to +0.7) |                                   97.00 → 95.75 |   97.00 → 95.75: -1.3 (-3.1 to +0.6) |       old 5, new 0, of 5 |          0 |
+| litert    | fp32 → int8-static |      400 |       97.0 (94.8–98.4) → 85 (81–88) | -12.0 (-15.6 to -9.2) |      <0.001 |                   5.0 points | 97.00 → 85.00: -12.0 (-15.2 to -8.8) |                                   97.00 → 85.00 | 97.00 → 85.00: -12.0 (-15.2 to -8.8) |       old 5, new 0, of 5 |          0 |
+
+**xception-flatten fp32 → xception-gap int8-static: sizes, MB**
+
+| file                 |   old |   new |   size reduction, % |   times smaller |                                                                                              |
+|----------------------|-------|-------|---------------------|-----------------|----------------------------------------------------------------------------------------------|
+| onnx as shipped      | 355.8 | 21.98 |               93.82 |           16.19 |                                                                      opened by ort, openvino |
+| tflite as shipped    | 355.8 | 21.50 |               93.96 |           16.55 |                                                                             opened by litert |
+| with optimiser state |  1068 | 256.1 |               76.01 |           4.169 | the networks' 88.975 M and 21.342 M parameters, 4 bytes, times three: Adam keeps two moments |
 
 The 6.92 GB of the model that this comparison was first made for: 566.150 M parameters (`xception-flatten-wide`), 4 bytes each, times three for a checkpoint that keeps Adam's two moments, are 6.79 GB (-1.8 %).
 """  # noqa: E501
@@ -82,23 +94,24 @@ def section(run) -> str:
     return report._old_against_new(table) + "\n"
 
 
-def test_whole_section(blocks, run_of) -> None:
-    """Both pairs and the explanation, character for character; the page has it."""
-    run = run_of(*blocks, labelled=PLANTS)
+def test_whole_section(blocks, elsewhere, run_of) -> None:
+    """Every runtime with both rows, and files once, character for character; the page has it."""
+    run = run_of(*blocks, *elsewhere, labelled=PLANTS)
     assert section(run) == TABLES
     assert TABLES.strip() in report.page([run])
 
 
-def test_a_pair_takes_two(blocks, run_of) -> None:
-    """Without the new model, or without labels, there is no such section."""
+def test_a_pair_takes_two(blocks, elsewhere, run_of) -> None:
+    """Without the new model, in the same runtime, or without labels there is no such section."""
     assert section(run_of(blocks[0], labelled=PLANTS)) == "\n"
+    assert section(run_of(blocks[0], elsewhere[1], labelled=PLANTS)) == "\n"
     assert section(run_of(*blocks)) == "\n"
 
 
 def test_fp32_opt_stands_in_for_fp32(blocks, run_of) -> None:
     """The default suite measures ort in that recipe only."""
     as_opt = [replace(one, case=replace(one.case, recipe="fp32-opt")) for one in blocks[:2]]
-    assert "fp32-opt, ort" in section(run_of(*as_opt, labelled=PLANTS))
+    assert "| ort       | fp32-opt → fp32-opt |" in section(run_of(*as_opt, labelled=PLANTS))
 
 
 def test_parameters_are_those_of_the_wide_network() -> None:
