@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.options import UsageError
+from bench.scores import Turned
+from bench.text import difference_text
 from export.build import Int8
 
 
@@ -32,17 +33,13 @@ class Score:
         return 100 * (self.fp32 - self.int8) / self.images
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Of the drop, 95 %, for paired proportions (Bonett and Price 2012), in points."""
-        n = self.images + 2
-        lost, gained = (self.lost + 1) / n, (self.gained + 1) / n
-        half = 1.96 * math.sqrt((lost + gained - (lost - gained) ** 2) / n)
-        return 100 * (lost - gained - half), 100 * (lost - gained + half)
+    def turned(self) -> Turned:
+        """The two as the tables compare a row with its parent."""
+        return Turned(self.images, self.lost, self.gained)
 
     def __str__(self) -> str:
-        low, high = self.interval
         accuracy = f"{self.int8 / self.images:.2%} of {self.images} right"
-        return f"{accuracy}, {self.drop:.2f} points lost (95 %: {low:.2f} to {high:.2f})"
+        return f"{accuracy}, {difference_text(self.turned.difference, 100)} points against fp32"
 
 
 @dataclass(frozen=True)

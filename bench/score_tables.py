@@ -13,7 +13,7 @@ from bench.case import Case
 from bench.matrix import Grid
 from bench.resources import NAMES, unmarked_names
 from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
-from bench.scores import Averages, ByClass, Paired, Scored
+from bench.scores import Averages, ByClass, Paired, Scored, Turned
 from bench.text import (
     NOTHING,
     difference_text,
@@ -142,7 +142,7 @@ def _comparison_cells(row: Row, compared: Compared) -> tuple[str, ...]:
     )
 
 
-def visible(paired: Paired) -> str:
+def visible(paired: Turned) -> str:
     """The smallest drop that the images would have shown, in words."""
     drop = paired.visible_drop
     return "no drop at all" if drop is None else f"{rounded(100 * drop, digits=2)} points"

@@ -184,22 +184,16 @@ def _ratio(part: Counts, whole: Counts) -> Shares:
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A row beside its parent on the same images.
+class Turned:
+    """How many of the same images a row and its parent differ in.
 
     ``lost`` are those that the parent has right and the row wrong, ``won`` the other way
-    round; ``same`` those for which both name the same class, right or wrong.
+    round.
     """
 
     images: int
     lost: int
     won: int
-    same: int
-
-    @property
-    def agreement(self) -> float:
-        """The share of images for which both name the same class."""
-        return self.same / self.images
 
     @property
     def difference(self) -> Estimate:
@@ -218,6 +212,18 @@ class Paired:
     def visible_drop(self) -> float | None:
         """The smallest drop that these images could have shown; see ``visible_drop``."""
         return visible_drop(self.images, self.lost + self.won)
+
+
+@dataclass(frozen=True)
+class Paired(Turned):
+    """A row beside its parent; both name the same class, right or wrong, for ``same`` images."""
+
+    same: int
+
+    @property
+    def agreement(self) -> float:
+        """The share of images for which both name the same class."""
+        return self.same / self.images
 
 
 def paired(parent: Scored, row: Scored) -> Paired | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import choices, files
+from bench import choices, files, scores
 from bench.choices import Choice, Score
 from bench.options import UsageError, parse
 from export.build import Int8
@@ -40,9 +40,15 @@ def test_a_drop_is_in_points() -> None:
     """Of accuracy, not of what was right before."""
     score = Score(images=100, fp32=75, int8=74, lost=3, gained=2)
     assert score.drop == pytest.approx(1.0)
-    # Bonett and Price (2012): (4 - 3) / 102, 1.96 standard errors either way.
-    assert score.interval == pytest.approx((-4.10, 6.06), abs=0.001)
-    assert str(score) == "74.00% of 100 right, 1.00 points lost (95 %: -4.10 to 6.06)"
+    assert str(score) == "74.00% of 100 right, -1 (-7 to +4) points against fp32"
+
+
+def test_a_score_is_compared_as_rows_of_the_tables_are() -> None:
+    """The same interval, the same test, the same smallest drop: two pages never disagree."""
+    turned = Score(images=100, fp32=75, int8=74, lost=3, gained=2).turned
+    row = scores.Paired(images=100, lost=3, won=2, same=90)
+    assert turned.difference == row.difference
+    assert (turned.p_value, turned.visible_drop) == (row.p_value, row.visible_drop)
 
 
 @pytest.mark.parametrize(
