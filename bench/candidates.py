@@ -12,6 +12,7 @@ from bench.choices import Choice, Score
 from bench.options import UsageError
 from bench.record import Answers
 from bench.search_log import Log, Tried
+from bench.search_text import outcome
 from export.artifact import Artifact
 from export.build import Int8
 from export.images import Entry
@@ -134,7 +135,11 @@ class Search:
 
     def keeps_limit(self, tried: Tried) -> bool:
         """Whether it loses no more than was allowed."""
-        return tried.score is not None and tried.score.drop <= self.draft.max_drop
+        return tried.score is not None and self.allows(tried.score)
+
+    def allows(self, score: Score) -> bool:
+        """Whether the limit does: by what was counted, wherever its interval ends."""
+        return score.drop <= self.draft.max_drop
 
     def _free_layers(self, int8: Int8, most: int) -> None:
         """Leave layers in fp32, one more each time, the worst first, until the limit is kept."""
@@ -154,7 +159,7 @@ class Search:
             self.draft = replace(
                 self.draft,
                 int8=best.int8,
-                met=self.keeps_limit(best),
+                met_on_val=self.keeps_limit(best),
                 val=best.score,
                 blamed=best.int8.keep_fp32,
                 tried=len(self.order),
@@ -169,8 +174,10 @@ class Search:
         if seen is None:
             exact = self.tools.ask(self.fp32, entries)
             seen = compared(exact, self.tools.ask(self.tools.build(self.draft.int8), entries))
-            self.log.add_test(self.draft.int8, seen)
-        choices.write(path.parent, replace(self.draft, test=seen, finished=True))
+        choice = replace(self.draft, test=seen, met_on_test=self.allows(seen), finished=True)
+        choice = replace(choice, verdict=outcome(choice))
+        self.log.add_test(choice.int8, seen, choice.verdict)
+        choices.write(path.parent, choice)
         return choices.read(path)
 
 
@@ -198,17 +205,3 @@ def compared(exact: Answers, rounded: Answers) -> Score:
         lost=sum(a and not b for a, b in pairs),
         gained=sum(b and not a for a, b in pairs),
     )
-
-
-def verdict(choice: Choice) -> str:
-    """What came out, in a few lines."""
-    name = f"{choice.variant}@{choice.weights}"
-    limit = f"the limit of {choice.max_drop:g} points"
-    lines = [f"{name}: {choice.int8}", f"  validation part: {choice.val}"]
-    if choice.test is not None:
-        lines.append(f"  test part: {choice.test}")
-    if choice.blamed:
-        lines.append(f"  to blame, the worst first: {', '.join(choice.blamed)} (left in fp32)")
-    if not choice.met:
-        lines.append(f"  {limit} is NOT kept: this is the best of {choice.tried} candidates")
-    return "\n".join(lines)

@@ -47,7 +47,8 @@ class Choice:
     """How one variant with certain weights is quantised, and what that rests on.
 
     ``val`` decided; ``test`` was looked at once, afterwards; ``None``: not yet.
-    ``max_drop`` is what was asked for, in points, ``met`` whether ``val`` keeps it.
+    ``max_drop`` is what was asked for, in points, ``met_on_val`` and ``met_on_test`` say
+    which part keeps it, ``verdict`` says so in words, with what the parts could tell.
     ``blamed`` are the layers that had to stay in fp32, in the order of their harm.
     """
 
@@ -58,12 +59,19 @@ class Choice:
     int8: Int8
     data: str
     max_drop: float
-    met: bool = False
+    met_on_val: bool = False
+    met_on_test: bool | None = None
     val: Score | None = None
     test: Score | None = None
     blamed: tuple[str, ...] = ()
     tried: int = 0
+    verdict: str = ""
     finished: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether every part that was asked about keeps the limit."""
+        return self.met_on_val and self.met_on_test is not False
 
 
 _CHOICE = TypeAdapter(Choice)

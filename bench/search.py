@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import choices, files, host
-from bench.candidates import IMAGES, MOST_KEPT, NoFile, Search, grid_of, verdict
+from bench.candidates import IMAGES, MOST_KEPT, NoFile, Search, grid_of
 from bench.choices import Choice
 from bench.options import Options, UsageError, matching, parse
 from bench.search_log import About, Log
+from bench.search_text import verdict
 from bench.search_tools import tools
 from export.build import Int8
 from export.checkpoints import CheckpointsError, weights_of
@@ -43,7 +44,7 @@ class Plan:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Search for each variant; 1: a limit can't be kept, 2: usage, 130: stopped."""
+    """Search for each variant; 1: a limit isn't kept on either part, 2: usage, 130: stopped."""
     try:
         plan = _parse(argv)
         folder = ImageFolder.open(Path(plan.options.data))
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _search_one(plan: Plan, variant: str, folder: ImageFolder) -> int:
-    """Search, report; 1 where the limit isn't kept."""
+    """Search, report; 1 where the limit isn't kept, be it on the test part alone."""
     options = plan.options
     weights = weights_name(weights_of(variant, options.weights, options.checkpoints))
     entries = spread(folder.part("val"), plan.most_images or len(folder.part("val")), _SEED)

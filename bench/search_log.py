@@ -42,7 +42,10 @@ class Tried:
 
 @dataclass(frozen=True)
 class Line:
-    """One line: a candidate, a ranking of layers under a scheme, or the look at the test part."""
+    """One line: a candidate, a ranking of layers under a scheme, or the look at the test part.
+
+    ``verdict`` says of the last whether the limit of that time is kept on either part.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -50,6 +53,7 @@ class Line:
     int8: Int8 | None = None
     ranking: tuple[str, ...] | None = None
     test: Score | None = None
+    verdict: str = ""
 
 
 _ABOUT = TypeAdapter(About)
@@ -109,9 +113,11 @@ class Log:
         """The layers that suffer most, as far as they were ranked under this scheme."""
         return next((x.ranking for x in self.lines if x.int8 == int8 and x.ranking), None)
 
-    def add_test(self, int8: Int8, score: Score) -> None:
-        """Keep what the test part said."""
-        self._append(Line(int8=int8, test=score))
+    def add_test(self, int8: Int8, score: Score, verdict: str) -> None:
+        """Keep what the test part said, and what follows, unless that stands there already."""
+        line = Line(int8=int8, test=score, verdict=verdict)
+        if line not in self.lines:
+            self._append(line)
 
     def test(self, int8: Int8) -> Score | None:
         """What the test part said of a candidate, if it was asked."""

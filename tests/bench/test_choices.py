@@ -19,7 +19,7 @@ CHOICE = Choice(
     int8=Int8("percentile", 99.9, 64, keep_fp32=("Conv_0",)),
     data="cifar10.zip",
     max_drop=1.0,
-    met=True,
+    met_on_val=True,
     val=Score(images=100, fp32=75, int8=74, lost=3, gained=2),
 )
 

@@ -19,12 +19,12 @@ from bench.candidates import (
     compared,
     grid_of,
     variations,
-    verdict,
 )
 from bench.choices import Choice, Score
 from bench.options import UsageError
 from bench.record import Answers
 from bench.search_log import About, Log, Tried
+from bench.search_text import table, verdict
 from export.artifact import Artifact
 from export.build import Int8
 from export.images import Entry
@@ -51,6 +51,7 @@ class Lab:
     def __init__(self, folder: Path, right: Right) -> None:
         self.folder = folder
         self.right = right
+        self.right_of_test = right
         self.built: list[Int8 | None] = []
         self.asked: list[tuple[str, int]] = []
         self.ranked: list[Int8] = []
@@ -69,7 +70,8 @@ class Lab:
 
     def ask(self, file: Artifact, entries: Sequence[Entry]) -> Answers:
         self.asked.append((file.key, len(entries)))
-        share = 0.9 if file.key == "fp32-key" else self.right(self.schemes[file.key]) / 100
+        of = self.right_of_test if len(entries) == len(TEST) else self.right
+        share = 0.9 if file.key == "fp32-key" else of(self.schemes[file.key]) / 100
         right = round(share * len(entries))
         ranks = (0,) * right + (1,) * (len(entries) - right)
         return Answers(ranks, ranks)
@@ -218,7 +220,7 @@ def test_layers_go_back_to_fp32_until_the_limit_is_kept(tmp_path: Path) -> None:
     assert kept == [("Conv_9",), ("Conv_9", "Gemm_5")]
     assert found is not None and found.int8 == replace(base, keep_fp32=("Conv_9", "Gemm_5"))
     choice = lab.choice()
-    assert (choice.met, choice.blamed) == (True, ("Conv_9", "Gemm_5"))
+    assert (choice.met_on_val, choice.blamed) == (True, ("Conv_9", "Gemm_5"))
     assert "to blame, the worst first: Conv_9, Gemm_5 (left in fp32)" in verdict(choice)
 
 
@@ -237,7 +239,8 @@ def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path) -> None:
     search.run(METHODS, most_kept=3)
     choice = search.finish(TEST)
     assert (len(choice.blamed), choice.met) == (3, False)
-    assert "the limit of 1 points is NOT kept: this is the best of" in verdict(choice)
+    assert "at most 1 points lost: NOT kept on val, -7 (" in verdict(choice)
+    assert "this is the best of" in verdict(choice)
 
 
 def test_the_test_part_is_asked_once(tmp_path: Path) -> None:
@@ -255,6 +258,27 @@ def test_the_test_part_is_asked_once(tmp_path: Path) -> None:
     search.run(METHODS)
     assert search.finish(TEST) == choice
     assert again.asked == []
+
+
+def test_both_parts_are_judged(tmp_path: Path) -> None:
+    """What the validation part keeps the test part may not: log, choice and table say so."""
+    lab = Lab(tmp_path, lambda int8: 89)
+    lab.right_of_test = lambda int8: 80
+    search = lab.search(max_drop=1.0)
+    search.run(METHODS)
+    choice = search.finish(TEST)
+    assert (choice.met_on_val, choice.met_on_test, choice.met) == (True, False, False)
+    assert choice.verdict == (
+        "at most 1 points lost: kept on val, -1 (-5 to +3), McNemar p 1.0, could have shown a "
+        "drop of 7.8 points; NOT kept on test, -10 (-21 to -2), McNemar p 0.062, could have shown "
+        "a drop of 15 points"
+    )
+    assert json.loads(search.log.path.read_text().splitlines()[-1])["verdict"] == choice.verdict
+    assert choice.verdict in verdict(choice)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(choice).split("\n")]
+    assert cells[2][:6] == ["val", "100", "90.00", "89.00", "1", "0"]
+    assert cells[3][:6] == ["test", "50", "90.00", "80.00", "5", "0"]
+    assert [line[-1] for line in cells[2:]] == ["kept", "NOT kept"]
 
 
 def test_another_search_in_the_same_place_is_refused(tmp_path: Path) -> None:
