@@ -28,6 +28,8 @@ from export.images import ImageFolder, ImagesError, spread
 from export.variants import VARIANTS, weights_name
 
 _SEED = 4
+_FAILURES = (UsageError, ImagesError, CheckpointsError, NoFile, files.BuildError, OSError)
+"""What the search for one variant may end with and another's need not."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,46 @@ class Plan:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Search for each variant; 1: a limit isn't kept on either part, 2: usage, 130: stopped."""
+    """Search for each variant.
+
+    1: a limit isn't kept on either part, 2: usage, or the search for a variant failed,
+    130: stopped.
+    """
     try:
         plan = _parse(argv)
-        folder = ImageFolder.open(Path(plan.options.data))
-        return max([_search_one(plan, name, folder) for name in plan.options.variants])
-    except UsageError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 2
-    except (ImagesError, CheckpointsError, NoFile, files.BuildError) as exc:
+        return _search_all(plan, _opened(Path(plan.options.data)))
+    except (UsageError, ImagesError, CheckpointsError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped: the best so far is kept, and the same command goes on from here")
         return 130
+
+
+def _opened(path: Path) -> ImageFolder:
+    """The data, which must have images to decide by and to judge the choice by."""
+    folder = ImageFolder.open(path)
+    for part, name in (("val", "validation"), ("test", "test")):
+        if not folder.part(part):
+            raise UsageError(
+                f"--data: {path} has no images left for a {name} part: give each class more images"
+            )
+    return folder
+
+
+def _search_all(plan: Plan, folder: ImageFolder) -> int:
+    """One variant after the other; what fails ends its own search, and is told again at the end."""
+    codes, failed = [0], []
+    for variant in plan.options.variants:
+        try:
+            codes.append(_search_one(plan, variant, folder))
+        except _FAILURES as exc:
+            print(f"error: {variant}: {exc}", file=sys.stderr)
+            failed.append(f"  {variant}: {exc}")
+    if failed and len(plan.options.variants) > 1:
+        count = f"{len(failed)} of {len(plan.options.variants)}"
+        print("\n".join([f"no choice for {count} variants:", *failed]), file=sys.stderr)
+    return 2 if failed else max(codes)
 
 
 def _search_one(plan: Plan, variant: str, folder: ImageFolder) -> int:

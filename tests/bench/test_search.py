@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import choices
+from bench import choices, files, search
 from bench.candidates import (
     METHODS,
     NoFile,
@@ -125,9 +126,9 @@ def test_the_best_so_far_stands_in_the_choice_file(tmp_path: Path) -> None:
     points = {Int8("minmax"): 80, Int8("entropy"): 85, Int8("percentile"): 83}
     seen = []
     lab = Lab(tmp_path, points.__getitem__)
-    search = lab.search()
+    going = lab.search()
     for int8 in points:
-        search.attempt(int8)
+        going.attempt(int8)
         seen.append((lab.choice().int8.method, lab.choice().finished, lab.choice().tried))
     assert seen == [("minmax", False, 1), ("entropy", False, 2), ("entropy", False, 2)]
     assert [line.endswith("<- best so far") for line in lab.said] == [True, True, False]
@@ -213,8 +214,8 @@ def test_layers_go_back_to_fp32_until_the_limit_is_kept(tmp_path: Path) -> None:
     base = Int8("entropy")
     points = {0: 84, 1: 86, 2: 89, 3: 90}
     lab = Lab(tmp_path, lambda x: points[len(x.keep_fp32)] if x.method == "entropy" else 80)
-    search = lab.search(max_drop=1.0)
-    found = search.run(METHODS)
+    going = lab.search(max_drop=1.0)
+    found = going.run(METHODS)
     assert lab.ranked == [base]
     kept = [x.keep_fp32 for x in lab.built if x and x.keep_fp32]
     assert kept == [("Conv_9",), ("Conv_9", "Gemm_5")]
@@ -235,9 +236,9 @@ def test_a_ranking_is_made_once(tmp_path: Path) -> None:
 def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path) -> None:
     """After as many layers as are allowed the best stays, and the verdict says what it is."""
     lab = Lab(tmp_path, lambda int8: 80 + len(int8.keep_fp32))
-    search = lab.search(max_drop=1.0)
-    search.run(METHODS, most_kept=3)
-    choice = search.finish(TEST)
+    going = lab.search(max_drop=1.0)
+    going.run(METHODS, most_kept=3)
+    choice = going.finish(TEST)
     assert (len(choice.blamed), choice.met) == (3, False)
     assert "at most 1 points lost: NOT kept on val, -7 (" in verdict(choice)
     assert "this is the best of" in verdict(choice)
@@ -246,17 +247,17 @@ def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path) -> None:
 def test_the_test_part_is_asked_once(tmp_path: Path) -> None:
     """Only the pick, only afterwards, and not again by another start."""
     lab = Lab(tmp_path, best_is(Int8("entropy")))
-    search = lab.search()
-    search.run(METHODS)
+    going = lab.search()
+    going.run(METHODS)
     assert {count for _, count in lab.asked} == {100}
-    choice = search.finish(TEST)
+    choice = going.finish(TEST)
     assert [key for key, count in lab.asked if count == 50] == ["fp32-key", str(Int8("entropy"))]
     assert choice.finished
     assert choice.test == Score(images=50, fp32=45, int8=45, lost=0, gained=0)
     again = Lab(tmp_path, best_is(Int8("entropy")))
-    search = again.search()
-    search.run(METHODS)
-    assert search.finish(TEST) == choice
+    going = again.search()
+    going.run(METHODS)
+    assert going.finish(TEST) == choice
     assert again.asked == []
 
 
@@ -264,16 +265,16 @@ def test_both_parts_are_judged(tmp_path: Path) -> None:
     """What the validation part keeps the test part may not: log, choice and table say so."""
     lab = Lab(tmp_path, lambda int8: 89)
     lab.right_of_test = lambda int8: 80
-    search = lab.search(max_drop=1.0)
-    search.run(METHODS)
-    choice = search.finish(TEST)
+    going = lab.search(max_drop=1.0)
+    going.run(METHODS)
+    choice = going.finish(TEST)
     assert (choice.met_on_val, choice.met_on_test, choice.met) == (True, False, False)
     assert choice.verdict == (
         "at most 1 points lost: kept on val, -1 (-5 to +3), McNemar p 1.0, could have shown a "
         "drop of 7.8 points; NOT kept on test, -10 (-21 to -2), McNemar p 0.062, could have shown "
         "a drop of 15 points"
     )
-    assert json.loads(search.log.path.read_text().splitlines()[-1])["verdict"] == choice.verdict
+    assert json.loads(going.log.path.read_text().splitlines()[-1])["verdict"] == choice.verdict
     assert choice.verdict in verdict(choice)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(choice).split("\n")]
     assert cells[2][:6] == ["val", "100", "90.00", "89.00", "1", "0"]
@@ -319,7 +320,59 @@ def test_answers_are_compared_image_by_image() -> None:
 )
 def test_what_can_not_be_searched_is_said(words: list[str], text: str, capsys: Any) -> None:
     """Before anything is built, with the flag and the remedy."""
-    from bench.search import main
-
-    assert main(["-m", "revisited-base", *words]) == 2
+    assert search.main(["-m", "revisited-base", *words]) == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_data(tmp_path: Path) -> Path:
+    """Class folders with images that nobody opens."""
+    for part in ("train", "val", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            (tmp_path / "data" / part / name / "1.png").write_bytes(b"")
+    return tmp_path / "data"
+
+
+def faked(monkeypatch: pytest.MonkeyPatch, labs: dict[str, Lab]) -> None:
+    """Searches work with the labs of their variants."""
+    monkeypatch.setattr(search, "tools", lambda variant, *_: labs[variant].tools())
+
+
+@pytest.mark.parametrize(
+    "problem", [NoFile("no room"), UsageError("other classes"), files.BuildError("it crashed")]
+)
+def test_a_variant_that_fails_is_no_end(
+    problem: Exception,
+    small_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The others are searched all the same; exit code and last lines name it and its reason."""
+    labs = {x: Lab(tmp_path, lambda int8: 90) for x in ("revisited-base", "revisited-v1")}
+
+    def failing(int8: Int8 | None) -> Artifact:
+        raise problem
+
+    labs["revisited-base"].build = failing  # type: ignore[method-assign]
+    faked(monkeypatch, labs)
+    words = ["-m", "revisited-base,revisited-v1", "--data", str(small_data)]
+    words += ["--weights", "seeded", "--out", str(tmp_path / "out")]
+    assert search.main(words) == 2
+    assert [path.name for path in (tmp_path / "out").glob("*.json")] == ["revisited-v1@seeded.json"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: revisited-base: {problem}",
+        "no choice for 1 of 2 variants:",
+        f"  revisited-base: {problem}",
+    ]
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_data_without_a_part_is_refused(
+    part: str, small_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing could be decided, or the choice not be judged: said before anything is built."""
+    shutil.rmtree(small_data / part)
+    assert search.main(["-m", "revisited-base", "--data", str(small_data)]) == 2
+    assert "has no images left for a validation part" in capsys.readouterr().err
