@@ -1,4 +1,8 @@
-"""The search for how one variant is quantised: which candidates, which is best, when to stop."""
+"""The search for how one variant is quantised: which candidates, which is best, when to stop.
+
+What is tried next, and which of equals is taken, follows from the plan and from results in
+the plan's order: a search that goes on after a stop chooses what one without a stop would.
+"""
 
 from __future__ import annotations
 
@@ -75,17 +79,20 @@ class Search:
         return self.best
 
     def attempt(self, int8: Int8) -> Tried:
-        """Measure a candidate, unless that was done; say how it did."""
-        before = self.best
-        tried = self.log.find(int8)
-        if tried is None or tried.score is None:  # what failed may have been an accident
-            tried = self._measure(int8)
+        """Measure a candidate, unless that was done; say how it did.
+
+        What failed stays so: if another start had another result, it would choose otherwise.
+        """
+        before, known = self.best, self.log.find(int8)
+        tried = known or self._measure(int8)
+        if not known:
             self.log.add(tried)
         self.order.append(int8)
-        result = str(tried.score) if tried.score else f"no result: {tried.reason}"
-        better = self.best is not before
-        self.tools.say(f"{int8}: {result}{'  <- best so far' if better else ''}")
-        if better:
+        again = " (so the log says; --fresh tries it again)" if known else ""
+        result = str(tried.score) if tried.score else f"no result: {tried.reason}{again}"
+        better = "  <- best so far" if self.best is not before else ""
+        self.tools.say(f"{int8}: {result}{better}")
+        if not known:
             self._keep()
         return tried
 
@@ -153,32 +160,45 @@ class Search:
                 return
 
     def _keep(self) -> None:
-        """Write the best so far where ``bench.run --int8-choice`` finds it."""
+        """Write the best so far where ``bench.run --int8-choice`` finds it.
+
+        A choice that was finished gives way only to another one.
+        """
+        choice = self._so_far()
+        if choice is not None and not self.log.finished:
+            choices.write(self.log.path.parent, choice)
+
+    def _so_far(self) -> Choice | None:
+        """The best so far as a choice."""
         best = self.best
-        if best is not None and best.score is not None:
-            self.draft = replace(
-                self.draft,
-                int8=best.int8,
-                met_on_val=self.keeps_limit(best),
-                val=best.score,
-                blamed=best.int8.keep_fp32,
-                tried=len(self.order),
-            )
-            choices.write(self.log.path.parent, self.draft)
+        if best is None:
+            return None
+        return replace(
+            self.draft,
+            int8=best.int8,
+            met_on_val=self.keeps_limit(best),
+            val=best.score,
+            blamed=best.int8.keep_fp32,
+            tried=len(self.order),
+        )
 
     def finish(self, entries: Sequence[Entry]) -> Choice:
         """The pick, asked about images that nothing was decided by; for the first time only."""
-        self._keep()
-        path = choices.path_of(self.log.path.parent, self.draft.variant, self.draft.weights)
-        seen = self.log.test(self.draft.int8)
+        pick = self._so_far()
+        if pick is None:
+            raise NoFile(
+                f"no candidate for {self.draft.variant} could be built and asked: see "
+                f"{self.log.path}; --fresh tries them again"
+            )
+        seen = self.log.test(pick.int8)
         if seen is None:
             exact = self.tools.ask(self.fp32, entries)
-            seen = compared(exact, self.tools.ask(self.tools.build(self.draft.int8), entries))
-        choice = replace(self.draft, test=seen, met_on_test=self.allows(seen), finished=True)
+            seen = compared(exact, self.tools.ask(self.tools.build(pick.int8), entries))
+        choice = replace(pick, test=seen, met_on_test=self.allows(seen), finished=True)
         choice = replace(choice, verdict=outcome(choice))
         self.log.add_test(choice.int8, seen, choice.verdict)
-        choices.write(path.parent, choice)
-        return choices.read(path)
+        choices.write(self.log.path.parent, choice)
+        return choice
 
 
 def variations(int8: Int8) -> tuple[Int8, ...]:

@@ -111,7 +111,9 @@ class Log:
 
     def ranking(self, int8: Int8) -> tuple[str, ...] | None:
         """The layers that suffer most, as far as they were ranked under this scheme."""
-        return next((x.ranking for x in self.lines if x.int8 == int8 and x.ranking), None)
+        return next(
+            (x.ranking for x in self.lines if x.int8 == int8 and x.ranking is not None), None
+        )
 
     def add_test(self, int8: Int8, score: Score, verdict: str) -> None:
         """Keep what the test part said, and what follows, unless that stands there already."""
@@ -122,6 +124,11 @@ class Log:
     def test(self, int8: Int8) -> Score | None:
         """What the test part said of a candidate, if it was asked."""
         return next((x.test for x in self.lines if x.int8 == int8 and x.test), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a pick was asked about the test part, so that a whole choice was made."""
+        return any(line.test for line in self.lines)
 
     def _append(self, line: Line) -> None:
         self.lines.append(line)
