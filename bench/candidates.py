@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bench import choices
-from bench.choices import Choice, Score
+from bench.choices import Blamed, Choice, Score
 from bench.options import UsageError
 from bench.record import Answers
 from bench.search_log import Log, Tried
@@ -34,6 +34,9 @@ IMAGES = (16, 64)
 MOST_KEPT = 8
 """Layers that may go back to fp32, unless told otherwise."""
 
+MOST_BLAMED = 5
+"""Layers that are named where the limit is not kept, or as many as might have gone back."""
+
 Ask = Callable[[Artifact, Sequence[Entry]], Answers]
 """What the session of a file answers to some images of the data."""
 
@@ -52,7 +55,7 @@ class Tools:
 
     build: Callable[[Int8 | None], Artifact]
     ask: Ask
-    rank: Callable[[Artifact, Int8], tuple[str, ...]]
+    rank: Callable[[Artifact, Int8], tuple[Blamed, ...]]
     say: Callable[[str], object] = print
 
 
@@ -65,9 +68,11 @@ class Search:
         self.draft = draft
         self.entries = entries
         self.order: list[Int8] = []
+        self.most_kept = MOST_KEPT
 
     def run(self, grid: Sequence[Int8], most_kept: int = MOST_KEPT) -> Tried | None:
         """The best candidate; ``None`` if not one of them could be built and asked."""
+        self.most_kept = most_kept
         for int8 in grid:
             self.attempt(int8)
         best = self.best
@@ -75,7 +80,7 @@ class Search:
             self.attempt(int8)
         best = self.best
         if best is not None and not self.keeps_limit(best):
-            self._free_layers(best.int8, most_kept)
+            self._free_layers(best.int8)
         return self.best
 
     def attempt(self, int8: Int8) -> Tried:
@@ -148,16 +153,30 @@ class Search:
         """Whether the limit does: by what was counted, wherever its interval ends."""
         return score.drop <= self.draft.max_drop
 
-    def _free_layers(self, int8: Int8, most: int) -> None:
+    def _free_layers(self, int8: Int8) -> None:
         """Leave layers in fp32, one more each time, the worst first, until the limit is kept."""
+        names = tuple(layer.name for layer in self._ranking(int8))
+        for count in range(1, min(self.most_kept, len(names)) + 1):
+            if self.keeps_limit(self.attempt(replace(int8, keep_fp32=names[:count]))):
+                return
+
+    def _ranking(self, int8: Int8) -> tuple[Blamed, ...]:
+        """The layers that suffer most under a scheme; it takes minutes, and is kept."""
         ranking = self.log.ranking(int8)
         if ranking is None:
-            self.tools.say(f"no scheme keeps the limit: ranking the layers under {int8}")
+            self.tools.say(f"the limit is not kept: ranking the layers under {int8}")
             ranking = self.tools.rank(self.fp32, int8)
             self.log.add_ranking(int8, ranking)
-        for count in range(1, min(most, len(ranking)) + 1):
-            if self.keeps_limit(self.attempt(replace(int8, keep_fp32=ranking[:count]))):
-                return
+        return ranking
+
+    def _blamed(self, best: Tried) -> tuple[Blamed, ...]:
+        """What stays in fp32; where that isn't enough, the worst layers, be they in INT8 or not."""
+        ranking = self.log.ranking(_whole(best.int8)) or ()
+        return ranking[: len(best.int8.keep_fp32) if self.keeps_limit(best) else self._most_blamed]
+
+    @property
+    def _most_blamed(self) -> int:
+        return max(self.most_kept, MOST_BLAMED)
 
     def _keep(self) -> None:
         """Write the best so far where ``bench.run --int8-choice`` finds it.
@@ -178,7 +197,7 @@ class Search:
             int8=best.int8,
             met_on_val=self.keeps_limit(best),
             val=best.score,
-            blamed=best.int8.keep_fp32,
+            blamed=self._blamed(best),
             tried=len(self.order),
         )
 
@@ -198,7 +217,17 @@ class Search:
         choice = replace(choice, verdict=outcome(choice))
         self.log.add_test(choice.int8, seen, choice.verdict)
         choices.write(self.log.path.parent, choice)
+        if not choice.met:
+            # Only named: a choice that the test part had a say in would need another one.
+            blamed = self._ranking(_whole(choice.int8))[: self._most_blamed]
+            choice = replace(choice, blamed=blamed)
+            choices.write(self.log.path.parent, choice)
         return choice
+
+
+def _whole(int8: Int8) -> Int8:
+    """The same scheme with no layer left in fp32."""
+    return replace(int8, keep_fp32=())
 
 
 def variations(int8: Int8) -> tuple[Int8, ...]:

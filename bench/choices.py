@@ -43,13 +43,24 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Blamed:
+    """A layer and its harm: 1 - centred cosine of the outputs when it alone is in INT8."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    error: float
+
+
+@dataclass(frozen=True)
 class Choice:
     """How one variant with certain weights is quantised, and what that rests on.
 
     ``val`` decided; ``test`` was looked at once, afterwards; ``None``: not yet.
     ``max_drop`` is what was asked for, in points, ``met_on_val`` and ``met_on_test`` say
     which part keeps it, ``verdict`` says so in words, with what the parts could tell.
-    ``blamed`` are the layers that had to stay in fp32, in the order of their harm.
+    ``blamed`` are the layers that cost most, in the order of their harm: those that had to
+    stay in fp32, or, where the limit is not kept even so, the first of the ranking.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -63,7 +74,7 @@ class Choice:
     met_on_test: bool | None = None
     val: Score | None = None
     test: Score | None = None
-    blamed: tuple[str, ...] = ()
+    blamed: tuple[Blamed, ...] = ()
     tried: int = 0
     verdict: str = ""
     finished: bool = False

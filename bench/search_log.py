@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.choices import Score
+from bench.choices import Blamed, Score
 from bench.options import UsageError
 from export.build import Int8
 
@@ -51,7 +51,7 @@ class Line:
 
     tried: Tried | None = None
     int8: Int8 | None = None
-    ranking: tuple[str, ...] | None = None
+    ranking: tuple[Blamed, ...] | None = None
     test: Score | None = None
     verdict: str = ""
 
@@ -105,11 +105,11 @@ class Log:
         found = (line.tried for line in reversed(self.lines) if line.tried)
         return next((tried for tried in found if tried.int8 == int8), None)
 
-    def add_ranking(self, int8: Int8, names: tuple[str, ...]) -> None:
+    def add_ranking(self, int8: Int8, ranking: tuple[Blamed, ...]) -> None:
         """Keep which layers suffer most under a scheme."""
-        self._append(Line(int8=int8, ranking=names))
+        self._append(Line(int8=int8, ranking=ranking))
 
-    def ranking(self, int8: Int8) -> tuple[str, ...] | None:
+    def ranking(self, int8: Int8) -> tuple[Blamed, ...] | None:
         """The layers that suffer most, as far as they were ranked under this scheme."""
         return next(
             (x.ranking for x in self.lines if x.int8 == int8 and x.ranking is not None), None

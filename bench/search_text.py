@@ -79,8 +79,15 @@ def table(choice: Choice) -> str:
 def verdict(choice: Choice) -> str:
     """What came out, in a few lines."""
     lines = [f"{choice.variant}@{choice.weights}: {choice.int8}", outcome(choice), table(choice)]
-    if choice.blamed:
-        lines.append(f"to blame, the worst first: {', '.join(choice.blamed)} (left in fp32)")
     if not choice.met_on_val:
         lines.append(f"this is the best of {choice.tried} candidates")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_blamed(choice)])
+
+
+def _blamed(choice: Choice) -> Iterator[str]:
+    """The layers that cost most, with what each costs."""
+    if choice.blamed:
+        yield "to blame, the worst first (1 - cosine with fp32 when this layer alone is in INT8):"
+    for layer in choice.blamed:
+        kept = "  left in fp32" if layer.name in choice.int8.keep_fp32 else ""
+        yield f"  {layer.error:.5f}  {layer.name}{kept}"

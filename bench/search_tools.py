@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from bench import block, files, labelled, launch
 from bench.candidates import RECIPE, NoFile, Tools
 from bench.case import Case
+from bench.choices import Blamed
 from bench.files import Event
 from bench.options import Options, UsageError
 from bench.record import Answers, Labelled
@@ -110,7 +111,7 @@ class Asker:
 
 def rank(
     fp32: Artifact, int8: Int8, options: Options, say: Callable[[str], None]
-) -> tuple[str, ...]:
+) -> tuple[Blamed, ...]:
     """Layers that suffer most first, by ``python -m export.sensitivity``.
 
     Raises :class:`UsageError` with its words where that fails.
@@ -135,4 +136,4 @@ def rank(
     found.sort(key=lambda row: -row["error"])
     for row in found[:5]:
         say(f"  {row['name']}: 1 - cosine {row['error']:.5f} when only this layer is in INT8")
-    return tuple(row["name"] for row in found)
+    return tuple(Blamed(row["name"], row["error"]) for row in found)

@@ -21,7 +21,7 @@ from bench.candidates import (
     grid_of,
     variations,
 )
-from bench.choices import Choice, Score
+from bench.choices import Blamed, Choice, Score
 from bench.options import UsageError
 from bench.record import Answers
 from bench.search_log import About, Log, Tried
@@ -33,6 +33,10 @@ from export.images import Entry
 ABOUT = About("revisited-base", "cifar10", fp32="fp32-key", images="abc")
 VAL = [Entry(f"val/{i}.png", 0) for i in range(100)]
 TEST = [Entry(f"test/{i}.png", 0) for i in range(50)]
+RANKING = tuple(
+    Blamed(name, error)
+    for name, error in (("Conv_9", 0.2), ("Gemm_5", 0.1), ("Conv_0", 0.01), ("Conv_2", 0.001))
+)
 Right = Callable[[Int8], int]
 
 
@@ -77,9 +81,9 @@ class Lab:
         ranks = (0,) * right + (1,) * (len(entries) - right)
         return Answers(ranks, ranks)
 
-    def rank(self, fp32: Artifact, int8: Int8) -> tuple[str, ...]:
+    def rank(self, fp32: Artifact, int8: Int8) -> tuple[Blamed, ...]:
         self.ranked.append(int8)
-        return ("Conv_9", "Gemm_5", "Conv_0", "Conv_2")
+        return RANKING
 
     def search(self, max_drop: float = 1.0) -> Search:
         path = self.folder / "revisited-base@cifar10.jsonl"
@@ -310,8 +314,12 @@ def test_layers_go_back_to_fp32_until_the_limit_is_kept(tmp_path: Path) -> None:
     assert kept == [("Conv_9",), ("Conv_9", "Gemm_5")]
     assert found is not None and found.int8 == replace(base, keep_fp32=("Conv_9", "Gemm_5"))
     choice = lab.choice()
-    assert (choice.met_on_val, choice.blamed) == (True, ("Conv_9", "Gemm_5"))
-    assert "to blame, the worst first: Conv_9, Gemm_5 (left in fp32)" in verdict(choice)
+    assert (choice.met_on_val, choice.blamed) == (True, RANKING[:2])
+    assert verdict(choice).splitlines()[-3:] == [
+        "to blame, the worst first (1 - cosine with fp32 when this layer alone is in INT8):",
+        "  0.20000  Conv_9  left in fp32",
+        "  0.10000  Gemm_5  left in fp32",
+    ]
 
 
 def test_a_ranking_is_made_once(tmp_path: Path) -> None:
@@ -328,9 +336,28 @@ def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path) -> None:
     going = lab.search(max_drop=1.0)
     going.run(METHODS, most_kept=3)
     choice = going.finish(TEST)
-    assert (len(choice.blamed), choice.met) == (3, False)
+    assert (choice.int8.keep_fp32, choice.met) == (("Conv_9", "Gemm_5", "Conv_0"), False)
     assert "at most 1 points lost: NOT kept on val, -7 (" in verdict(choice)
     assert "this is the best of" in verdict(choice)
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_a_limit_that_nothing_keeps_has_layers_to_blame(tmp_path: Path, most: int) -> None:
+    """Where leaving them in fp32 doesn't help, or isn't allowed: the worst, with their harm."""
+    lab = Lab(tmp_path, lambda int8: 80 - len(int8.keep_fp32))
+    going = lab.search(max_drop=1.0)
+    going.run(METHODS, most_kept=most)
+    choice = going.finish(TEST)
+    assert (choice.int8.keep_fp32, choice.blamed) == ((), RANKING)
+    assert json.loads(choices.path_of(tmp_path, "revisited-base", "cifar10").read_text())["blamed"][
+        0
+    ] == {"name": "Conv_9", "error": 0.2}
+    assert verdict(choice).splitlines()[-4:] == [
+        "  0.20000  Conv_9",
+        "  0.10000  Gemm_5",
+        "  0.01000  Conv_0",
+        "  0.00100  Conv_2",
+    ]
 
 
 def test_the_test_part_is_asked_once(tmp_path: Path) -> None:
@@ -363,8 +390,9 @@ def test_both_parts_are_judged(tmp_path: Path) -> None:
         "drop of 7.8 points; NOT kept on test, -10 (-21 to -2), McNemar p 0.062, could have shown "
         "a drop of 15 points"
     )
-    assert json.loads(going.log.path.read_text().splitlines()[-1])["verdict"] == choice.verdict
+    assert json.loads(going.log.path.read_text().splitlines()[-2])["verdict"] == choice.verdict
     assert choice.verdict in verdict(choice)
+    assert (choice.int8, choice.blamed) == (Int8("minmax"), RANKING)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(choice).split("\n")]
     assert cells[2][:6] == ["val", "100", "90.00", "89.00", "1", "0"]
     assert cells[3][:6] == ["test", "50", "90.00", "80.00", "5", "0"]
