@@ -59,6 +59,7 @@ class Choice:
     ``val`` decided; ``test`` was looked at once, afterwards; ``None``: not yet.
     ``max_drop`` is what was asked for, in points, ``met_on_val`` and ``met_on_test`` say
     which part keeps it, ``verdict`` says so in words, with what the parts could tell.
+    ``warning`` says why the weights may have learnt the images of ``val``.
     ``blamed`` are the layers that cost most, in the order of their harm: those that had to
     stay in fp32, or, where the limit is not kept even so, the first of the ranking.
     """
@@ -77,6 +78,7 @@ class Choice:
     blamed: tuple[Blamed, ...] = ()
     tried: int = 0
     verdict: str = ""
+    warning: str = ""
     finished: bool = False
 
     @property

@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import choices, files, host
 from bench.candidates import IMAGES, MOST_KEPT, NoFile, Search, grid_of
 from bench.choices import Choice
+from bench.learnt import doubt
 from bench.options import Options, UsageError, matching, parse
 from bench.search_log import About, Log
 from bench.search_text import verdict
@@ -30,6 +31,15 @@ from export.variants import VARIANTS, weights_name
 _SEED = 4
 _FAILURES = (UsageError, ImagesError, CheckpointsError, NoFile, files.BuildError, OSError)
 """What the search for one variant may end with and another's need not."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images, and the fingerprints of the parts that calibration and the last word come from."""
+
+    folder: ImageFolder
+    train: str
+    test: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _opened(path: Path) -> ImageFolder:
+def _opened(path: Path) -> Data:
     """The data, which must have images to decide by and to judge the choice by."""
     folder = ImageFolder.open(path)
     for part, name in (("val", "validation"), ("test", "test")):
@@ -70,15 +80,15 @@ def _opened(path: Path) -> ImageFolder:
             raise UsageError(
                 f"--data: {path} has no images left for a {name} part: give each class more images"
             )
-    return folder
+    return Data(folder, *(folder.fingerprint(folder.part(part)) for part in ("train", "test")))
 
 
-def _search_all(plan: Plan, folder: ImageFolder) -> int:
+def _search_all(plan: Plan, data: Data) -> int:
     """One variant after the other; what fails ends its own search, and is told again at the end."""
     codes, failed = [0], []
     for variant in plan.options.variants:
         try:
-            codes.append(_search_one(plan, variant, folder))
+            codes.append(_search_one(plan, variant, data))
         except _FAILURES as exc:
             print(f"error: {variant}: {exc}", file=sys.stderr)
             failed.append(f"  {variant}: {exc}")
@@ -88,17 +98,21 @@ def _search_all(plan: Plan, folder: ImageFolder) -> int:
     return 2 if failed else max(codes)
 
 
-def _search_one(plan: Plan, variant: str, folder: ImageFolder) -> int:
+def _search_one(plan: Plan, variant: str, data: Data) -> int:
     """Search, report; 1 where the limit isn't kept, be it on the test part alone."""
-    options = plan.options
-    weights = weights_name(weights_of(variant, options.weights, options.checkpoints))
+    options, folder = plan.options, data.folder
+    checkpoint = weights_of(variant, options.weights, options.checkpoints)
+    weights = weights_name(checkpoint)
+    warning = doubt(checkpoint, folder, data.train)
+    if warning:
+        print(f"WARNING: {warning}", flush=True)
     entries = spread(folder.part("val"), plan.most_images or len(folder.part("val")), _SEED)
     with_tools = tools(variant, options, folder, functools.partial(print, flush=True))
     fp32 = with_tools.build(None)
-    about = About(variant, weights, fp32.key, folder.fingerprint(entries))
+    about = About(variant, weights, fp32.key, folder.fingerprint(entries), data.train, data.test)
     path = choices.path_of(plan.out, variant, weights).with_suffix(".jsonl")
     log = Log.open(path, about, plan.fresh)
-    draft = Choice(variant, weights, Int8(), folder.path.name, plan.max_drop)
+    draft = Choice(variant, weights, Int8(), folder.path.name, plan.max_drop, warning=warning)
     search = Search(with_tools, log, draft, entries)
     print(f"{variant}@{weights}: {len(entries)} validation images", flush=True)
     search.run(grid_of(plan.images), plan.most_kept)

@@ -18,7 +18,8 @@ class About:
     """What the results of one file are about; the first line.
 
     ``fp32`` is the key of the file that candidates are compared with, ``images`` a
-    fingerprint of the validation images that decide.
+    fingerprint of the validation images that decide; ``train`` and ``test`` are those of
+    the parts that ranges are taken from and that the choice is judged by.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -27,6 +28,8 @@ class About:
     weights: str
     fp32: str
     images: str
+    train: str
+    test: str
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,16 @@ class Log:
 
 def _differing(known: About, about: About) -> str:
     """In what two searches differ."""
-    names = ("variant", "weights", "fp32", "images")
+    names = {
+        "variant": "variant",
+        "weights": "weights",
+        "fp32": "fp32 files",
+        "images": "images",
+        "train": "training images",
+        "test": "test images",
+    }
     return ", ".join(
-        f"other {'fp32 files' if name == 'fp32' else name}"
-        for name in names
+        f"other {words}"
+        for name, words in names.items()
         if getattr(known, name) != getattr(about, name)
     )

@@ -79,6 +79,8 @@ def table(choice: Choice) -> str:
 def verdict(choice: Choice) -> str:
     """What came out, in a few lines."""
     lines = [f"{choice.variant}@{choice.weights}: {choice.int8}", outcome(choice), table(choice)]
+    if choice.warning:
+        lines.append(f"WARNING: {choice.warning}")
     if not choice.met_on_val:
         lines.append(f"this is the best of {choice.tried} candidates")
     return "\n".join([*lines, *_blamed(choice)])

@@ -6,7 +6,8 @@ A checkpoint is a file ``<variant>_<name>.safetensors``: in a folder of the user
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from export.variants import VARIANTS, Variant
@@ -19,6 +20,10 @@ RESERVED_NAMES = (DEFAULT, SEEDED, IMAGENET)
 """What no checkpoint may be called: they mean something to ``--weights``."""
 TRAINED = Path(__file__).parent / "trained"
 """The checkpoints that come with the package; how they were made stands in docs/training.md."""
+
+
+_MOST_HEADER_BYTES = 100_000_000
+"""As the format itself limits it."""
 
 
 class CheckpointsError(ValueError):
@@ -54,6 +59,36 @@ def checkpoint_of(variant: str, folder: Path) -> Path | None:
             "elsewhere, or name one with --weights"
         )
     return found[0] if found else None
+
+
+def said(path: Path) -> dict[str, str]:
+    """What a .safetensors file says of itself in its header, read without any library.
+
+    Empty for any other file, and for none: nothing is known of it then.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size)) if size <= _MOST_HEADER_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def learnt_from(metadata: Mapping[str, str]) -> list[str]:
+    """The data of all trainings that led to a checkpoint, as it says; empty text: unknown."""
+    try:
+        found = json.loads(metadata.get("learnt_from", "null"))
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, list):
+        return [one.strip() if isinstance(one, str) else "" for one in found]
+    own = metadata.get("data", "").strip()
+    # Files older than that list say of a parent only that there is one.
+    return ["", own] if "parent" in metadata else [own]
 
 
 def check_folder(checkpoints: str, weights: str) -> None:

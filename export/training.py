@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from export import augment, parents
 from export.checkpoint_file import described, write_checkpoint
+from export.checkpoints import learnt_from
 from export.courses import Course, ImageCourse, Normaliser, Taught, judged, precision
 from export.distil import Teacher
 from export.features import FeatureCourse, Features, head_of, stored
@@ -345,16 +347,19 @@ class _Training:
         return record
 
     def _keep(self, module: nn.Module, accuracy: float) -> None:
+        data = f"{self.job.data.stem} {self.plan.data[0][:12]}"
         metadata = described(
             self.plan.variant,
             self.plan.classes,
             self.plan.preprocess,
-            data=f"{self.job.data.stem} {self.plan.data[0][:12]}",
+            data=data,
             trained=self._trained(),
             steps=[*(self.parent.steps if self.parent else ()), *self._done()],
             accuracy=accuracy,
             parent=self.parent.label if self.parent else None,
         )
+        if self.parent:
+            metadata["learnt_from"] = json.dumps([*learnt_from(self.parent.metadata), data])
         write_checkpoint(self.job.checkpoint, folded(module), metadata, self.job.half)
 
     def _done(self) -> Iterator[str]:

@@ -30,7 +30,7 @@ from export.artifact import Artifact
 from export.build import Int8
 from export.images import Entry
 
-ABOUT = About("revisited-base", "cifar10", fp32="fp32-key", images="abc")
+ABOUT = About("revisited-base", "cifar10", fp32="fp32-key", images="abc", train="def", test="012")
 VAL = [Entry(f"val/{i}.png", 0) for i in range(100)]
 TEST = [Entry(f"test/{i}.png", 0) for i in range(50)]
 RANKING = tuple(
@@ -403,8 +403,8 @@ def test_another_search_in_the_same_place_is_refused(tmp_path: Path) -> None:
     """Results about other images or weights would be taken for these: --fresh begins anew."""
     path = tmp_path / "a@b.jsonl"
     Log.open(path, ABOUT).add(Tried(Int8(), "key", Score(10, 9, 9, 0, 0)))
-    with pytest.raises(UsageError, match="about other fp32 files, other images: say --fresh"):
-        Log.open(path, replace(ABOUT, fp32="x", images="y"))
+    with pytest.raises(UsageError, match="about other fp32 files, other test images: say --fresh"):
+        Log.open(path, replace(ABOUT, fp32="x", test="y"))
     assert Log.open(path, ABOUT).find(Int8()) is not None
     assert Log.open(path, replace(ABOUT, images="y"), fresh=True).find(Int8()) is None
 
@@ -493,3 +493,22 @@ def test_data_without_a_part_is_refused(
     shutil.rmtree(small_data / part)
     assert search.main(["-m", "revisited-base", "--data", str(small_data)]) == 2
     assert "has no images left for a validation part" in capsys.readouterr().err
+
+
+def test_weights_that_may_have_learnt_the_validation_part(
+    small_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A warning on the terminal, before and after the search, and in the choice."""
+    header = json.dumps({"__metadata__": {"data": "others 0123456789ab"}}).encode()
+    weights = tmp_path / "revisited-base_mine.safetensors"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    faked(monkeypatch, {"revisited-base": Lab(tmp_path, lambda int8: 90)})
+    words = ["-m", "revisited-base", "--data", str(small_data), "--weights", str(weights)]
+    assert search.main([*words, "--out", str(tmp_path / "out")]) == 0
+    choice = choices.read(tmp_path / "out" / "revisited-base@mine.json")
+    assert "may have learnt the validation images" in choice.warning
+    assert "it learnt from 'others 0123456789ab', and the train part" in choice.warning
+    assert capsys.readouterr().out.count(f"WARNING: {choice.warning}") == 2

@@ -150,3 +150,10 @@ def test_a_file_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(WeightsError, match="truncated"):
         checkpoint_facts(path)
+
+
+def test_a_header_is_read_without_a_library(tmp_path):
+    """As safetensors itself reads it."""
+    path = put(tmp_path, "revisited-v1_leaves.safetensors", data="leaves 0123", first="256")
+    assert checkpoints.said(path) == {"data": "leaves 0123", "first": "256"}
+    assert checkpoints.said(tmp_path / "none") == {}

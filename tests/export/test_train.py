@@ -186,6 +186,7 @@ def test_going_on_from_a_checkpoint(data, trained, tmp_path):
     steps = json.loads(found["steps"])
     assert steps[0].startswith("trained: 3 epochs")
     assert steps[1].startswith("fine-tuned: 1 epoch at 8x8, Adam 0.0001")
+    assert json.loads(found["learnt_from"]) == [metadata(trained)["data"], found["data"]]
 
 
 def test_head_only_leaves_the_backbone_alone(data, trained, tmp_path):
