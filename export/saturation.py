@@ -28,9 +28,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.build import CALIBRATION_SEED
-from export.images import ImageFolder, ImagesError, Preprocess, crops, sample_photographs, spread
-from export.optimize import read_metadata
+from export.images import ImagesError
+from export.onnx_arguments import images_for, parser, preprocess_of
 from export.qdq import Integers, Layer, grouped, quantised_layers, unfused, windows
 from export.recipes import REMEDIES
 
@@ -242,36 +241,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m export.saturation",
-        description="Say how often 16-bit sums would saturate in a static INT8 .onnx file on CPUs "
+    made = parser(
+        "python -m export.saturation",
+        "Say how often 16-bit sums would saturate in a static INT8 .onnx file on CPUs "
         "without VNNI, by layer.",
+        images=16,
+        which="of the training part (default: 16)",
     )
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE.onnx")
-    add("--data", default="", metavar="DIR_OR_ZIP", help="images (default: sample photographs)")
-    add("--images", type=int, default=16, metavar="N", help="of the training part (default: 16)")
+    add = made.add_argument
     add("--positions", type=int, default=POSITIONS, metavar="N", help="of each output, about")
     what = "also compute N validation images with saturated sums: what it would cost (needs --data)"
     add("--effect", type=int, default=0, metavar="N", help=what)
-    return parser
-
-
-def images_for(preprocess: Preprocess, data: str, count: int) -> NDArray[np.float32]:
-    """Those that calibration takes of the training part; without ``data`` of the photographs."""
-    if not data:
-        return preprocess.batch(crops(sample_photographs(), count, CALIBRATION_SEED))
-    folder = ImageFolder.open(Path(data))
-    chosen = spread(folder.part("train"), 2 * count, CALIBRATION_SEED)
-    return preprocess.batch(folder.load(chosen, count).images)
-
-
-def preprocess_of(file: Path) -> Preprocess:
-    """What an ``.onnx`` of ours says about its images; any other is a ``ValueError``."""
-    text = read_metadata(file).get("deploybench.preprocess")
-    if text is None:
-        raise ValueError(f"{file} does not say how images are preprocessed: build it by export.run")
-    return Preprocess.from_json(text)
+    return made
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from export.build import Int8
 from export.images import ImagesError
+from export.onnx_arguments import images_for, parser, preprocess_of
 from export.optimize import data_files
 from export.quantize import calibrate, check, constant_poolings, prepare, round_to_int8
-from export.saturation import images_for, preprocess_of
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 _BATCH = 4
@@ -114,18 +114,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m export.sensitivity",
-        description="Rank the layers of an fp32 .onnx by what quantising each of them alone does "
+    made = parser(
+        "python -m export.sensitivity",
+        "Rank the layers of an fp32 .onnx by what quantising each of them alone does "
         "to the outputs (1 - centred cosine).",
+        images=0,
+        which="default: as --int8 says",
     )
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE.onnx")
-    add("--data", default="", metavar="DIR_OR_ZIP", help="images (default: sample photographs)")
-    add("--images", type=int, default=0, metavar="N", help="default: as --int8 says")
+    add = made.add_argument
     add("--int8", default="{}", metavar="JSON", help="fields of export.build.Int8 (default: {})")
     add("--json", action="store_true", help="a line for each layer as soon as it is measured")
-    return parser
+    return made
 
 
 if __name__ == "__main__":
