@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.options import UsageError
-from bench.scores import Turned
 from bench.text import difference_text
+from bench.turned import Turned
 from export.build import Int8
 
 

@@ -27,8 +27,8 @@ from bench import (
     resultset,
     scenario_tables,
     score_tables,
-    scores,
     stats,
+    turned,
     validity,
 )
 from bench.accuracy import LIMITS, judged_precision
@@ -712,7 +712,7 @@ _ACCURACY = f"""\
   {score_tables.BETTER}: McNemar's exact test of the images that turned wrong against those that
   turned right tells it from none, all rows of the table held to 5 % together (Holm's method).
 - "Could have shown a drop of": the smallest true loss that McNemar's test would have found
-  significant at 5 % with a chance of {100 * scores.POWER:g} %, with as many images and as many of
+  significant at 5 % with a chance of {100 * turned.POWER:g} %, with as many images and as many of
   them told apart as there were (Duffy 1984). A smaller loss may well be there."""
 
 

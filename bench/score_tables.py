@@ -13,7 +13,7 @@ from bench.case import Case
 from bench.matrix import Grid
 from bench.resources import NAMES, unmarked_names
 from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
-from bench.scores import Averages, ByClass, Paired, Scored, Turned
+from bench.scores import Averages, ByClass, Paired, Scored
 from bench.text import (
     NOTHING,
     difference_text,
@@ -23,6 +23,7 @@ from bench.text import (
     plain,
     rounded,
 )
+from bench.turned import Turned
 
 MANY_CLASSES = 5
 """With more of them the first three and five answers are worth a column."""

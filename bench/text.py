@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bench.record import Parity
 from bench.stats import Estimate
+
+if TYPE_CHECKING:  # records keep choices, whose texts are made here
+    from bench.record import Parity
 
 MOST_DIGITS = 4
 DIGITS_UNKNOWN = 3

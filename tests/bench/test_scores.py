@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom, binomtest, multinomial
 
-from bench import scores
+from bench import scores, turned
 from bench.record import Answers, Labelled, RecordError
 
 CLASSES = 5
@@ -92,7 +92,7 @@ def test_interval_of_a_share_misses_with_at_most_five_percent() -> None:
 def test_mcnemar_is_a_binomial_test(lost, won) -> None:
     """Of the images that only one has right, half would be lost by chance."""
     theirs = binomtest(lost, lost + won, 0.5).pvalue if lost + won else 1.0
-    assert scores.mcnemar(lost, won) == pytest.approx(theirs)
+    assert turned.mcnemar(lost, won) == pytest.approx(theirs)
 
 
 def test_paired_counts_both_ways() -> None:
@@ -129,7 +129,7 @@ def likelihood_score(won: int, lost: int, images: int, difference: float) -> flo
 @pytest.mark.parametrize(("won", "lost", "images"), [(9, 21, 90), (3, 1, 40), (7, 25, 800)])
 def test_paired_interval_ends_where_a_score_test_rejects(won, lost, images) -> None:
     """At both ends the statistic is 1.96, found without the closed form."""
-    low, high = scores.paired_interval(won, lost, images)
+    low, high = turned.paired_interval(won, lost, images)
     assert likelihood_score(won, lost, images, low) == pytest.approx(1.959964, abs=1e-4)
     assert likelihood_score(won, lost, images, high) == pytest.approx(-1.959964, abs=1e-4)
 
@@ -138,8 +138,8 @@ def test_paired_interval_ends_where_a_score_test_rejects(won, lost, images) -> N
 def test_paired_interval_is_symmetric_and_holds_its_value(won, lost, more) -> None:
     """Exchanging the rows turns it around; it never leaves -1 to 1, nor is it ever a point."""
     images = won + lost + more
-    low, high = scores.paired_interval(won, lost, images)
-    assert scores.paired_interval(lost, won, images) == pytest.approx((-high, -low))
+    low, high = turned.paired_interval(won, lost, images)
+    assert turned.paired_interval(lost, won, images) == pytest.approx((-high, -low))
     assert -1 <= low < (won - lost) / images < high <= 1
 
 
@@ -148,7 +148,7 @@ def test_paired_interval_covers(shares) -> None:
     """The true difference lies in it in 93 to 98 % of all tables, counted exactly."""
     images = 50
     tables = [(w, lost) for w in range(images + 1) for lost in range(images + 1 - w)]
-    ends = np.array([scores.paired_interval(w, lost, images) for w, lost in tables])
+    ends = np.array([turned.paired_interval(w, lost, images) for w, lost in tables])
     cells = [(w, lost, images - w - lost) for w, lost in tables]
     chance = multinomial.pmf(cells, images, [*shares, 1 - sum(shares)])
     difference = shares[0] - shares[1]
@@ -159,12 +159,12 @@ def test_paired_interval_covers(shares) -> None:
 @pytest.mark.parametrize(("images", "discordant"), [(400, 40), (400, 0), (2000, 100)])
 def test_a_visible_drop_is_seen_in_eighty_percent(images, discordant) -> None:
     """Simulated: a drop of that size makes McNemar's test significant as often as was said."""
-    drop = scores.visible_drop(images, discordant)
+    drop = turned.visible_drop(images, discordant)
     assert drop is not None
     share = max(discordant / images, drop)
     cells = [(share + drop) / 2, (share - drop) / 2, 1 - share]
     drawn = np.random.default_rng(0).multinomial(images, cells, 20_000)
-    seen = [scores.mcnemar(lost, won) <= 0.05 and lost > won for lost, won, _ in drawn]
+    seen = [turned.mcnemar(lost, won) <= 0.05 and lost > won for lost, won, _ in drawn]
     # Three standard deviations of the simulation are 0.0085.
     assert np.mean(seen) == pytest.approx(0.8, abs=0.01)
 
@@ -174,12 +174,12 @@ def test_a_visible_drop_is_seen_in_eighty_percent(images, discordant) -> None:
 def test_a_visible_drop_is_a_share(images, data) -> None:
     """More images show smaller drops; five can show none, since 5 of 5 may be chance."""
     discordant = data.draw(st.integers(0, images))
-    drop = scores.visible_drop(images, discordant)
+    drop = turned.visible_drop(images, discordant)
     if drop is None:
         assert images < 6
     else:
         assert 0 < drop <= 1
-        finer = scores.visible_drop(4 * images, 4 * discordant)
+        finer = turned.visible_drop(4 * images, 4 * discordant)
         assert finer is not None
         assert finer <= drop
 
