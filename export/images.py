@@ -491,7 +491,18 @@ def _by_split(path: Path, images: Sequence[str]) -> dict[str, dict[str, str]]:
     for name, levels in parts.items():
         split = ALL if split_level is None else levels[split_level]
         splits[split][name] = levels[class_level]
+    _check_names_of_val(path, splits)
     return {split: splits[split] for split in (*_SPLITS, ALL) if split in splits}
+
+
+def _check_names_of_val(path: Path, splits: Iterable[str]) -> None:
+    """One of two folders for the same part would be left out, and nobody would know."""
+    found = [f"{name}/" for name in _VALIDATION if name in splits]
+    if len(found) > 1:
+        raise ImagesError(
+            f"{path} has {' and '.join(found)}, which both mean the validation part: put their "
+            "images into one of them"
+        )
 
 
 def _levels(names: Sequence[tuple[str, ...]]) -> tuple[int | None, int]:

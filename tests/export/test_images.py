@@ -175,6 +175,12 @@ def test_classes_without_splits(make):
     assert [label for _, label in folder.entries("all")] == [0, 1, 1]
 
 
+def test_two_names_for_one_split(make):
+    """Neither val nor valid is dropped without a word: both are named."""
+    with pytest.raises(ImagesError, match="has val/ and valid/, which both mean the validation"):
+        ImageFolder.open(make([*SPLIT, "valid/rose/3.png", "test/rose/4.png"]))
+
+
 def test_a_folder_around_it(make):
     """A single folder around the splits is looked through, as zips often have one."""
     folder = ImageFolder.open(make([f"flowers/{name}" for name in SPLIT]))
