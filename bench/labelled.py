@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 
 from bench import launch
 from bench.case import BASE, NULL, Case
@@ -65,12 +66,16 @@ class Question:
 
     @property
     def pixels(self) -> Path:
-        """Where the resized images are kept, uint8 (N, height, width, 3)."""
+        """Where the resized images are kept, uint8 (N, height, width, 3).
+
+        Another Pillow may decode or resize otherwise: its pixels are others.
+        """
         wanted = self.preprocess
         facts = (
             self.images.labelled.images,
             [entry.name for entry in self.images.entries],
             (wanted.size, wanted.first, wanted.resize, wanted.filter),
+            PIL.__version__,
         )
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return self.cache / f"{wanted.size[0]}x{wanted.size[1]}-{digest}.npy"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -227,6 +228,19 @@ def test_resized_images_are_made_once_for_a_size(
     assert told == ["accuracy: resizing 12 images to 16 x 12"]
     assert np.load(larger.pixels).shape == (12, 16, 12, 3)
     assert sorted(path.suffix for path in first.cache.iterdir()) == [".npy", ".npy"]
+
+
+def test_another_pillow_makes_its_own_resized_images(
+    asked: Artifact,
+    images: labelled.Images,
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What one version resized must not be taken for another's."""
+    found = question(images, asked, options)
+    assert found.pixels.is_file()
+    monkeypatch.setattr(PIL, "__version__", "0.0")
+    assert not found.pixels.exists()
 
 
 def test_resized_images_are_those_of_preprocess(
