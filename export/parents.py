@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from export.checkpoint_file import digest, read_metadata
-from export.train_plan import TrainingError, sides
+from export.classes import conflict
+from export.train_plan import TrainingError
 from export.variants import VARIANTS
-from export.weights import State, Surgery, Weights, class_count, read_checkpoint
+from export.weights import State, Surgery, Weights, read_checkpoint
 
 HEADS = ("classifier", "dense", "fc")
 """What the networks' heads are called; everything else is backbone."""
@@ -68,23 +69,14 @@ def read_parent(path: Path, flag: str) -> Parent:
 
 def check_classes(parent: Parent, classes: Sequence[str], data: Path, remedy: str) -> None:
     """A ``TrainingError`` that names both sides where checkpoint and data have other classes."""
-    theirs = parent.weights.class_names
-    count = class_count(parent.weights.state)
-    if count != len(classes):
-        shown = "" if parent.weights.placeholder_names else f" ({', '.join(theirs)})"
+    theirs, unnamed = parent.weights.class_names, parent.weights.placeholder_names
+    reason = conflict(str(parent.path), theirs, str(data), classes, made_up=unnamed, ordered=True)
+    if reason:
+        raise TrainingError(f"{reason}; {remedy}")
+    if unnamed:
         raise TrainingError(
-            f"{parent.path} has {count} classes{shown}, {data} has {len(classes)} "
-            f"({', '.join(classes)}): {remedy}"
-        )
-    if parent.weights.placeholder_names:
-        raise TrainingError(
-            f"{parent.path} does not name its {count} classes: that they are those of {data}, in "
-            f"the same order, would be a guess; {remedy}"
-        )
-    if tuple(theirs) != tuple(classes):
-        raise TrainingError(
-            f"the classes of {parent.path} are not those of {data}: {sides(classes, theirs)}. "
-            f"The checkpoint has {', '.join(theirs)}; the data has {', '.join(classes)}: {remedy}"
+            f"{parent.path} does not name its {len(theirs)} classes: that they are those of "
+            f"{data}, in the same order, would be a guess; {remedy}"
         )
 
 

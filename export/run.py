@@ -40,8 +40,10 @@ from export.build import (
     Wanted,
     WeightsFacts,
     chain,
+    class_names,
 )
 from export.checkpoints import DEFAULT, CheckpointsError, check_folder, weights_of
+from export.classes import conflict
 from export.download import WeightsError
 from export.images import ImageFolder, ImagesError, sample_photographs_fingerprint
 from export.recipes import FORMATS, RECIPES, STEPS
@@ -65,7 +67,11 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """What ``bench.run`` asks for. ``check_only``: describe the weights, build nothing."""
+    """What ``bench.run`` asks for. ``check_variants``: describe their weights, build nothing.
+
+    ``same_classes``: images of other classes than the weights' are refused. ``bench.run``,
+    which has rows without accuracy, compares them itself.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -73,6 +79,7 @@ class Request:
     options: Options
     wanted: tuple[Wanted, ...] = ()
     check_variants: tuple[str, ...] = ()
+    same_classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,8 @@ def serve(request: Request, emit: Emit) -> int:
     emit(Event("weights", weights=facts, misfits=dict(misfits)))
     if request.check_variants:
         return 0
+    if request.same_classes and options.data:
+        misfits = {**_other_classes(options, facts, variants), **misfits}
     context = Context(options, facts, _data_key(options))
     plan = {wanted: chain(wanted, context) for wanted in request.wanted}
     return _Run(store, context, emit).build_all(plan, misfits)
@@ -155,6 +164,30 @@ def _weights(
         return _read_facts(files), {}
     except (CheckpointsError, WeightsError) as exc:
         raise UsageError(str(exc)) from exc
+
+
+def _other_classes(
+    options: Options, facts: Mapping[str, WeightsFacts], variants: Sequence[str]
+) -> Mapping[str, str]:
+    """Which variants' trained weights know other classes than the data has, and which.
+
+    A ``UsageError`` if all do. Seeded weights were never taught any.
+    """
+    ours = ImageFolder.open(Path(options.data)).class_names
+    found = {}
+    for name, known in facts.items():
+        owner = f"{name} with its weights ({known.name})"
+        theirs = class_names(VARIANTS[name], known)
+        made_up = known.placeholder_names
+        if reason := conflict(owner, theirs, options.data, ours, made_up=made_up):
+            found[name] = reason
+    if len(found) == len(variants):
+        reason = next(iter(found.values()))
+        raise UsageError(
+            f"--data: {reason}; give images of the weights' classes, or leave --data out to "
+            "calibrate by sample photographs"
+        )
+    return found
 
 
 def _read_facts(files: Mapping[str, Path]) -> Mapping[str, WeightsFacts]:
@@ -479,7 +512,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
         calibration_percentile=arguments.calibration_percentile,
     )
     wanted = tuple(_wanted(arguments.variants, arguments.recipes, arguments.formats))
-    return Request(str(arguments.store), options, wanted), _emit_text
+    return Request(str(arguments.store), options, wanted, same_classes=True), _emit_text
 
 
 def _check_calibration(images: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from export.images import ImageFolder, Preprocess, spread
-from export.optimize import read_metadata
+from export.images import Preprocess, spread
+from export.onnx_arguments import classes_of, folder_for
 from export.qdq import Integers, Layer, grouped, quantised_layers, unfused, windows
 from export.saturation import LEAST, MOST, can_saturate, pair_sums
 
@@ -152,11 +151,12 @@ def effect(file: Path, preprocess: Preprocess, data: str, count: int) -> str:
     """
     if not data:
         raise ValueError("--effect needs labelled images: name them with --data")
-    folder = ImageFolder.open(Path(data))
-    names = json.loads(read_metadata(file)["deploybench.class_names"])
-    if sorted(names) != sorted(folder.class_names):
+    folder = folder_for(file, data)
+    names, made_up = classes_of(file)
+    if made_up or not names:
         raise ValueError(
-            f"{file} knows the classes {_few(names)}, {data} {_few(folder.class_names)}"
+            f"{file} does not name its classes: what the labels of {data} mean to it would be a "
+            "guess; build it from weights that name them"
         )
     loaded = folder.load(spread(folder.part("val"), count, seed=0))
     images = preprocess.batch(loaded.images)
@@ -168,7 +168,3 @@ def effect(file: Path, preprocess: Preprocess, data: str, count: int) -> str:
         f"sums, {np.mean(cut == labels):.2%} with saturated ones; {np.mean(exact == cut):.2%} "
         "answered alike"
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:3])}, ... ({len(names)})"

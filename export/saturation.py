@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         preprocess = preprocess_of(arguments.file)
-        images = images_for(preprocess, arguments.data, arguments.images)
+        images = images_for(arguments.file, arguments.data, arguments.images)
         found = saturation(arguments.file, images, arguments.positions)
         print(f"{table(found)}\n{sentence(found)}")
         if arguments.effect:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from export.build import Int8
 from export.images import ImagesError
-from export.onnx_arguments import images_for, parser, preprocess_of
+from export.onnx_arguments import images_for, parser
 from export.optimize import data_files
 from export.quantize import calibrate, check, constant_poolings, prepare, round_to_int8
 
@@ -95,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         int8 = TypeAdapter(Int8).validate_json(arguments.int8)
-        preprocess = preprocess_of(arguments.file)
-        images = images_for(preprocess, arguments.data, arguments.images or int8.images)
+        images = images_for(arguments.file, arguments.data, arguments.images or int8.images)
         found = []
         for one in errors(arguments.file, images, int8):
             found.append(one)

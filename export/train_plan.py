@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -268,13 +267,3 @@ def seed_of(seed: int, *parts: object) -> int:
     """A seed of its own for each use, so that no use depends on what others drew before."""
     text = " ".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
-
-
-def sides(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Where two lists of class names differ, both sides named."""
-    only_ours = [name for name in ours if name not in theirs]
-    only_theirs = [name for name in theirs if name not in ours]
-    if not only_ours and not only_theirs:
-        return "the same names in another order"
-    parts = [("only the data has", only_ours), ("only the checkpoint has", only_theirs)]
-    return "; ".join(f"{text} {', '.join(names)}" for text, names in parts if names)

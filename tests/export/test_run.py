@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from export import run, steps
 from export.artifact import Artifact, folder_sha256
@@ -276,3 +277,43 @@ def test_each_step_keeps_what_it_printed(tmp_path: Path, monkeypatch: pytest.Mon
     steps_own = [text for name, text in found.items() if not name.endswith(".process.log")]
     assert len(steps_own) > 1
     assert sorted(steps_own) == whole.splitlines(keepends=True)
+
+
+def pictures(root: Path, *classes: str) -> Path:
+    """Class folders of two images each."""
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(root / name / f"{i}.png")
+    return root
+
+
+def test_images_of_other_classes_are_refused_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both sides are named; no file is begun."""
+    pytest.importorskip("safetensors", reason="reading weights needs deploybench[build]")
+    data = pictures(tmp_path / "pets", "cat", "dog")
+    words = ["--variants", SMALL.variant, "--data", str(data), "--store", str(tmp_path / "s")]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "revisited-v6 with its weights (cifar10) has 10 classes (airplane, " in told
+    assert f"{data} has 2 (cat, dog)" in told
+    assert not list((tmp_path / "s").glob("revisited*"))
+
+
+def test_variants_whose_classes_are_others_fail_beside_one_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeded weights were never taught any classes; ``bench.run`` compares by itself."""
+    pytest.importorskip("safetensors", reason="reading weights needs deploybench[build]")
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr(
+        run._Run, "build_all", lambda self, plan, misfits: seen.append(dict(misfits)) or 0
+    )
+    options = Options(data=str(pictures(tmp_path / "pets", "cat", "dog")))
+    wanted = (SMALL, Wanted("vgg19", "fp32", "onnx"))
+    for same in (True, False):
+        request = Request(str(tmp_path / "s"), options, wanted, same_classes=same)
+        serve(request, lambda event: None)
+    assert [list(misfits) for misfits in seen] == [[SMALL.variant], []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export import saturated
+from export import saturated, sensitivity
 from export import saturation as module
 from export.build import Int8
 from export.images import Preprocess, crops, sample_photographs
@@ -233,3 +234,52 @@ def test_the_command_line(static: Path, prepared: Path, capsys: Any) -> None:
     assert "it is no static INT8 file" in capsys.readouterr().err
     assert module.main([str(static), "--images", "2", "--effect", "3"]) == 2
     assert "--effect needs labelled images" in capsys.readouterr().err
+
+
+def labelled(file: Path, **said: str) -> Path:
+    """The same file with more metadata."""
+    model = onnx.load(file)
+    for key, value in said.items():
+        model.metadata_props.add(key=f"deploybench.{key}", value=value)
+    onnx.save(model, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"class_names": '["a", "x"]'}, "has 2 (cat, dog): only the data has cat, dog"),
+        (
+            {"class_names": '["1", "2", "3"]', "class_names_are_placeholders": "true"},
+            "has 3 classes (without names)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("program", [module, sensitivity])
+def test_images_of_other_classes_are_refused(
+    static: Path, tmp_path: Path, capsys: Any, program: Any, said: dict[str, str], text: str
+) -> None:
+    """Before any of them is read, by both programs that take images for a file; 2, both sides."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").write_bytes(b"never read")
+    file = labelled(Path(shutil.copy(static, tmp_path / "file.onnx")), **said)
+    assert program.main([str(file), "--data", str(tmp_path / "pets")]) == 2
+    error = capsys.readouterr().err
+    assert text in error and str(file) in error
+    seeded = labelled(file, weights="seeded")
+    assert program.main([str(seeded), "--data", str(tmp_path / "pets")]) == 2
+    assert "can't be read" in capsys.readouterr().err
+
+
+def test_labels_of_a_file_that_names_no_classes_would_be_a_guess(
+    static: Path, tmp_path: Path
+) -> None:
+    """As many classes are not the same classes."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").write_bytes(b"never read")
+    said = {"class_names": '["1", "2"]', "class_names_are_placeholders": "true"}
+    file = labelled(Path(shutil.copy(static, tmp_path / "file.onnx")), **said)
+    with pytest.raises(ValueError, match="does not name its classes"):
+        saturated.effect(file, Preprocess(SIZE), str(tmp_path / "pets"), 3)

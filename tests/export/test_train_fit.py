@@ -18,7 +18,6 @@ from export.train_plan import (  # noqa: E402
     batches,
     rate,
     seed_of,
-    sides,
 )
 
 RECIPE = TrainRecipe("a test", epochs=4, batch_size=4, lr=0.1)
@@ -222,12 +221,6 @@ def test_views_repeat():
     """After so many views the first comes again; without a number never."""
     assert [dataclasses.replace(PLAN, views=2).view(epoch) for epoch in (1, 2, 3)] == [1, 2, 1]
     assert PLAN.view(9) == 9
-
-
-def test_sides_name_what_differs():
-    """Names of either side, or their order."""
-    assert sides(("a", "b"), ("b", "c")) == "only the data has a; only the checkpoint has c"
-    assert sides(("a", "b"), ("b", "a")) == "the same names in another order"
 
 
 def test_half_a_file_is_never_seen(tmp_path):
