@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -20,7 +22,7 @@ from bench.choices import Choice
 from bench.options import Options, UsageError
 from bench.record import Status
 from export.artifact import Artifact
-from export.build import Int8
+from export.build import Int8, WeightsFacts
 from export.checkpoints import DEFAULT, SEEDED, weights_of
 from export.variants import ALIASES, VARIANTS, weights_name
 
@@ -49,6 +51,7 @@ class Event:
     artifact: Artifact | None = None
     found: bool = False
     refused: bool = False
+    weights: Mapping[str, WeightsFacts] = field(default_factory=dict)
     misfits: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -191,17 +194,33 @@ def _take(event: Event, files: Files) -> None:
             files.refused.add(key)
 
 
-def fitting(cases: Sequence[Case], options: Options) -> tuple[tuple[Case, ...], Mapping[str, str]]:
+class Fitting(NamedTuple):
     """The cases whose variant the weights fit, and why the other variants are left out.
 
-    Raises :class:`UsageError` if they fit none, or not one that the user named.
+    ``weights`` is what is known of them by variant where rows may be asked about labelled
+    images; seeded where it says nothing.
     """
-    if options.weights in (SEEDED, DEFAULT):
-        return tuple(cases), {}
+
+    cases: tuple[Case, ...]
+    misfits: Mapping[str, str] = MappingProxyType({})
+    weights: Mapping[str, WeightsFacts] = MappingProxyType({})
+
+
+def fitting(cases: Sequence[Case], options: Options) -> Fitting:
+    """What the weights fit.
+
+    Raises :class:`UsageError` if they fit no variant, or not one that the user named.
+    """
+    # Each variant's own fit it; what classes they know matters only beside labels.
+    unasked = not options.data or options.accuracy == "none"
+    if options.weights == SEEDED or (options.weights == DEFAULT and unasked):
+        return Fitting(tuple(cases))
     variants = tuple(dict.fromkeys(case.variant for case in cases))
     misfits: dict[str, str] = {}
+    weights: dict[str, WeightsFacts] = {}
     for event in _events(options, {"check_variants": variants}):
         misfits |= event.misfits
+        weights |= event.weights
     named = [ALIASES[n].variant if n in ALIASES else n for n in options.variants]
     wrong = [name for name in variants if name in misfits and name in named]
     if wrong or len(misfits) == len(variants):
@@ -210,7 +229,8 @@ def fitting(cases: Sequence[Case], options: Options) -> tuple[tuple[Case, ...], 
         hint = f"they fit {', '.join(fits)}" if fits else f"variants are {', '.join(VARIANTS)}"
         raise UsageError(f"--weights {options.weights} don't fit {name}: {misfits[name]}; {hint}")
     found = (_fitting(case, misfits, variants) for case in cases)
-    return tuple(dict.fromkeys(case for case in found if case is not None)), misfits
+    kept = tuple(dict.fromkeys(case for case in found if case is not None))
+    return Fitting(kept, misfits, weights)
 
 
 def _fitting(case: Case, misfits: Mapping[str, str], variants: Sequence[str]) -> Case | None:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,12 @@ from bench.options import Options, UsageError
 from bench.record import Answers, Labelled
 from bench.rows import main_setting
 from export.artifact import Artifact
+from export.build import SEEDED as SEEDED_FACTS
+from export.build import WeightsFacts, class_names
 from export.checkpoints import SEEDED
+from export.classes import conflict, listed
 from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
+from export.variants import VARIANTS
 
 PART = "test"
 """The part of the data that is reported on; calibration and searches see the train part only."""
@@ -142,6 +146,95 @@ def chosen(cases: Iterable[Case], options: Options) -> Images | None:
 # --- what is asked
 
 
+@dataclass(frozen=True)
+class Known:
+    """The classes that a model's outputs stand for; ``owner`` says whose they are."""
+
+    owner: str
+    names: tuple[str, ...]
+    made_up: bool
+
+
+def check(
+    images: Images,
+    cases: Iterable[Case],
+    weights: Mapping[str, WeightsFacts],
+    options: Options,
+) -> None:
+    """Raise :class:`UsageError` where ``questions`` would, before anything is built.
+
+    ``weights`` by variant; seeded where it says nothing.
+    """
+    known = {
+        case: _known_weights(case.variant, weights.get(case.variant, SEEDED_FACTS))
+        for case in cases
+        if extent(case, options) != "none"
+    }
+    _refused(known, images.labelled, options)
+
+
+def _known_weights(variant: str, facts: WeightsFacts) -> Known:
+    names = class_names(VARIANTS[variant], facts)
+    return Known(_owner(variant, facts.name), names, facts.placeholder_names)
+
+
+def _known(artifact: Artifact) -> Known:
+    owner = _owner(artifact.variant, artifact.weights)
+    return Known(owner, artifact.class_names, artifact.placeholder_names)
+
+
+def _owner(variant: str, weights: str) -> str:
+    return f"{variant} with its weights ({weights})"
+
+
+def _refused(
+    known: Mapping[Case, Known], labelled: Labelled, options: Options
+) -> Mapping[Case, str]:
+    """Why the models of some cases can't be asked about the images.
+
+    Raises :class:`UsageError` where as many classes have other names, and where no case's
+    classes are as many.
+    """
+    other = {case: _conflict(model, labelled) for case, model in known.items()}
+    fits = list(dict.fromkeys(case.variant for case, reason in other.items() if not reason))
+    for case, reason in other.items():
+        renamed = len(known[case].names) == len(labelled.class_names)
+        if reason and (renamed or not fits):
+            hint = f"; it has the classes of {listed(fits)}" if fits else ""
+            raise UsageError(
+                f"--data: {reason}{hint}: give images of the classes that these weights were "
+                "trained for, name the folders after them, or say --accuracy none"
+            )
+    return {
+        case: reason
+        for case, model in known.items()
+        if (reason := other[case] or _unnamed(model, labelled, options))
+    }
+
+
+def _conflict(model: Known, labelled: Labelled) -> str:
+    """Why a model's classes are not the images'; empty: they are, or as many without names."""
+    return conflict(
+        model.owner, model.names, labelled.data, labelled.class_names, made_up=model.made_up
+    )
+
+
+def _unnamed(model: Known, labelled: Labelled, options: Options) -> str:
+    """Why nothing is known of a model's classes but their number; empty: it is, or is assumed."""
+    if not model.made_up or options.folder_order:
+        return ""
+    return (
+        f"{model.owner} does not name its classes: that its outputs stand in the order of the "
+        f"folders of {labelled.data} would be a guess; --folder-order says that they do"
+    )
+
+
+def unfit(artifact: Artifact, labelled: Labelled, options: Options) -> str:
+    """Why a model can't be asked about labelled images; empty: it can."""
+    known = _known(artifact)
+    return _conflict(known, labelled) or _unnamed(known, labelled, options)
+
+
 def questions(images: Images, artifacts: Mapping[Case, Artifact], options: Options) -> Asked:
     """What each case is asked, of those that have a file.
 
@@ -149,15 +242,18 @@ def questions(images: Images, artifacts: Mapping[Case, Artifact], options: Optio
     runtime and precision, the run's main one or else the first: the others may differ from it
     in rounding only, and have the sample of their own timed session to show it.
 
-    A case whose model has another number of classes gets none. Raises :class:`UsageError`
-    if that is true of all, and where the model's classes are others than the data's.
+    A case whose model has another number of classes gets none, nor does one whose classes
+    have no names, unless somebody says that they stand in the folders' order. Raises
+    :class:`UsageError` if the number is another in all, and where the names are: what
+    ``check`` says earlier, of the files that were built.
     """
     asked = {case: row for case, row in artifacts.items() if extent(case, options) != "none"}
-    found = {case: _unfit(row, images.labelled) for case, row in asked.items()}
-    reasons = {case: reason for case, reason in found.items() if reason}
-    if reasons and len(reasons) == len(asked):
-        reason = next(iter(reasons.values()))
+    known = {case: _known(row) for case, row in asked.items()}
+    old = {case: _too_old(row) for case, row in asked.items() if not row.preprocess}
+    if old and len(old) == len(asked):
+        reason = next(iter(old.values()))
         raise UsageError(f"--data: {reason}; say --accuracy none to go without it")
+    reasons = {**old, **_refused(known, images.labelled, options)}
     fitting = {case: row for case, row in asked.items() if case not in reasons}
     whole = _at_one_setting(case for case in fitting if extent(case, options) == "all")
     cache = options.store.absolute() / "pixels"
@@ -171,62 +267,43 @@ def questions(images: Images, artifacts: Mapping[Case, Artifact], options: Optio
         )
         for case, row in fitting.items()
     }
-    return Asked(made, reasons, _assumed(fitting.values(), images.labelled))
+    return Asked(made, reasons, _notes(asked.values(), images.labelled, options))
 
 
 def columns(artifact: Artifact, labelled: Labelled) -> tuple[int, ...]:
     """For each class of the images the number of the model's output that stands for it.
 
     By name, whatever the order; where the weights name nothing, in the order of the
-    folders. Raises :class:`UsageError` for other names: labels would mean something else.
+    folders. The model must fit the images (``unfit``).
     """
-    theirs, ours = artifact.class_names, labelled.class_names
+    ours = labelled.class_names
     if artifact.placeholder_names:
         return tuple(range(len(ours)))
-    if sorted(theirs) != sorted(ours):
-        one, other = next(
-            pair for pair in zip(sorted(theirs), sorted(ours), strict=True) if len(set(pair)) > 1
-        )
-        raise UsageError(
-            f"--data: {_both(artifact, labelled)}; sorted, the first that differ are {one!r} and "
-            f"{other!r}: give images of the classes that these weights were trained for, name "
-            "the folders after them, or say --accuracy none"
-        )
-    return tuple(theirs.index(name) for name in ours)
+    return tuple(artifact.class_names.index(name) for name in ours)
 
 
-def _unfit(artifact: Artifact, labelled: Labelled) -> str:
-    """Why a model can't be asked about the images; empty: it can."""
-    if len(artifact.class_names) != len(labelled.class_names):
-        return _both(artifact, labelled)
-    if not artifact.preprocess:
-        return (
-            f"{artifact.key} was built before files said how they take an image: remove it from "
-            "the store, and it is built again"
-        )
-    return ""
-
-
-def _both(artifact: Artifact, labelled: Labelled) -> str:
-    """The classes of both sides in a few words."""
-    theirs, ours = artifact.class_names, labelled.class_names
-    named = "without names" if artifact.placeholder_names else _listed(theirs)
+def _too_old(artifact: Artifact) -> str:
     return (
-        f"{artifact.variant} with its weights ({artifact.weights}) knows {len(theirs)} classes "
-        f"({named}), {labelled.data} has {len(ours)} ({_listed(ours)})"
+        f"{artifact.key} was built before files said how they take an image: remove it from "
+        "the store, and it is built again"
     )
 
 
-def _assumed(artifacts: Iterable[Artifact], labelled: Labelled) -> tuple[str, ...]:
-    """What has to be taken on trust, in a line."""
-    found = dict.fromkeys(row.variant for row in artifacts if row.placeholder_names)
-    if not found:
+def _notes(artifacts: Iterable[Artifact], labelled: Labelled, options: Options) -> tuple[str, ...]:
+    """Of weights without names for as many classes, what is assumed or not told, in a line."""
+    count = len(labelled.class_names)
+    rows = [row for row in artifacts if row.placeholder_names and len(row.class_names) == count]
+    if not rows:
         return ()
-    shown = _listed([f"{i}: {name}" for i, name in enumerate(labelled.class_names)])
-    return (
-        f"accuracy: the weights of {_listed(list(found))} don't name their classes; that their "
-        f"outputs stand in the order of the folders ({shown}) is assumed",
+    shown = listed([f"{i}: {name}" for i, name in enumerate(labelled.class_names)])
+    then = (
+        f"that their outputs stand in the order of the folders ({shown}) is assumed"
+        if options.folder_order
+        else f"--folder-order says that they stand in the order of the folders ({shown}); "
+        "without it these rows have no accuracy"
     )
+    names = listed(list(dict.fromkeys(row.variant for row in rows)))
+    return (f"accuracy: the weights of {names} don't name their classes; {then}",)
 
 
 def _at_one_setting(cases: Iterable[Case]) -> frozenset[Case]:
@@ -246,11 +323,6 @@ def _setting(case: Case) -> tuple[int, int]:
 
 def _model(case: Case) -> tuple[str, ...]:
     return case.variant, case.weights, case.recipe, case.runtime, case.precision
-
-
-def _listed(names: Sequence[str], shown: int = 3) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 # --- resized images
@@ -304,7 +376,7 @@ def _write(path: Path, question: Question) -> None:
         if unreadable:
             raise ImagesError(
                 f"{len(unreadable)} of the {len(entries)} images that accuracy is judged by can't "
-                f"be read: {_listed(unreadable, 5)}; repair them or take them out"
+                f"be read: {listed(unreadable, 5)}; repair them or take them out"
             )
         aside.replace(path)
     finally:

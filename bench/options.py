@@ -162,6 +162,8 @@ class Options:
     under, in seconds.
     ``accuracy`` is how much of the test part of ``data`` each row is asked about, ``None``:
     all where the weights are trained ones; ``accuracy_images`` takes at most so many (0: all).
+    ``folder_order``: weights that don't name their classes have them in the order of the
+    folders of ``data``.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -178,6 +180,7 @@ class Options:
     data: str = ""
     accuracy: Literal["all", "sample", "none"] | None = None
     accuracy_images: int = 0
+    folder_order: bool = False
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_images: int = 16
     calibration_percentile: float = 99.999
@@ -300,7 +303,7 @@ def _check_given(values: Mapping[str, Any], options: Options) -> None:
         # 0 means "not given" inside, so that a user's own 0 has to be refused here.
         if name in values and not getattr(options, name) > 0:
             raise UsageError(f"{_flag(name)} {getattr(options, name):g} is not above 0")
-    for name in ("accuracy", "accuracy_images"):
+    for name in ("accuracy", "accuracy_images", "folder_order"):
         if name in values and not options.data:
             raise UsageError(f"{_flag(name)} is about labelled images: it needs --data")
     if options.accuracy == "none" and options.accuracy_images:
@@ -474,6 +477,8 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--accuracy", choices=["all", "sample", "none"], help=f"{accuracy}{guess}")
     fewer = "at most so many of the test part, spread over the classes"
     add("--accuracy-images", type=int, metavar="N", help=fewer)
+    order = "weights that don't name their classes have them in the order of the data's folders"
+    add("--folder-order", action="store_true", help=order)
     add("--calibration-method", choices=["minmax", "entropy", "percentile"])
     add("--calibration-images", type=int, metavar="N", help="default: 16")
     kept = "of the absolute values, with the method of that name (default: 99.999)"

@@ -49,11 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measured(options: Options, words: Sequence[str], progress: Progress) -> ResizeCost:
     """Build, ask, and keep every answer as soon as it is there."""
-    cases, _ = files.fitting(plan(options), options)
+    cases, _, weights = files.fitting(plan(options), options)
     cases = tuple(case for case in cases if unsupported(case) is None and case.runtime != NULL)
     images = labelled.chosen(cases, options)
     if images is None:
         raise UsageError("--data: give labelled images, and weights that were trained on such")
+    labelled.check(images, cases, weights, options)
     built = files.build(cases, options, progress.building)
     sources = files.sources(cases, built)
     artifacts = {case: row.artifact for case, row in sources.items() if row.artifact}

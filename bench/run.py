@@ -118,12 +118,14 @@ def _check_store(store: Path) -> None:
 def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
     """One run, with the cases of another version where there is one; returns the exit code."""
     own = plan(options)
-    cases, misfits = files.fitting(own, options)
+    cases, misfits, weights = files.fitting(own, options)
     pairs = rows.twins(case for case in cases if unsupported(case) is None)
     theirs = against.planned(tree, options) if tree else ()
     lost = against.gone(theirs, own)
     base = [against.base_case(row.case) for row in theirs if row.case in cases]
     images = labelled.chosen(cases, options)
+    if images:
+        labelled.check(images, cases, weights, options)
     # Opened before anything is built: a folder that can't be written, or in which another
     # run is measuring at this moment, is told at once.
     with (

@@ -134,6 +134,8 @@ def _parse(argv: Sequence[str] | None) -> Plan:
     for name in ("weights", "checkpoints", "store"):
         if getattr(arguments, name):
             words += [f"--{name}", str(getattr(arguments, name))]
+    if arguments.folder_order:
+        words.append("--folder-order")
     options = parse(words)
     variants = matching(options.variants, VARIANTS)
     if not variants:
@@ -170,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-m", "--variants", required=True, metavar="GLOBS", help="for instance 'vgg19*,xception'")
     add("--data", default="", metavar="DIR_OR_ZIP", help="class folders of images")
+    add("--folder-order", action="store_true", help="as for bench.run")
     add("--weights", default="", metavar="NAME_OR_FILE", help="as for bench.run")
     add("--checkpoints", default="", metavar="DIR", help="as for bench.run")
     add("--max-drop", type=float, default=1.0, metavar="POINTS", help="default: 1")

@@ -84,11 +84,6 @@ class Asker:
 
     def _question(self, artifact: Artifact, entries: Sequence[Entry]) -> labelled.Question:
         folder = self.folder
-        if len(artifact.class_names) != len(folder.class_names):
-            raise UsageError(
-                f"--data: {artifact.variant} with its weights ({artifact.weights}) knows "
-                f"{len(artifact.class_names)} classes, {folder.path} has {len(folder.class_names)}"
-            )
         images = labelled.Images(
             folder,
             tuple(entries),
@@ -100,6 +95,8 @@ class Asker:
                 labels=tuple(entry.label for entry in entries),
             ),
         )
+        if reason := labelled.unfit(artifact, images.labelled, self.options):
+            raise UsageError(f"--data: {reason}")
         return labelled.Question(
             images,
             Preprocess.from_json(artifact.preprocess),

@@ -157,6 +157,21 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
         files.fitting(plan(options), options)
 
 
+def test_what_weights_know_is_read_only_beside_labels(tmp_path: Path) -> None:
+    """Their classes, without a build; without labelled images nobody is asked."""
+    pytest.importorskip("safetensors", reason="reading weights needs deploybench[build]")
+    words = [*SMALL, "--store", str(tmp_path / "s")]
+    labels = ["--data", str(tmp_path)]
+    for more in ([], [*labels, "--accuracy", "none"], [*labels, "--weights", "seeded"]):
+        options = parse([*words, *more])
+        assert files.fitting(plan(options), options).weights == {}
+    options = parse([*words, *labels])
+    cases, misfits, weights = files.fitting(plan(options), options)
+    assert (cases, misfits) == (plan(options), {})
+    assert weights["revisited-v6"].class_names[:2] == ("airplane", "automobile")
+    assert not list((tmp_path / "s").glob("revisited*"))
+
+
 def test_weights_narrow_the_plan_to_what_they_fit(tmp_path: Path) -> None:
     """Trained weights choose the variants that they fit; a named other one is refused."""
     pytest.importorskip("torch", reason="reading weights needs deploybench[build]")
@@ -165,7 +180,7 @@ def test_weights_narrow_the_plan_to_what_they_fit(tmp_path: Path) -> None:
         pytest.skip(f"no trained weights at {checkpoint}")
     base = ["--weights", str(checkpoint), "--store", str(tmp_path / "s"), "-t", "1"]
     options = parse([*base, "--variants", "vgg19-*,revisited-b*"])
-    cases, misfits = files.fitting(plan(options), options)
+    cases, misfits, _ = files.fitting(plan(options), options)
     assert "revisited-base" in misfits
     assert {case.variant for case in cases} == {"vgg19-gap"}
     assert "null" in {case.runtime for case in cases}

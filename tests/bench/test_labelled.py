@@ -17,6 +17,7 @@ from bench.case import Case
 from bench.labelled import Question, columns, extent, questions
 from bench.options import Options, UsageError
 from export.artifact import Artifact
+from export.build import WeightsFacts
 from export.images import Preprocess
 
 CLASSES = ("a", "b", "c")
@@ -39,7 +40,12 @@ def folder(root: Path, classes: Sequence[str] = CLASSES, each: int = 4) -> Path:
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
     """A user's images and a store."""
-    return Options(data=str(folder(tmp_path / "data")), store=tmp_path / "store", accuracy="all")
+    return Options(
+        data=str(folder(tmp_path / "data")),
+        store=tmp_path / "store",
+        accuracy="all",
+        folder_order=True,
+    )
 
 
 @pytest.fixture
@@ -151,16 +157,9 @@ def test_other_classes_are_an_error_that_names_both_sides(
     with pytest.raises(UsageError) as caught:
         questions(images, {ORT: named(asked, "a", "x", "b")}, options)
     text = str(caught.value)
-    assert text.startswith("--data: revisited-base with its weights (seeded) knows 3 classes")
-    assert "(a, x, b), data has 3 (a, b, c)" in text
-    assert "the first that differ are 'x' and 'c'" in text
+    assert text.startswith("--data: revisited-base with its weights (seeded) has 3 classes")
+    assert "(a, x, b), data has 3 (a, b, c): only the data has c; only the checkpoint" in text
     assert "--accuracy none" in text
-
-
-def test_long_lists_are_shortened(asked: Artifact, images: labelled.Images) -> None:
-    """Nobody reads a thousand names."""
-    many = named(asked, *(f"n{i}" for i in range(40)))
-    assert "40 classes (n0, n1, n2 and 37 more)" in labelled._unfit(many, images.labelled)
 
 
 def test_a_variant_of_other_classes_is_left_out_beside_one_that_fits(
@@ -172,22 +171,55 @@ def test_a_variant_of_other_classes_is_left_out_beside_one_that_fits(
     found = questions(images, {ORT: asked, other: big}, options)
     assert set(found.questions) == {ORT}
     assert found.reasons == {
-        other: "vgg19 with its weights (seeded) knows 1000 classes (without names), data has 3 "
+        other: "vgg19 with its weights (seeded) has 1000 classes (without names), data has 3 "
         "(a, b, c)"
     }
-    with pytest.raises(UsageError, match="knows 1000 classes .*--accuracy none"):
+    with pytest.raises(UsageError, match="has 1000 classes .*--accuracy none"):
         questions(images, {other: big}, options)
+
+
+def test_weights_without_names_have_no_accuracy(
+    asked: Artifact, images: labelled.Images, options: Options
+) -> None:
+    """As many classes are not the same classes: the row says so, and how to say that they are."""
+    found = questions(images, {ORT: asked}, replace(options, folder_order=False))
+    assert found.questions == {}
+    assert "does not name its classes" in found.reasons[ORT]
+    assert "--folder-order" in found.reasons[ORT]
+    (told,) = found.notes
+    assert "(0: a, 1: b, 2: c); without it these rows have no accuracy" in told
 
 
 def test_an_order_that_is_assumed_is_told(
     asked: Artifact, images: labelled.Images, options: Options
 ) -> None:
-    """Weights without names get the folders' order, and a line says so once."""
+    """Weights without names get the folders' order where it was said; a line says so once."""
     again = replace(ORT, recipe="fp32-opt")
     (told,) = questions(images, {ORT: asked, again: asked}, options).notes
     assert "the weights of revisited-base don't name their classes" in told
     assert "(0: a, 1: b, 2: c)" in told
     assert questions(images, {ORT: named(asked, *CLASSES)}, options).notes == ()
+
+
+def facts(*names: str) -> WeightsFacts:
+    """Of a checkpoint that names these classes."""
+    return WeightsFacts("mine", "key", class_names=names, placeholder_names=False)
+
+
+def test_other_classes_are_told_before_anything_is_built(
+    images: labelled.Images, options: Options
+) -> None:
+    """By what is known of the weights: one of other names, and none that fits, are errors."""
+    other = replace(TRAINED, variant="vgg19")
+    fits = {"revisited-base": facts("c", "a", "b")}
+    labelled.check(images, [TRAINED], fits, options)
+    labelled.check(images, [TRAINED, other], fits | {"vgg19": facts("a", "b")}, options)
+    with pytest.raises(UsageError, match="has 2 classes .a, b., data has 3"):
+        labelled.check(images, [other], {"vgg19": facts("a", "b")}, options)
+    with pytest.raises(UsageError, match="checkpoint has x; it has the classes of revisited-base"):
+        labelled.check(images, [TRAINED, other], fits | {"vgg19": facts("a", "b", "x")}, options)
+    unasked = replace(options, accuracy="none")
+    labelled.check(images, [other], {"vgg19": facts("a", "b")}, unasked)
 
 
 def test_a_file_of_before_is_told_and_not_guessed(

@@ -106,11 +106,12 @@ def test_each_file_is_asked_what_it_should_be(tmp_path, monkeypatch, capsys) -> 
 
     images = labelled.Images(None, (), PLANTS)  # type: ignore[arg-type]
     preprocess = Preprocess((8, 8), filter="bicubic")
-    monkeypatch.setattr(files, "fitting", lambda cases, options: (cases, {}))
+    monkeypatch.setattr(files, "fitting", lambda cases, options: files.Fitting(cases))
     monkeypatch.setattr(files, "build", lambda *_: None)
     source = SimpleNamespace(artifact="a file")
     monkeypatch.setattr(files, "sources", lambda cases, _: dict.fromkeys(cases, source))
     monkeypatch.setattr(labelled, "chosen", lambda *_: images)
+    monkeypatch.setattr(labelled, "check", lambda *_: None)
     monkeypatch.setattr(labelled, "prepare", lambda *_: None)
     monkeypatch.setattr(
         labelled,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 from bench import block, choices, files, host, peaks, run
 from bench.case import Case
 from bench.choices import Choice
-from bench.files import Event, Files, file_key
+from bench.files import Event, Files, Fitting, file_key
 from bench.labelled import Question
 from bench.options import Options, UsageError, parse
 from bench.record import (
@@ -32,7 +32,7 @@ from bench.record import (
     read_run,
 )
 from export.artifact import Artifact
-from export.build import Int8
+from export.build import Int8, WeightsFacts
 from export.images import Preprocess
 from tests.bench.made_up import fake_artifact
 
@@ -55,10 +55,17 @@ class Lab:
         self.class_names = ("a", "b")
         self.tmp_path = tmp_path
         monkeypatch.setattr(files, "build", self.build)
+        monkeypatch.setattr(files, "fitting", self.fitting)
         monkeypatch.setattr(run, "run_block", self.run_block)
         monkeypatch.setattr(run, "with_answers", self.with_answers)
         monkeypatch.setattr(host, "commit", lambda folder: "abc1234")
         monkeypatch.setattr(peaks, "measure", self.measure_peaks)
+
+    def fitting(self, cases: Sequence[Case], options: Options) -> Fitting:
+        """All weights fit, and know the same classes."""
+        made_up = self.class_names == ("a", "b")
+        known = WeightsFacts("cifar10", "w", self.class_names, placeholder_names=made_up)
+        return Fitting(tuple(cases), {}, {case.variant: known for case in cases})
 
     def build(self, cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
         """Every file exists."""
@@ -129,7 +136,8 @@ class Lab:
             for i in range(4 // len(classes)):
                 Image.new("RGB", (8, 8), (i, len(name), 0)).save(place / name / f"{i}.png")
         store = self.tmp_path / "store"
-        return ["--data", str(place), "--accuracy", "all", "--store", str(store)]
+        words = ["--data", str(place), "--accuracy", "all", "--folder-order"]
+        return [*words, "--store", str(store)]
 
     def start(self, *words: str) -> int:
         """``python -m bench.run`` on the small variant."""
@@ -223,9 +231,9 @@ def test_variants_that_the_weights_do_not_fit_are_named(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A row that is not there has to be missed by somebody."""
-    fit = files.fitting
+    misfits = {"vgg19": "no key fc.weight"}
     monkeypatch.setattr(
-        files, "fitting", lambda *arguments: (fit(*arguments)[0], {"vgg19": "no key fc.weight"})
+        files, "fitting", lambda *arguments: lab.fitting(*arguments)._replace(misfits=misfits)
     )
     lab.start()
     told = " ".join(capsys.readouterr().out.split())
@@ -625,15 +633,16 @@ def test_other_images_are_another_run(lab: Lab) -> None:
     assert len(find_runs(lab.out)) == 2
 
 
-def test_classes_that_are_others_are_told_before_anything_is_measured(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
+def test_classes_that_are_others_are_told_before_anything_is_built(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2, both sides, and no record."""
     lab.class_names = ("cat", "dog")
+    monkeypatch.delattr(files, "build")
     assert lab.start(*lab.data("cat", "dogs")) == 2
     told = capsys.readouterr().err
-    assert "knows 2 classes (cat, dog), data has 2 (cat, dogs)" in told
-    assert "'dog' and 'dogs'" in told
+    assert "has 2 classes (cat, dog), data has 2 (cat, dogs)" in told
+    assert "only the data has dogs; only the checkpoint has dog" in told
     assert lab.ran == []
     assert find_runs(lab.out) == []
 
@@ -648,6 +657,16 @@ def test_an_unreadable_image_is_told_before_anything_is_measured(
     assert "can't be read: test/a/0.png" in capsys.readouterr().err
     assert lab.ran == []
     assert find_runs(lab.out) == []
+
+
+def test_rows_whose_classes_have_no_names_say_so_on_the_page(lab: Lab) -> None:
+    """No accuracy that rests on a guess: the page says why, and how to say that it is none."""
+    words = [word for word in lab.data("a", "b") if word != "--folder-order"]
+    assert lab.start(*words) == 0
+    assert lab.classified == []
+    page = (lab.out / "README.md").read_text()
+    assert "accuracy: revisited-base with its weights (seeded) does not name its classes" in page
+    assert "--folder-order says that they do" in page
 
 
 def test_rows_that_can_not_be_asked_say_why(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
