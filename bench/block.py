@@ -275,4 +275,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         build_peak_bytes=artifact.build_peak_bytes,
         layers=artifact.layers,
         preprocess=artifact.preprocess,
+        learnt_size=artifact.learnt_size,
     )

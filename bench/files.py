@@ -22,7 +22,7 @@ from bench.choices import Choice
 from bench.options import Options, UsageError
 from bench.record import Status
 from export.artifact import Artifact
-from export.build import Int8, WeightsFacts
+from export.build import Int8, WeightsFacts, size_note
 from export.checkpoints import DEFAULT, SEEDED, weights_of
 from export.variants import ALIASES, VARIANTS, weights_name
 
@@ -192,6 +192,16 @@ def _take(event: Event, files: Files) -> None:
         files.reasons[key] = event.text
         if event.refused:
             files.refused.add(key)
+
+
+def size_notes(files: Files) -> tuple[str, ...]:
+    """Which variants' weights learnt at another input size than they are used at."""
+    texts = (
+        f"{row.variant} with its weights ({row.weights}): {text}"
+        for row in files.artifacts.values()
+        if (text := size_note(row.learnt_size, row.input_size))
+    )
+    return tuple(dict.fromkeys(texts))
 
 
 class Fitting(NamedTuple):

@@ -13,7 +13,8 @@ Schema history
    copy, and what the copies called base are of. All of it may be absent, so that files of schema 1
    are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
-   how the inputs of a file are made; how a search chose to quantise.
+   how the inputs of a file are made, and the input size that its weights learnt at; how a
+   search chose to quantise.
 """
 
 from __future__ import annotations
@@ -132,6 +133,8 @@ class FileFacts:
     """In the order of the graph; empty for a file that is not taken apart."""
     preprocess: str = ""
     """How its inputs were made: JSON of ``export.images.Preprocess``; empty: not recorded."""
+    learnt_size: tuple[int, int] | None = None
+    """Height and width that its weights were trained at; ``None``: nobody said."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from bench.scores import Paired, Scored
 from bench.stats import Estimate
 from bench.text import plain, rounded, top1
 from bench.validity import Verdict
+from export.build import size_note
+from export.images import Preprocess
 from export.recipes import RECIPES
 from export.variants import VARIANTS
 from runtimes import REGISTRY
@@ -588,9 +590,18 @@ def doubts(row: Row, table: Table) -> list[str]:
     found = (
         *(_missing_blocks, _kept_reason, _no_interval, _another_time),
         *(_other_cores, _other_precision, _wrong),
-        _other_answers,
+        *(_other_answers, _other_size),
     )
     return [text for doubt in found if (text := doubt(row, table))]
+
+
+def _other_size(row: Row, table: Table) -> str:
+    """What accuracy is to be read with: a network that sees more or fewer pixels than it learnt."""
+    if row.case not in table.scored or row.file is None or not row.file.preprocess:
+        return ""
+    used = Preprocess.from_json(row.file.preprocess).size
+    text = size_note(row.file.learnt_size, used)
+    return f"`input`: its weights, {text}" if text else ""
 
 
 def _missing_blocks(row: Row, table: Table) -> str:

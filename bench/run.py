@@ -147,6 +147,8 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
         for variant, reason in misfits.items():
             progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
         built = files.build(cases, options, progress.building)
+        for text in files.size_notes(built):
+            progress.say(text)
         sources = files.sources((*cases, *pairs), built) | lost
         if tree:
             sources |= against.sources(tree, theirs, cases, options, progress.building)

@@ -95,6 +95,12 @@ class Artifact:
         """Where the entry file stands."""
         return Path(self.folder) / self.file
 
+    @property
+    def learnt_size(self) -> tuple[int, int] | None:
+        """Height and width that its weights were trained at; ``None``: nobody said."""
+        said = self.facts.get("learnt_size")
+        return (said[0], said[1]) if said else None
+
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Artifact:
         """What ``artifact_adapter().dump_python(..., mode="json")`` gave, unchecked.

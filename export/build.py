@@ -103,7 +103,8 @@ class WeightsFacts:
     """What is known of the weights before anything is built.
 
     ``key`` is a hash of what determines the values; ``class_names`` is empty
-    with seeded weights (the variant's own count, placeholders then).
+    with seeded weights (the variant's own count, placeholders then). ``learnt_size`` is
+    the height and width that they were trained at; ``None``: nobody said.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -115,6 +116,7 @@ class WeightsFacts:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     first: int | None = None
+    learnt_size: tuple[int, int] | None = None
 
 
 SEEDED = WeightsFacts("seeded", key="seeded-1")
@@ -170,6 +172,14 @@ def int8_of(step: str, variant: str, options: Options) -> Int8:
 def class_names(variant: Variant, weights: WeightsFacts) -> tuple[str, ...]:
     """The weights' own class names; placeholders by the variant's count otherwise."""
     return weights.class_names or tuple(f"class_{i:04d}" for i in range(variant.classes))
+
+
+def size_note(learnt: tuple[int, int] | None, used: tuple[int, int]) -> str:
+    """Of weights that see another input size than they were trained at; empty: they don't."""
+    if learnt is None or learnt == used:
+        return ""
+    then, now = ("x".join(map(str, size)) for size in (learnt, used))
+    return f"learnt at {then}, used at {now}"
 
 
 def chain(wanted: Wanted, context: Context) -> tuple[Node, ...]:

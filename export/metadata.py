@@ -2,7 +2,8 @@
 
 All values are strings, as safetensors has it: ``classes`` is a JSON list of names in
 output order, ``mean`` and ``std`` three numbers like ``0.485,0.456,0.406``, ``first`` the
-pixels of the square that images are resized to before the network's own size.
+pixels of the square that images are resized to before the network's own size, ``input``
+the size (``224x224``: height, width) that the network was trained at last.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def checkpoint_facts(path: Path) -> WeightsFacts:
             mean=triple(metadata, "mean", IMAGENET_MEAN),
             std=triple(metadata, "std", IMAGENET_STD),
             first=first(metadata),
+            learnt_size=learnt_size(metadata),
         )
     except WeightsError as exc:
         raise WeightsError(f"{path}: {exc}") from exc
@@ -117,6 +119,12 @@ def first(metadata: Mapping[str, str]) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise WeightsError(f"the metadata's 'first' should be a number of pixels, not {text!r}")
     return int(text)
+
+
+def learnt_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """Height and width that the weights were trained at last; ``None``: it doesn't say."""
+    said = re.fullmatch(r"(\d{1,5})x(\d{1,5})", metadata.get("input", ""))
+    return (int(said[1]), int(said[2])) if said else None
 
 
 def short_name(path: Path) -> str:

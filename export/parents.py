@@ -42,10 +42,7 @@ class Parent:
     @property
     def input_size(self) -> tuple[int, int] | None:
         """The size that it was trained for, where it says so."""
-        height, cross, width = self.metadata.get("input", "").partition("x")
-        if not (cross and height.isdecimal() and width.isdecimal()):
-            return None
-        return int(height), int(width)
+        return self.weights.learnt_size
 
     @property
     def variant(self) -> str:

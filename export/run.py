@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -41,6 +41,7 @@ from export.build import (
     WeightsFacts,
     chain,
     class_names,
+    size_note,
 )
 from export.checkpoints import DEFAULT, CheckpointsError, check_folder, weights_of
 from export.classes import conflict
@@ -69,8 +70,8 @@ class UsageError(ValueError):
 class Request:
     """What ``bench.run`` asks for. ``check_variants``: describe their weights, build nothing.
 
-    ``same_classes``: images of other classes than the weights' are refused. ``bench.run``,
-    which has rows without accuracy, compares them itself.
+    ``own_checks``: images of other classes than the weights' are refused, and other input
+    sizes are told. ``bench.run`` does so itself: it has rows without accuracy.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -79,7 +80,7 @@ class Request:
     options: Options
     wanted: tuple[Wanted, ...] = ()
     check_variants: tuple[str, ...] = ()
-    same_classes: bool = False
+    own_checks: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,13 @@ def serve(request: Request, emit: Emit) -> int:
     emit(Event("weights", weights=facts, misfits=dict(misfits)))
     if request.check_variants:
         return 0
-    if request.same_classes and options.data:
+    if request.own_checks and options.data:
         misfits = {**_other_classes(options, facts, variants), **misfits}
     context = Context(options, facts, _data_key(options))
     plan = {wanted: chain(wanted, context) for wanted in request.wanted}
+    if request.own_checks:
+        for text in _size_notes(facts, misfits):
+            emit(Event("note", text=text))
     return _Run(store, context, emit).build_all(plan, misfits)
 
 
@@ -164,6 +168,14 @@ def _weights(
         return _read_facts(files), {}
     except (CheckpointsError, WeightsError) as exc:
         raise UsageError(str(exc)) from exc
+
+
+def _size_notes(facts: Mapping[str, WeightsFacts], misfits: Mapping[str, str]) -> Iterator[str]:
+    """Which weights learnt at another input size than their variant's."""
+    for name, known in facts.items():
+        text = size_note(known.learnt_size, VARIANTS[name].input_size)
+        if text and name not in misfits:
+            yield f"{name} with its weights ({known.name}): {text}"
 
 
 def _other_classes(
@@ -512,7 +524,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Request, Emit]:
         calibration_percentile=arguments.calibration_percentile,
     )
     wanted = tuple(_wanted(arguments.variants, arguments.recipes, arguments.formats))
-    return Request(str(arguments.store), options, wanted, same_classes=True), _emit_text
+    return Request(str(arguments.store), options, wanted, own_checks=True), _emit_text
 
 
 def _check_calibration(images: int) -> None:

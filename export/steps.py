@@ -230,7 +230,8 @@ class Builder:
             to_onnx.write_onnx(module, file, size, self._metadata(node))
             inputs, logits = self._reference(node)
             error = to_onnx.check_against(file, inputs[:_CHECKED], logits[:_CHECKED])
-            draft = replace(self._draft(node, file.name), facts={"error": error})
+            draft = self._draft(node, file.name)
+            draft = replace(draft, facts={**draft.facts, "error": error})
             return self._count_file(_with_structure(draft, file), file)
         draft = self._count_module(self._draft(node, file.name))
         to_pt2 = importlib.import_module("export.to_pt2")
@@ -389,6 +390,7 @@ class Builder:
             class_names=class_names(variant, facts),
             placeholder_names=facts.placeholder_names,
             reference=node.reference,
+            facts={"learnt_size": facts.learnt_size} if facts.learnt_size else {},
             provenance=node.provenance,
             preprocess=self._preprocess(node.variant).to_json(),
         )

@@ -23,7 +23,15 @@ from torch import Tensor, nn
 
 from export.build import WeightsFacts
 from export.download import IMAGENET_MEAN, IMAGENET_STD, Official, Triple, WeightsError, download
-from export.metadata import class_names, first, head_outputs, placeholders, short_name, triple
+from export.metadata import (
+    class_names,
+    first,
+    head_outputs,
+    learnt_size,
+    placeholders,
+    short_name,
+    triple,
+)
 
 State = Mapping[str, Tensor]
 Surgery = Callable[[nn.Module], nn.Module]
@@ -40,7 +48,8 @@ class Weights:
     ``name`` is the short name that stands in row keys and headings, ``key`` a
     sha256 prefix of what determines the values. ``class_names`` are in output
     order; ``placeholder_names`` says that they were made up. ``mean`` and
-    ``std`` are of RGB in 0..1, ``first`` as in ``export.images.Preprocess``.
+    ``std`` are of RGB in 0..1, ``first`` as in ``export.images.Preprocess``,
+    ``learnt_size`` as in ``export.build.WeightsFacts``.
     ``state`` has fp32 tensors under our own keys.
     """
 
@@ -52,6 +61,7 @@ class Weights:
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     first: int | None = None
+    learnt_size: tuple[int, int] | None = None
 
 
 OFFICIAL: Mapping[str, Official] = MappingProxyType(
@@ -124,11 +134,11 @@ def _weights(path: Path, digest: str, name: str, official: Official | None) -> W
         names = class_names(metadata, count)
         mean = triple(metadata, "mean", IMAGENET_MEAN)
         std = triple(metadata, "std", IMAGENET_STD)
-        resized = first(metadata)
+        resized, size = first(metadata), learnt_size(metadata)
     except WeightsError as exc:
         raise WeightsError(f"{path}: {exc}") from exc
     made_up = placeholders(count)
-    return Weights(name, digest[:16], names or made_up, not names, state, mean, std, resized)
+    return Weights(name, digest[:16], names or made_up, not names, state, mean, std, resized, size)
 
 
 def _read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
@@ -312,6 +322,7 @@ def facts(chosen: str, root: Path) -> WeightsFacts:
         mean=weights.mean,
         std=weights.std,
         first=weights.first,
+        learnt_size=weights.learnt_size,
     )
 
 

@@ -659,6 +659,26 @@ def test_an_unreadable_image_is_told_before_anything_is_measured(
     assert find_runs(lab.out) == []
 
 
+def test_weights_that_learnt_at_another_size_are_told(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for a variant, and the size stays in its rows' records."""
+
+    def build(cases: list[Case], options: Options, show: Callable[[Event], None]) -> Files:
+        made = Lab.build(lab, cases, options, show)
+        for key, row in made.artifacts.items():
+            made.artifacts[key] = replace(row, facts={"learnt_size": [64, 48]})
+        return made
+
+    monkeypatch.setattr(files, "build", build)
+    assert lab.start() == 0
+    told = " ".join(capsys.readouterr().out.split())
+    line = "revisited-base with its weights (seeded): learnt at 64x48, used at 32x32"
+    assert told.count(line) == 1
+    blocks = read_run(find_runs(lab.out)[0]).measurements
+    assert {block.file.learnt_size for block in blocks if block.file} == {(64, 48)}
+
+
 def test_rows_whose_classes_have_no_names_say_so_on_the_page(lab: Lab) -> None:
     """No accuracy that rests on a guess: the page says why, and how to say that it is none."""
     words = [word for word in lab.data("a", "b") if word != "--folder-order"]

@@ -9,7 +9,8 @@ import pytest
 
 from bench import report, rows, score_tables
 from bench.case import AGAIN, Case
-from bench.record import Answers, Labelled, Parity, RecordError, Surroundings
+from bench.record import Answers, Labelled, Measurement, Parity, RecordError, Surroundings
+from export.images import Preprocess
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = Case("vgg19", "fp32", "ort", 2)
@@ -291,3 +292,21 @@ def test_where_every_row_loses_nothing_is_named(table_of, answered) -> None:
     parent = replace(answered(ORT, 100, PLANTS, {}), status="failed")
     text = report.at_a_glance(table_of([parent, answered(STATIC, 40, PLANTS, wrong(*range(9)))]))
     assert text.startswith("No row that is measured and right")
+
+
+def test_weights_that_learnt_at_another_size_are_a_note(blocks, table_of) -> None:
+    """On the rows whose accuracy it bears on, under their table; once for all of them."""
+    size = Preprocess((160, 160)).to_json()
+
+    def learnt(block: Measurement, side: int) -> Measurement:
+        assert block.file is not None
+        file = replace(block.file, preprocess=size, learnt_size=(side, side))
+        return replace(block, file=file)
+
+    first, second, *others = blocks
+    unasked = replace(learnt(second, 224), answers=None, case=replace(ORT, threads=1))
+    found = table_of([learnt(first, 224), learnt(second, 160), *others, unasked])
+    note = "`input`: its weights, learnt at 224x224, used at 160x160"
+    noted = [row.case for row in found.rows if note in rows.doubts(row, found)]
+    assert noted == [EAGER]
+    assert report._table_text(found).count(note) == 1

@@ -128,6 +128,15 @@ def test_first_in_words(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("said", "size"),
+    [({"input": "32x48"}, (32, 48)), ({"input": "RGB, square, from 256x256"}, None), ({}, None)],
+)
+def test_the_size_that_weights_learnt_at(tmp_path, said, size):
+    """Height and width, where the header says them; words are no size."""
+    assert checkpoint_facts(put(tmp_path, "vgg19_a.safetensors", **said)).learnt_size == size
+
+
+@pytest.mark.parametrize(
     ("metadata", "complaint"),
     [
         ({"classes": '["ash"]'}, "names 1 classes, but the head has 3"),

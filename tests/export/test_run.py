@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image
 
 from export import run, steps
 from export.artifact import Artifact, folder_sha256
-from export.build import Context, Options, Wanted, chain
+from export.build import Context, Options, Wanted, WeightsFacts, chain
 from export.run import EVENT, REQUEST, Event, Request, UsageError, main, serve
 
 Built = Callable[[str, str, str], Artifact]
@@ -307,13 +307,37 @@ def test_variants_whose_classes_are_others_fail_beside_one_of_none(
 ) -> None:
     """Seeded weights were never taught any classes; ``bench.run`` compares by itself."""
     pytest.importorskip("safetensors", reason="reading weights needs deploybench[build]")
-    seen: list[dict[str, str]] = []
-    monkeypatch.setattr(
-        run._Run, "build_all", lambda self, plan, misfits: seen.append(dict(misfits)) or 0
-    )
+    seen: list[list[str]] = []
+
+    def build_all(self: object, plan: object, misfits: Mapping[str, str]) -> int:
+        seen.append(list(misfits))
+        return 0
+
+    monkeypatch.setattr(run._Run, "build_all", build_all)
     options = Options(data=str(pictures(tmp_path / "pets", "cat", "dog")))
     wanted = (SMALL, Wanted("vgg19", "fp32", "onnx"))
     for same in (True, False):
-        request = Request(str(tmp_path / "s"), options, wanted, same_classes=same)
+        request = Request(str(tmp_path / "s"), options, wanted, own_checks=same)
         serve(request, lambda event: None)
-    assert [list(misfits) for misfits in seen] == [[SMALL.variant], []]
+    assert seen == [[SMALL.variant], []]
+
+
+def test_every_file_keeps_the_size_that_its_weights_learnt_at(built: Built) -> None:
+    """What is made of another file as well."""
+    for recipe in ("fp32", "int8-static"):
+        assert built(SMALL.variant, recipe, "onnx").learnt_size == (32, 32)
+
+
+def test_weights_that_learnt_at_another_size_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line while building, unless it is as the variant has it."""
+    facts = WeightsFacts("leaves", "k", learnt_size=(224, 224))
+    known = {"vgg19": facts, "vgg19-scaled-160": facts}
+    monkeypatch.setattr(run, "_weights", lambda *_: (known, {}))
+    monkeypatch.setattr(run._Run, "build_all", lambda *_: 0)
+    events: list[Event] = []
+    serve(Request(str(tmp_path / "s"), Options(), own_checks=True), events.append)
+    notes = [event.text for event in events if event.kind == "note"]
+    told = "vgg19-scaled-160 with its weights (leaves): learnt at 224x224, used at 160x160"
+    assert notes == [told]

@@ -484,11 +484,13 @@ def test_apply_names_the_closer_side():
 
 def test_facts_of_a_file(tmp_path):
     """What is known of a file's weights before a build is what stands in the file."""
-    path = save(tmp_path / "fruit.safetensors", state_of(base(2)), classes='["fig", "plum"]')
+    said = {"classes": '["fig", "plum"]', "input": "32x48"}
+    path = save(tmp_path / "fruit.safetensors", state_of(base(2)), **said)
     known = facts(str(path), tmp_path)
     read = resolve(str(path), "revisited", tmp_path)
     assert (known.name, known.key, known.class_names) == ("fruit", read.key, ("fig", "plum"))
     assert not known.placeholder_names
+    assert known.learnt_size == (32, 48)
 
 
 def test_facts_of_the_official_weights(tmp_path):
