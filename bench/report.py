@@ -474,11 +474,12 @@ def _accuracy(row: Row, table: Table) -> str:
 
 _NOTHING_RIGHT = "No row is both measured and right."
 _NOTHING_KEPT = (
-    f"No row that is measured and right is within {MOST_LOST} point of top-1 of its fp32 parent."
+    f"No row that is measured and right is within {MOST_LOST} point of top-1 of its network in "
+    "fp32 and of the one that this was made from."
 )
 _CONDITION = (
-    f"Chosen among the rows not seen to lose more than {MOST_LOST} point of top-1 to their fp32 "
-    "parent."
+    f"Chosen among the rows not seen to lose more than {MOST_LOST} point of top-1 to their own "
+    "network in fp32, or to the one that this was made from."
 )
 
 
@@ -486,8 +487,10 @@ def _passed_over(how: str, best: Row | None, table: Table) -> str:
     """The row that is better but loses too much, if the best one does."""
     if best is None or best in table.accurate:
         return ""
-    lost = score_tables.points(table.judged[best.case].paired)
-    return f"; {how} but passed over for its accuracy: {_row_name(best, table)}, {lost} points"
+    found = table.judged[best.case]
+    lost = score_tables.points(found.paired)
+    name, parent = _row_name(best, table), _row_name(found.parent, table)
+    return f"; {how} but passed over for its accuracy: {name}, {lost} points against {parent}"
 
 
 def _times_smaller(row: Row, reference: Row | None) -> str:

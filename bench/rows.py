@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 
 from bench import scores, stats, validity
@@ -45,7 +46,7 @@ LEAST_WALL_S = 0.05
 _REFERENCES = (("fp32", "torch-eager"), ("fp32", "ort"), ("fp32-opt", "ort"))
 _VARYING = ("threads", "batch_size")
 MOST_LOST = 1
-"""Points of top-1 that a row may lose to its fp32 parent and still be named as the best."""
+"""Points of top-1 that a row may lose by what was done to it and still be named as the best."""
 _PLAIN = ("fp32", "fp32-opt")
 """What INT8 has to beat: the exporter's file and the runtime's own optimisation of it."""
 
@@ -234,21 +235,28 @@ class Table:
 
     @cached_property
     def accurate(self) -> tuple[Row, ...]:
-        """The rows that were not seen to lose more than ``MOST_LOST`` to their fp32 parent.
+        """The rows that were not seen to lose more than ``MOST_LOST`` by what was done to them.
 
-        By the estimate, over all images. A row that has no such comparison is among them.
+        By the estimate, over all images; see ``judged``. A row that has no such comparison is
+        among them.
         """
         return tuple(row for row in self.rows if not _loses(self.judged.get(row.case)))
 
     @cached_property
     def judged(self) -> Mapping[Case, Compared]:
-        """Of ``compared``, where the row and its parent answered all images."""
+        """What each row loses most against, where both answered all images.
+
+        Its own network in fp32, or the one that this was made from: a smaller input or a
+        pruned filter counts as INT8 does.
+        """
         whole = {row.case for row in self.rows if row.answers}
-        return {
-            case: found
-            for case, found in self.compared.items()
-            if case in whole and found.parent.answers
-        }
+        worst: dict[Case, Compared] = {}
+        for case, found in (*self.compared.items(), *self.derived.items()):
+            if case not in whole or not found.parent.answers:
+                continue
+            if case not in worst or _lost(found) > _lost(worst[case]):
+                worst[case] = found
+        return worst
 
     @property
     def least_bytes(self) -> int | None:
@@ -362,10 +370,13 @@ def smallest(rows: Iterable[Row]) -> Row | None:
 
 def _loses(found: Compared | None) -> bool:
     """In whole images, so that a loss of just the limit is none."""
-    if found is None:
-        return False
+    return found is not None and 100 * _lost(found) > MOST_LOST
+
+
+def _lost(found: Compared) -> Fraction:
+    """The share of the images, exactly."""
     paired = found.paired
-    return 100 * (paired.lost - paired.won) > MOST_LOST * paired.images
+    return Fraction(paired.lost - paired.won, paired.images)
 
 
 def runtime_name(case: Case) -> str:
