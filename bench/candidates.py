@@ -140,8 +140,9 @@ class Search:
         done = [one for one in map(self.log.find, self.order) if one and one.score]
 
         def rank(one: Tried) -> tuple[bool, bool, float]:
-            unsigned = one.int8.activation_type == "u8"
-            return self.keeps_limit(one), unsigned, one.score.int8 if one.score else -1.0
+            kept = self.keeps_limit(one)
+            unsigned = kept and one.int8.activation_type == "u8"
+            return kept, unsigned, one.score.int8 if one.score else -1.0
 
         return max(done, key=rank, default=None)
 

@@ -125,6 +125,18 @@ def test_of_equals_the_simplest_wins(tmp_path: Path) -> None:
     assert found is not None and found.int8 == Int8("entropy")
 
 
+@pytest.mark.parametrize(("signed", "first"), [(90, "u8"), (88, "s8")])
+def test_unsigned_comes_first_where_both_keep_the_limit(tmp_path, signed, first) -> None:
+    """Where neither does, the more accurate one is the best so far."""
+    limit_missed = signed == 88
+    points = {"u8": 87 if limit_missed else 89, "s8": signed}
+    lab = Lab(tmp_path, lambda int8: points[int8.activation_type])
+    going = lab.search()
+    for kind in ("u8", "s8"):
+        going.attempt(Int8(activation_type=kind))
+    assert going.best is not None and going.best.int8.activation_type == first
+
+
 def test_the_best_so_far_stands_in_the_choice_file(tmp_path: Path) -> None:
     """After every improvement, so that a stop at any time costs no more than what was running."""
     points = {Int8("minmax"): 80, Int8("entropy"): 85, Int8("percentile"): 83}
