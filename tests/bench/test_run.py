@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench import block, choices, files, host, peaks, run
 from bench.case import Case
-from bench.choices import Choice
+from bench.choices import Blamed, Choice
 from bench.files import Event, Files, Fitting, file_key
 from bench.labelled import Question
 from bench.options import Options, UsageError, parse
@@ -413,14 +413,14 @@ def choice(**changes: Any) -> Choice:
 def test_the_choice_of_a_search_stands_in_the_header(lab: Lab) -> None:
     """Whole, and only where an .onnx file is quantised by it: a page can say what was built."""
     folder = lab.tmp_path / "search"
-    choices.write(folder, choice(blamed=("Conv_0",)))
+    choices.write(folder, choice(blamed=(Blamed("Conv_0", 0.5),)))
     words = ["--runtimes", "ort", "--int8-choice", str(folder)]
     lab.start(*words, "--recipes", "fp32")
     (path,) = find_runs(lab.out)
     assert read_run(path).header.int8_choices == ()
     lab.start(*words, "--recipes", "fp32,int8-static")
     (path,) = set(find_runs(lab.out)) - {path}
-    assert read_run(path).header.int8_choices == (choice(blamed=("Conv_0",)),)
+    assert read_run(path).header.int8_choices == (choice(blamed=(Blamed("Conv_0", 0.5),)),)
 
 
 def test_another_choice_is_another_run(lab: Lab) -> None:
