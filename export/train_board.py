@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -26,14 +27,17 @@ from export.train_job import Job, Said, Tell
 Attempt = Callable[[Job, Tell], str | None]
 _MESSAGES = 200
 """So many of a bar reach the parent at most: each costs more than a small network's step."""
-_STEP = 10
-"""Per cent: how far apart the lines are that stand for a bar in a log."""
+_SILENCE_S = 20.0
+"""How far apart the lines are that stand for bars in a log."""
 
 
 class Board:
     """Bars with the time left, and above them a line for each epoch."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock, self._said = clock, clock()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -64,13 +68,15 @@ class Board:
         self._advance(self._bars[key], said.done)
 
     def _advance(self, bar: TaskID, done: int) -> None:
-        """Move a bar on; in a log, which shows no bars, a line for each tenth."""
-        task = self._progress.tasks[bar]
-        before = int(task.percentage // _STEP)
+        """Move a bar on; in a log, which shows no bars, a line now and then."""
         self._progress.advance(bar, done)
-        if not self._progress.console.is_terminal and int(task.percentage // _STEP) > before:
-            gone = f"{task.percentage:.0f} % after {task.elapsed or 0:.0f} s"
-            self._progress.console.print(f"{task.description}: {gone}", highlight=False)
+        now = self._clock()
+        if self._progress.console.is_terminal or now < self._said + _SILENCE_S:
+            return
+        self._said = now
+        task = self._progress.tasks[bar]
+        gone = f"{task.percentage:.0f} % after {task.elapsed or 0:.0f} s"
+        self._progress.console.print(f"{task.description}: {gone}", highlight=False)
 
 
 def side_by_side(attempt: Attempt, jobs: Sequence[Job], at_once: int, board: Board) -> list[str]:

@@ -114,10 +114,11 @@ def test_the_board_shows_lines_and_bars():
     assert "vgg19: training" in text and "2/2" in text
 
 
-def test_a_log_shows_tenths():
-    """Where no bars can be drawn, a line now and then says that it goes on."""
+def test_a_log_says_now_and_then_how_far_it_is():
+    """Where no bars can be drawn: every twenty seconds, whatever happens."""
     console = Console(record=True, width=100, force_terminal=False)
-    with Board(console) as board:
+    seconds = iter(range(0, 1000, 5))
+    with Board(console, lambda: next(seconds)) as board:
         for _ in range(40):
             board.hear(Said("vgg19", what="training", done=1, total=40))
     lines = [line for line in console.export_text().splitlines() if "% after" in line]
