@@ -300,7 +300,7 @@ def _training(path: Path) -> tuple[str, ...]:
         lines[0]["variant"],
         f"{done['best_epoch']} of {len(epochs)}",
         accuracy,
-        f"{seconds:.0f}",
+        f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}",
     )
 
 
