@@ -160,7 +160,7 @@ def saturation(host: Mapping[str, str], tables: Iterable[Table]) -> str:
     return (
         f"{_here(host.get('instruction sets', UNAVAILABLE))}; on x86 CPUs without VNNI the same "
         f"QDQ file of `{_STATIC}` may lose accuracy, because sums of 16 bits saturate: "
-        "`python -m export.saturation FILE.onnx --data DIR_OR_ZIP` tells how often that would "
+        "`python -m export.saturation FILE.onnx` tells how often that would "
         f"happen in each layer, and the recipes {remedies} rule it out."
     )
 

@@ -105,7 +105,7 @@ def test_a_remark_that_names_nobody_is_left_out(blocks, run_of) -> None:
 
 REST = (
     "; on x86 CPUs without VNNI the same QDQ file of `int8-static` may lose accuracy, because "
-    "sums of 16 bits saturate: `python -m export.saturation FILE.onnx --data DIR_OR_ZIP` tells "
+    "sums of 16 bits saturate: `python -m export.saturation FILE.onnx` tells "
     "how often that would happen in each layer, and the recipes `int8-static-7bit` and "
     "`int8-static-u8u8` rule it out."
 )
