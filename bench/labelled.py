@@ -70,7 +70,7 @@ class Question:
 
     @property
     def pixels(self) -> Path:
-        """Where the resized images are kept, uint8 (N, height, width, 3).
+        """Where the resized images are kept, uint8 (N, height, width, channels).
 
         Another Pillow may decode or resize otherwise: its pixels are others.
         """
@@ -80,6 +80,7 @@ class Question:
             [entry.name for entry in self.images.entries],
             (wanted.size, wanted.first, wanted.resize, wanted.filter),
             PIL.__version__,
+            *([wanted.channel_order] if wanted.channels == 1 else []),
         )
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return self.cache / f"{wanted.size[0]}x{wanted.size[1]}-{digest}.npy"
@@ -357,7 +358,7 @@ def _write(path: Path, question: Question) -> None:
     header = {
         "descr": "|u1",
         "fortran_order": False,
-        "shape": (len(entries), *question.preprocess.size, 3),
+        "shape": (len(entries), *question.preprocess.size, question.preprocess.channels),
     }
     unreadable = []
     try:

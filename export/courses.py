@@ -45,8 +45,8 @@ class Course(Protocol):
 class Normaliser:
     """Bytes to what a network takes, on a device."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     device: torch.device
 
     def __post_init__(self) -> None:

@@ -56,6 +56,11 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+RESIZES = ("squash", "crop")
+FILTERS = tuple(_FILTERS)
+CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "GREY": 1}
+LAYOUTS = ("NCHW", "NHWC")
+"""What a ``Preprocess`` may say; the numbers are how many channels there are."""
 # What Pillow and zipfile raise on damaged, hostile or unknown input.
 _UNREADABLE = (
     EOFError,
@@ -80,20 +85,22 @@ class ImagesError(ValueError):
 class Preprocess:
     """From an image to what a network takes; stored in every .onnx that we write.
 
-    ``size`` is (height, width) in pixels. ``resize`` is ``"squash"``: straight to
-    that size, whatever the image's proportions. Where ``first`` is a number, the
-    image is squashed to ``first`` x ``first`` before (bilinear): some
-    checkpoints were trained so, with 256. ``filter`` is Pillow's,
-    which averages over all source pixels when it shrinks. Then every channel is
-    multiplied by ``scale``, less its ``mean``, over its ``std``.
+    ``size`` is (height, width) in pixels. ``resize`` is ``"squash"``, straight to
+    that size, whatever the image's proportions, or ``"crop"``: the shorter side to
+    ``first`` pixels (where that is ``None``, so that it just covers ``size``), then the
+    middle of it. A squashed image is squashed to ``first`` x ``first`` before (bilinear)
+    where that is a number: some checkpoints were trained so, with 256. ``filter`` is
+    Pillow's, which averages over all source pixels when it shrinks. ``channel_order`` is
+    RGB, BGR or GREY (one channel). Then every channel is multiplied by ``scale``, less its
+    ``mean``, over its ``std``, both in the order of the channels.
     """
 
     size: tuple[int, int]
     first: int | None = None
     resize: str = "squash"
     filter: str = "bilinear"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     scale: float = 1 / 255
     channel_order: str = "RGB"
     layout: str = "NCHW"
@@ -101,39 +108,89 @@ class Preprocess:
     def __post_init__(self) -> None:
         _check_pixels("size", self.size, 2)
         _check_pixels("first", (1 if self.first is None else self.first,), 1)
-        _check_choice("resize", self.resize, ("squash",))
-        _check_choice("filter", self.filter, tuple(_FILTERS))
-        _check_choice("channel_order", self.channel_order, ("RGB",))
-        _check_choice("layout", self.layout, ("NCHW",))
-        _check_numbers("mean", self.mean, 3)
-        _check_numbers("std", self.std, 3)
+        _check_choice("resize", self.resize, RESIZES)
+        _check_choice("filter", self.filter, FILTERS)
+        _check_choice("channel_order", self.channel_order, tuple(CHANNEL_ORDERS))
+        _check_choice("layout", self.layout, LAYOUTS)
+        _check_numbers("mean", self.mean, self.channels)
+        _check_numbers("std", self.std, self.channels)
         _check_numbers("scale", (self.scale,), 1)
         if 0 in self.std:
             raise ValueError("preprocess: std must not be 0")
+        if self.resize == "crop" and self.first is not None and self.first < min(self.size):
+            raise ValueError(
+                f"preprocess: {self.size} can't be cropped out of an image whose shorter side is "
+                f"{self.first}: first must be {min(self.size)} at least"
+            )
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """The image as float32 ``(3, height, width)``; any mode, EXIF orientation honoured."""
+        """The image as float32, shaped ``shape``; any mode, EXIF orientation honoured."""
         normalised: NDArray[np.float32] = self.normalised(self.pixels(image)[None])[0]
         return normalised
 
+    @property
+    def channels(self) -> int:
+        """How many numbers a pixel has."""
+        return CHANNEL_ORDERS[self.channel_order]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one prepared image: ``(channels, height, width)``, or with the channels last."""
+        height, width = self.size
+        first = (self.channels, height, width)
+        return first if self.layout == "NCHW" else (height, width, self.channels)
+
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The first half: the resized image as uint8 ``(height, width, 3)``."""
+        """The first half: the resized image as uint8 ``(height, width, channels)``, RGB or grey."""
         image = as_rgb(image)
+        if self.channel_order == "GREY":
+            image = image.convert("L")
+        image = self._cropped(image) if self.resize == "crop" else self._squashed(image)
+        return np.asarray(image, dtype=np.uint8).reshape(*self.size, self.channels)
+
+    def _squashed(self, image: Image.Image) -> Image.Image:
         if self.first is not None:
             image = image.resize((self.first, self.first), Image.Resampling.BILINEAR)
         height, width = self.size
-        return np.asarray(image.resize((width, height), _FILTERS[self.filter]), dtype=np.uint8)
+        return image.resize((width, height), _FILTERS[self.filter])
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        """The middle of the image, resized without a change of its proportions.
+
+        With ``first`` as torchvision's Resize and CenterCrop do it: the longer side is cut
+        off to whole pixels, the corner rounded half to even.
+        """
+        height, width = self.size
+        if self.first is None:
+            factor = max(width / image.width, height / image.height)
+            sides = (
+                max(width, round(image.width * factor)),
+                max(height, round(image.height * factor)),
+            )
+        else:
+            longer = int(self.first * max(image.size) / min(image.size))
+            sides = (self.first, longer) if image.width <= image.height else (longer, self.first)
+        if sides[0] < width or sides[1] < height:
+            raise ValueError(
+                f"preprocess: an image of {image.width} x {image.height} pixels becomes {sides[0]} "
+                f"x {sides[1]}, out of which {width} x {height} can't be cropped"
+            )
+        left, top = round((sides[0] - width) / 2), round((sides[1] - height) / 2)
+        resized = image.resize(sides, _FILTERS[self.filter])
+        return resized.crop((left, top, left + width, top + height))
 
     def normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The second half: uint8 ``(n, height, width, 3)`` as float32 ``(n, 3, height, width)``."""
+        """The second half: uint8 ``(n, height, width, channels)`` as float32 ``(n, *shape)``."""
         mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
-        values = (pixels.astype(np.float32) * np.float32(self.scale) - mean) / std
-        return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
+        ordered = pixels[..., ::-1] if self.channel_order == "BGR" else pixels
+        values = (ordered.astype(np.float32) * np.float32(self.scale) - mean) / std
+        turned = values.transpose(0, 3, 1, 2) if self.layout == "NCHW" else values
+        return np.ascontiguousarray(turned, dtype=np.float32)
 
     def batch(self, images: Iterable[Image.Image]) -> NDArray[np.float32]:
-        """All images as float32 ``(n, 3, height, width)``; none: n is 0."""
+        """All images as float32 ``(n, *shape)``; none: n is 0."""
         arrays = [self(image) for image in images]
-        return np.stack(arrays) if arrays else np.zeros((0, 3, *self.size), np.float32)
+        return np.stack(arrays) if arrays else np.zeros((0, *self.shape), np.float32)
 
     def to_json(self) -> str:
         """One line of JSON with every field; ``from_json`` gives an equal Preprocess."""

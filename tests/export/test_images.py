@@ -121,6 +121,47 @@ def test_batch():
     assert preprocess.batch([]).shape == (0, 3, 4, 4)
 
 
+def test_preprocess_crops_the_middle():
+    """The shorter side to ``first``, then the middle: as torchvision's Resize and CenterCrop."""
+    ramp = np.tile(np.arange(80, dtype=np.uint8), (40, 1))
+    image = Image.fromarray(np.stack([ramp] * 3, axis=-1))
+    crop = Preprocess((20, 20), first=40, resize="crop", filter="nearest")
+    assert np.array_equal(crop.pixels(image)[0, :, 0], np.arange(30, 50))
+    # 80 x 40 with the shorter side at 25 is 50 x 25; the corner (15, 2) is rounded half to even.
+    smaller = Preprocess((20, 20), first=25, resize="crop", filter="nearest")
+    resized = np.asarray(image.resize((50, 25), Image.Resampling.NEAREST))
+    assert np.array_equal(smaller.pixels(image), resized[2:22, 15:35])
+
+
+@pytest.mark.parametrize("sides", [(7, 90), (90, 7), (33, 33), (64, 48)])
+def test_preprocess_crops_to_any_size(sides):
+    """Without ``first`` the image just covers what is cropped out of it, whatever its shape."""
+    image = Image.new("RGB", sides, "red")
+    for size in ((20, 30), (30, 20), (25, 25)):
+        assert Preprocess(size, resize="crop").pixels(image).shape == (*size, 3)
+
+
+def test_preprocess_a_crop_that_is_larger_than_the_image():
+    """``first`` may be enough for one side and too little for the other."""
+    crop = Preprocess((20, 60), first=30, resize="crop")
+    with pytest.raises(ValueError, match="becomes 30 x 30, out of which 60 x 20"):
+        crop.pixels(Image.new("RGB", (50, 50)))
+
+
+def test_preprocess_layouts_and_channels():
+    """Channels last, blue first and grey are other orders of the same numbers."""
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    plain = Preprocess((4, 4), mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
+    first = plain(image)
+    last = dataclasses.replace(plain, layout="NHWC")(image)
+    blue = dataclasses.replace(plain, channel_order="BGR")(image)
+    assert np.array_equal(last, first.transpose(1, 2, 0))
+    assert np.array_equal(blue, first[::-1])
+    grey = Preprocess((4, 4), mean=(0.0,), std=(1.0,), scale=1.0, channel_order="GREY")
+    assert grey.shape == grey(image).shape == (1, 4, 4)
+    assert np.array_equal(grey(image)[0], np.asarray(image.convert("L")))
+
+
 def test_preprocess_json_round_trip():
     """What stands in a file's metadata gives an equal Preprocess again."""
     preprocess = Preprocess((224, 160), first=256, mean=(0.1, 0.2, 0.3), filter="bicubic")
@@ -137,7 +178,10 @@ def test_preprocess_json_round_trip():
         ({"mean": "0.5"}, "mean"),
         ({"std": [1, 1, 0]}, "std"),
         ({"filter": "magic"}, "filter"),
-        ({"layout": "NHWC"}, "layout"),
+        ({"layout": "CHWN"}, "layout"),
+        ({"resize": "pad"}, "resize"),
+        ({"channel_order": "GREY"}, "mean must be 1"),
+        ({"resize": "crop", "first": 200}, "can't be cropped out"),
         ({"scale": None}, "scale"),
         ({"first": True}, "first"),
     ],
