@@ -22,7 +22,8 @@ class Teacher:
 
     It has an input size of its own: the same crop, turned and coloured alike, is
     sampled for it from ``pixels``. What it said of a view is kept, so that it
-    need look only once where the views repeat.
+    need look only once where the views repeat; ``look`` is told the view, how many images
+    it has looked at since it was last told, and how many there are.
     """
 
     plan: Plan
@@ -30,7 +31,7 @@ class Teacher:
     pixels: Pixels
     size: tuple[int, int]
     normalise: Normaliser
-    look: Callable[[int, int], object] = lambda done, total: None
+    look: Callable[[int, int, int], object] = lambda view, done, total: None
 
     def __post_init__(self) -> None:
         self._known: dict[int, Tensor] = {}
@@ -39,11 +40,11 @@ class Teacher:
     def __call__(self, view: int, numbers: Tensor) -> Tensor:
         """Logits ``(n, classes)`` of all images, varied by the view's ``numbers``."""
         if view not in self._known:
-            self._known[view] = self._answers(numbers)
+            self._known[view] = self._answers(view, numbers)
         return self._known[view]
 
     @torch.no_grad()
-    def _answers(self, numbers: Tensor) -> Tensor:
+    def _answers(self, view: int, numbers: Tensor) -> Tensor:
         # In the data's order, so that a resumed training hears the very same.
         answers = []
         how = self.plan.recipe.augmentation
@@ -55,5 +56,5 @@ class Teacher:
             with precision(self.plan):
                 logits = self.module(self.normalise(images))
             answers.append(logits.float().cpu())
-            self.look(len(index), len(self.pixels))
+            self.look(view, len(index), len(self.pixels))
         return torch.cat(answers)

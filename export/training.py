@@ -311,7 +311,9 @@ class _Training:
             stock,
             size,
             Normaliser(weights.mean, weights.std, device),
-            look=lambda done, total: self._told("the teacher's answers", done, total),
+            look=lambda view, done, total: self._told(
+                f"the teacher's answers to view {view}", done, total
+            ),
         )
 
     def _teacher_is(self, teacher: Parent) -> tuple[Variant, tuple[int, int]]:
