@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict
 
 from bench.options import (
     ALL,
+    GIVEN_RECIPES,
     PRECISIONS,
     SCENARIOS,
     SUITES,
@@ -21,8 +22,8 @@ from bench.options import (
     matching,
 )
 from export.checkpoints import SEEDED, CheckpointsError, weights_of
-from export.recipes import RECIPES, STEPS
-from export.variants import ALIASES, VARIANTS, shown_name, weights_name
+from export.recipes import RECIPES, STEPS, chains_of
+from export.variants import ALIASES, OWN, VARIANTS, shown_name, weights_name
 from runtimes import REGISTRY, available, missing
 
 NULL = "null"
@@ -83,8 +84,13 @@ class Case:
 
     @property
     def family(self) -> str:
-        """The family whose table this row stands in."""
-        return VARIANTS[self.variant].family
+        """The family whose table this row stands in.
+
+        All given models stand in one; any other that is not in VARIANTS is one of its own.
+        """
+        if self.weights == OWN:
+            return OWN
+        return VARIANTS[self.variant].family if self.variant in VARIANTS else self.variant
 
     @property
     def shown_variant(self) -> str:
@@ -163,18 +169,43 @@ def crossover(cases: Sequence[Case], rounds: int, seed: int) -> Iterator[tuple[i
 def unsupported(case: Case) -> str | None:
     """Why a case cannot be built at all; ``None`` if it can."""
     recipe, runtime = RECIPES[case.recipe], REGISTRY[case.runtime]
-    if 0 < runtime.most_threads < case.threads:
-        return f"{case.runtime} computes on {runtime.most_threads} thread: it has no setting"
-    if case.precision in runtime.refuses:
-        return runtime.refuses[case.precision]
+    if reason := _no_setting(case):
+        return reason
     if case.runtime in recipe.impossible:
         return recipe.impossible[case.runtime]
     if recipe.runtimes is not None and case.runtime not in (*recipe.runtimes, NULL):
         return f"{case.recipe} makes files for {', '.join(recipe.runtimes)} only"
     if file_format(case) is None:
         opens = " or ".join(runtime.formats)
+        if _is_given(case.variant):
+            return f"{case.runtime} opens {opens}, which no .onnx file can be turned into here"
         return f"{case.recipe} can't be made as {opens}, which is what {case.runtime} opens"
     return missing(case.runtime) or _missing_tools(case) or _no_scenario(case)
+
+
+def _no_setting(case: Case) -> str | None:
+    """Why a file or a runtime can't have the case's threads, precision or batch."""
+    refused = REGISTRY[case.runtime].refuses.get(case.precision)
+    most, batch = REGISTRY[case.runtime].most_threads, _fixed_batch(case)
+    if 0 < most < case.threads:
+        return f"{case.runtime} computes on {most} thread: it has no setting"
+    if batch not in (None, case.batch_size):
+        return f"the file fixes its batch to {batch}: measure it with --batch-sizes {batch}"
+    return refused
+
+
+def _is_given(variant: str) -> bool:
+    return VARIANTS[variant].given is not None
+
+
+def _fixed_batch(case: Case) -> int | None:
+    given = VARIANTS[case.variant].given
+    return given.batch if given else None
+
+
+def _chains(variant: str, recipe: str) -> Mapping[str, tuple[str, ...]]:
+    """By format the steps that make a variant's file."""
+    return chains_of(RECIPES[recipe], given=_is_given(variant))
 
 
 def _no_scenario(case: Case) -> str | None:
@@ -199,7 +230,7 @@ def missing_loadgen() -> str | None:
 
 def _missing_tools(case: Case) -> str | None:
     """What building the case's file needs and is not installed, with how to get it."""
-    for step in RECIPES[case.recipe].chains[file_format(case) or ""]:
+    for step in _chains(case.variant, case.recipe)[file_format(case) or ""]:
         for library in STEPS[step].libraries:
             try:
                 importlib.metadata.version(library)
@@ -217,7 +248,7 @@ def file_format(case: Case) -> str | None:
 
     A runtime whose files are compiled for a precision has a format for each: ``aoti-bf16``.
     """
-    chains = RECIPES[case.recipe].chains
+    chains = _chains(case.variant, case.recipe)
     formats = REGISTRY[case.runtime].formats
     named = [f"{name}-{case.precision}" for name in formats]
     return next((name for name in (*named, *formats) if name in chains), None)
@@ -234,7 +265,25 @@ def statically_quantised(recipe: str) -> bool:
 
 
 def _selectors(options: Options) -> tuple[Selector, ...]:
-    """The suite's own selectors, or one from the flags that name recipes or runtimes."""
+    """The suite's own selectors, or one from the flags that name recipes or runtimes.
+
+    Of given models all that can be had, unless flags say less.
+    """
+    own = _own_selectors(options)
+    if own and not options.variants:
+        return own
+    return (*own, *_suite_selectors(options))
+
+
+def _own_selectors(options: Options) -> tuple[Selector, ...]:
+    names = tuple(row.name for row in options.given)
+    if not names:
+        return ()
+    recipes = matching(options.recipes, RECIPES) if options.recipes else GIVEN_RECIPES
+    return (Selector(names, recipes, options.runtimes or (ALL,)),)
+
+
+def _suite_selectors(options: Options) -> tuple[Selector, ...]:
     suite = SUITES[options.suite].selectors
     if not options.recipes and not options.runtimes:
         return suite
@@ -246,7 +295,8 @@ def _selectors(options: Options) -> tuple[Selector, ...]:
 
 def _pairs(selector: Selector, options: Options) -> Iterator[tuple[str, str, str]]:
     """Variant, recipe, runtime of one selector, narrowed by ``--variants``."""
-    wanted = options.variants or ("*",)
+    own = tuple(row.name for row in options.given)
+    wanted = (*own, *options.variants) if options.variants else ("*",)
     explicit = bool(options.recipes and options.runtimes and ALL not in options.runtimes)
     # Who asks for a runtime, or for all, is told what can't be; a suite's own choice is silent.
     asked = ALL in selector.runtimes or bool(options.runtimes)
@@ -254,8 +304,9 @@ def _pairs(selector: Selector, options: Options) -> Iterator[tuple[str, str, str
         for recipe in selector.recipes:
             if matching(wanted, (variant, shown_name(variant, recipe))):
                 for runtime in _chosen(selector):
-                    told = asked and runtime in RECIPES[recipe].impossible
-                    if explicit or told or _makes_sense(recipe, runtime):
+                    known = runtime in RECIPES[recipe].impossible
+                    told = asked and known and not _is_given(variant)
+                    if explicit or told or _makes_sense(variant, recipe, runtime):
                         yield variant, recipe, runtime
 
 
@@ -286,15 +337,18 @@ def _known(selector: Selector, options: Options) -> tuple[str, ...]:
     if selector.fixed:
         return selector.variants
     named = {ALIASES[name].variant if name in ALIASES else name for name in options.variants}
+    if options.given:  # what is named beside them is no part of their own selector
+        own = {row.name for row in options.given}
+        named = set() if own & set(selector.variants) else named
     return tuple(name for name in VARIANTS if name in selector.variants or name in named)
 
 
-def _makes_sense(recipe: str, runtime: str) -> bool:
+def _makes_sense(variant: str, recipe: str, runtime: str) -> bool:
     """Whether a combination is worth a row though nobody named it."""
     if runtime == NULL:
         return recipe == "fp32"
     only = RECIPES[recipe].runtimes
-    makes = set(RECIPES[recipe].chains) & set(REGISTRY[runtime].formats)
+    makes = set(_chains(variant, recipe)) & set(REGISTRY[runtime].formats)
     return bool(makes) and (only is None or runtime in only)
 
 

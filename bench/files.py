@@ -269,6 +269,7 @@ def _events(
             "graph_level": options.graph_level,
             "calibration_percentile": options.calibration_percentile,
             "int8": {variant: asdict(one) for variant, one in (int8 or {}).items()},
+            **({"given": [asdict(row) for row in options.given]} if options.given else {}),
         },
         **request,
     }

@@ -59,10 +59,11 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     if len({row.case.runtime for row in rows}) < LEAST_RUNTIMES:
         return ()
     variants = _variants(rows)
+    rival = _rival(rows, table)
     references = {
         row.case.variant: row
         for row in rows
-        if (row.case.runtime, row.case.recipe) == ("torch-eager", "fp32") and row.candidate
+        if (row.case.runtime, row.case.recipe) == (rival, "fp32") and row.candidate
     }
     fastest = {name: _fastest(row for row in rows if row.case.variant == name) for name in variants}
 
@@ -72,13 +73,21 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
     titles = {
-        "p50 ms (times faster than torch-eager; ? where its interval does not prove that)": time,
+        f"p50 ms (times faster than {rival}; ? where its interval does not prove that)": time,
         "CPU ms an inference / peak MB": _cost,
     }
     return tuple(
         Grid(f"{title}, {where}", head, _lines(rows, cell), names=3)
         for title, cell in titles.items()
     )
+
+
+def _rival(rows: Iterable[Row], table: Table) -> str:
+    """The runtime that the others are held against: PyTorch's own, or the reference's."""
+    names = {row.case.runtime for row in rows}
+    if "torch-eager" in names or table.reference is None:
+        return "torch-eager"
+    return table.reference.case.runtime
 
 
 def sweeps(table: Table) -> tuple[Grid, ...]:

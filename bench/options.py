@@ -19,8 +19,10 @@ import runtimes
 from bench import host
 from export.artifact import default_store
 from export.checkpoints import DEFAULT, CheckpointsError, check_folder
+from export.given import PRESETS
+from export.images import CHANNEL_ORDERS, FILTERS, LAYOUTS
 from export.recipes import RECIPES, REMEDIES
-from export.variants import ALIASES, VARIANTS
+from export.variants import ALIASES, VARIANTS, Variant
 
 DEFAULT_OUT = Path("results")
 DEFAULT_MARGIN = 0.02
@@ -86,6 +88,9 @@ _SWEPT = ("vgg19", "xception", "revisited-v6")
 _PLAIN = ("fp32",)
 _ALIASED = tuple(alias.variant for alias in ALIASES.values())
 _RECIPES = tuple(name for name in RECIPES if name not in ("fp32-ort-tools", *REMEDIES))
+
+GIVEN_RECIPES = _RECIPES
+"""For a file of the user's: all that its graph alone can be made into."""
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
@@ -162,6 +167,8 @@ class Options:
     under, in seconds.
     ``accuracy`` is how much of the test part of ``data`` each row is asked about, ``None``:
     all where the weights are trained ones; ``accuracy_images`` takes at most so many (0: all).
+    ``model`` are .onnx files of the user's, ``preset`` and the following what flags say about
+    them (``export.given.Said``); ``given`` the variants that they stand for (``bench.given``).
     ``folder_order``: weights that don't name their classes have them in the order of the
     folders of ``data``.
     """
@@ -181,6 +188,20 @@ class Options:
     accuracy: Literal["all", "sample", "none"] | None = None
     accuracy_images: int = 0
     folder_order: bool = False
+    model: tuple[str, ...] = ()
+    given: tuple[Variant, ...] = ()
+    preset: str | None = None
+    size: tuple[int, int] | None = None
+    resize: str | None = None
+    first: int | None = None
+    filter: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    scale: float | None = None
+    channel_order: str | None = None
+    layout: str | None = None
+    output: str | None = None
+    class_names: str | None = None
     calibration_method: Literal["minmax", "entropy", "percentile"] = "minmax"
     calibration_images: int = 16
     calibration_percentile: float = 99.999
@@ -206,7 +227,32 @@ class Options:
 
 
 _CHECK = TypeAdapter(Options)
-_LISTS = ("variants", "recipes", "runtimes", "precisions", "threads", "batch_sizes", "scenarios")
+GIVEN_FLAGS = (
+    "preset",
+    "size",
+    "resize",
+    "first",
+    "filter",
+    "mean",
+    "std",
+    "scale",
+    "channel_order",
+    "layout",
+    "output",
+    "class_names",
+)
+"""What can be said about a given model; see ``export.given.Said``."""
+_NUMBERS = ("mean", "std")
+_LISTS = (
+    "model",
+    "variants",
+    "recipes",
+    "runtimes",
+    "precisions",
+    "threads",
+    "batch_sizes",
+    "scenarios",
+)
 
 
 def parse_margin(text: str) -> float:
@@ -227,6 +273,21 @@ def parse_budget(text: str) -> float:
     if words is None:
         raise UsageError(f"--budget {text}: write seconds, or 90s, 10m, 1h")
     return float(words[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[words[2]]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels, written as 224 or 300x400; raises :class:`UsageError`."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
+    if found is None:
+        raise UsageError(f"--size {text}: write HEIGHTxWIDTH in pixels, such as 300x400, or 224")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as exc:
+        raise UsageError(f"{flag} {text}: write a number for each channel, as 0.5,0.5,0.5") from exc
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -274,6 +335,11 @@ def _checked(values: dict[str, Any]) -> Options:
     for name, read in (("margin", parse_margin), ("budget", parse_budget)):
         if isinstance(values.get(name), str):
             values[name] = read(values[name])
+    for name in _NUMBERS:
+        if isinstance(values.get(name), str):
+            values[name] = _numbers(_flag(name), values[name])
+    if isinstance(values.get("size"), str):
+        values["size"] = parse_size(values["size"])
     if "latency_bound" in values:
         values["latency_bound"] = _seconds("--latency-bound", values["latency_bound"])
     try:
@@ -308,6 +374,9 @@ def _check_given(values: Mapping[str, Any], options: Options) -> None:
             raise UsageError(f"{_flag(name)} is about labelled images: it needs --data")
     if options.accuracy == "none" and options.accuracy_images:
         raise UsageError("--accuracy-images is for --accuracy all or sample, not for none")
+    for name in GIVEN_FLAGS:
+        if name in values and not options.model:
+            raise UsageError(f"{_flag(name)} is about a file of yours: it needs --model")
     for name in ("margin", "budget", "markdown"):
         if name in values and not options.against:
             raise UsageError(f"--{name} is about a comparison: it needs --against")
@@ -442,6 +511,7 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     _what(result.add_argument_group("what to measure"))
+    _given(result.add_argument_group("a model of your own"))
     _how(result.add_argument_group("how to build and measure"))
     _against(result.add_argument_group("comparing with another version of this project"))
     _where(result.add_argument_group("where things go"))
@@ -460,6 +530,26 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add("-t", "--threads", metavar="N[,N]", help="threads for every runtime (default: all cores)")
     add("-b", "--batch-sizes", metavar="N[,N]", help="images in one inference (default: 1)")
     add("--scenarios", metavar="GLOBS", help=f"besides our own loop: {', '.join(SCENARIOS)}")
+
+
+def _given(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--model", metavar="FILE[,FILE]", help=".onnx classifiers of yours, instead of variants")
+    preset = "what the pixels become, by Keras' names or as 0 to 1, 0 to 255: "
+    add("--preset", metavar="NAME", help=f"{preset}{', '.join(PRESETS)}")
+    add("--size", metavar="HxW", help="height and width, where the graph leaves them open")
+    crop = "squash: straight to the size; crop: the shorter side to --first, then the middle"
+    add("--resize", metavar="HOW", help=crop)
+    add("--first", type=int, metavar="PIXELS", help="of the resize before the crop (256)")
+    add("--filter", metavar="NAME", help=", ".join(FILTERS))
+    add("--mean", metavar="N,N,N", help="taken from each channel after --scale")
+    add("--std", metavar="N,N,N", help="each channel is divided by it")
+    add("--scale", type=float, metavar="N", help="of a pixel's 0 to 255, for instance 0.00392157")
+    add("--channel-order", metavar="NAME", help=", ".join(CHANNEL_ORDERS))
+    add("--layout", metavar="NAME", help=f"{' or '.join(LAYOUTS)}, where the graph leaves it open")
+    add("--output", metavar="NAME", help="the output with the classes, where there are several")
+    names = "of the outputs in their order: a line each, or JSON"
+    add("--class-names", metavar="FILE", help=names)
 
 
 def _how(group: argparse._ArgumentGroup) -> None:

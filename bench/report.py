@@ -697,7 +697,8 @@ _HOW_TO_READ = f"""\
   products do, Winograd's algorithm (ncnn, MNN) needs fewer multiplications for a 3x3 convolution
   than are counted, and what a cache keeps from one inference to the next is read faster than from
   memory.
-- Parity compares the outputs for real images with those of the fp32 torch module: err is the
+- Parity compares the outputs for real images with those of the fp32 torch module (of a file that
+  was given: with its own, by ONNX Runtime without any optimisation): err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
   It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
 - The best p50 and the smallest file of a table are in bold. `{NULL}` answers a constant: its row
@@ -967,7 +968,8 @@ def _building(found: Iterable[Table]) -> str:
 def _stories(cases: Collection[Case]) -> str:
     """What the variants and recipes that occur are, a line each."""
     shown = {case.shown_variant for case in cases} | {case.variant for case in cases}
-    variants = {name: row.story for name, row in VARIANTS.items() if name in shown}
+    known = {name: row for name, row in VARIANTS.items() if name in shown and not row.given}
+    variants = {name: row.story for name, row in known.items()}
     variants |= {name: row.story for name, row in ALIASES.items() if name in shown}
     used = {case.recipe for case in cases}
     recipes = {name: row.summary for name, row in RECIPES.items() if name in used}

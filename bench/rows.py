@@ -35,7 +35,7 @@ from bench.validity import Verdict
 from export.build import size_note
 from export.images import Preprocess
 from export.recipes import RECIPES
-from export.variants import VARIANTS
+from export.variants import OWN, VARIANTS
 from runtimes import REGISTRY
 
 MOST_CORES = 1.1
@@ -439,8 +439,8 @@ def _place(name: str, names: Collection[str]) -> int:
 
 
 def family_of(case: Case) -> str:
-    """The family of a case's table; a model that is not in VARIANTS is one of its own."""
-    return case.family if case.variant in VARIANTS else case.variant
+    """The family of a case's table; see ``Case.family``."""
+    return case.family
 
 
 def tables_of(run: Run) -> dict[tuple[str, str], Table]:
@@ -697,8 +697,9 @@ def _wrong(row: Row, table: Table) -> str:
         return "`parity`: not taken, because the first block failed: never best, never recommended"
     if row.is_null or parity is None or parity.passed:
         return ""
+    whose = "given file, unoptimised" if row.case.weights == OWN else "fp32 torch module"
     return (
-        "`parity`: the outputs are not those of the fp32 torch module (largest error "
+        f"`parity`: the outputs are not those of the {whose} (largest error "
         f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
         f"{top1(parity)}): never best, never recommended{_tried(row.case)}"
     )

@@ -17,6 +17,7 @@ from bench import (
     against,
     compare,
     files,
+    given,
     host,
     labelled,
     load_test,
@@ -47,7 +48,7 @@ from bench.record import (
     find_runs,
 )
 from export.checkpoints import DEFAULT, SEEDED, weights_of
-from export.variants import VARIANTS, weights_name
+from export.variants import OWN, VARIANTS, Variant, weights_name
 from runtimes import REGISTRY
 
 _ROOT = Path(__file__).parent.parent
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     heed_signals()
     trouble = 1
     try:
-        options = parse(words)
+        options = given.opened(parse(words))
         # A gate reads 1 as "regressed": what kept a comparison from being made is another code.
         trouble = 2 if options.against else 1
         check_runs(options.out)
@@ -413,11 +414,20 @@ def _weights(options: Options) -> str:
     if options.weights != DEFAULT:
         return weights_name(options.weights) + _fingerprint(options.weights)
     chosen = {name: weights_of(name, DEFAULT, options.checkpoints) for name in VARIANTS}
-    texts = [name + _fingerprint(place) for name, place in chosen.items() if place != SEEDED]
+    own = "; ".join(f"{row.name} (sha256 {_digest(row)})" for row in options.given)
+    texts = [
+        name + _fingerprint(place) for name, place in chosen.items() if place not in (SEEDED, OWN)
+    ]
+    if own:
+        return f"{OWN}: {own}"
     if not texts:
         return SEEDED
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
     return f"of each variant its own, trained for {len(texts)} of {len(chosen)} (sha256 {digest})"
+
+
+def _digest(row: Variant) -> str:
+    return row.given.sha256[:12] if row.given else ""
 
 
 def _fingerprint(place: str) -> str:
@@ -465,7 +475,10 @@ def without_paths(text: str, options: Options) -> str:
     places = {
         **{
             place: Path(place).name
-            for place in (options.data, options.weights, options.checkpoints)
+            for place in (
+                *(options.data, options.weights, options.checkpoints, options.class_names),
+                *options.model,
+            )
             if place
         },
         **{place: Path(place).name for place in [options.against] if _is_folder(place)},

@@ -142,6 +142,12 @@ def count(file: Path) -> Count:
     )
 
 
+def stored_parameters(file: Path) -> int:
+    """The elements of all initialisers that are no scalars, whatever they are used for."""
+    graph = onnx.load(file, load_external_data=False).graph
+    return sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.dims)
+
+
 @dataclass(frozen=True)
 class Structure:
     """Names of nodes by which one sees in a runtime's own graph what it has fused.
@@ -317,7 +323,7 @@ class _Graph:
 
     def _shape(self, node: onnx.NodeProto, name: str) -> Shape:
         if name not in self.shapes:
-            raise ValueError(f"the work of {node.op_type} {node.name} has no known shape: {name}")
+            raise CannotCount(f"the work of {node.op_type} {node.name} has no known shape: {name}")
         return self.shapes[name]
 
 
@@ -374,7 +380,8 @@ def _shapes(model: onnx.ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
         tensor = value.type.tensor_type
         if tensor.elem_type:
             element_bytes[value.name] = _item_bytes(tensor.elem_type)
-        if all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        known = tensor.HasField("shape")
+        if known and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             shapes[value.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
     return shapes, element_bytes
 

@@ -101,6 +101,11 @@ class Artifact:
         said = self.facts.get("learnt_size")
         return (said[0], said[1]) if said else None
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of one prepared image: (3, height, width) unless the file takes them otherwise."""
+        return tuple(self.facts.get("image_shape", (3, *self.input_size)))
+
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Artifact:
         """What ``artifact_adapter().dump_python(..., mode="json")`` gave, unchecked.

@@ -19,8 +19,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from export.artifact import key_of
-from export.recipes import RECIPES, STEPS
-from export.variants import VARIANTS, Variant
+from export.recipes import RECIPES, STEPS, chains_of
+from export.variants import OWN, VARIANTS, Variant
 
 REFERENCE = "reference"
 """The pseudo-step that stores parity inputs and the fp32 torch module's outputs."""
@@ -82,7 +82,8 @@ class Options:
     folder or zip for calibration and parity; empty: crops of the photographs
     that scikit-learn ships. ``calibration_images`` counts images. ``int8`` says how
     single variants are quantised (``bench.search`` finds it out), instead of by the
-    ``calibration_`` options.
+    ``calibration_`` options. ``given`` are models of the user's: whoever reads these
+    options has to register them (``export.variants``).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -96,6 +97,7 @@ class Options:
     ort_tools_level: int = 2
     calibration_percentile: float = 99.999
     int8: Mapping[str, Int8] = field(default_factory=dict)
+    given: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,15 @@ def int8_of(step: str, variant: str, options: Options) -> Int8:
     return replace(options.int8.get(variant, plain), **STEPS[step].int8)
 
 
+def given_facts(variant: Variant) -> WeightsFacts:
+    """What is known of the weights of a given model."""
+    assert variant.given is not None
+    names = variant.given.class_names
+    return WeightsFacts(
+        OWN, key=variant.given.sha256[:16], class_names=names, placeholder_names=not names
+    )
+
+
 def class_names(variant: Variant, weights: WeightsFacts) -> tuple[str, ...]:
     """The weights' own class names; placeholders by the variant's count otherwise."""
     return weights.class_names or tuple(f"class_{i:04d}" for i in range(variant.classes))
@@ -183,20 +194,28 @@ def size_note(learnt: tuple[int, int] | None, used: tuple[int, int]) -> str:
 
 
 def chain(wanted: Wanted, context: Context) -> tuple[Node, ...]:
-    """The nodes that lead to ``wanted``, in order, its reference first."""
+    """The nodes that lead to ``wanted``, in order, its reference first.
+
+    Of a given file the reference is made from the copy of it, which stands behind it.
+    """
     variant = VARIANTS[wanted.variant]
-    module = _module_facts(variant, context)
-    reference = _reference(variant, module, context)
-    nodes: list[Node] = [reference]
-    source: Node | None = None
-    steps = RECIPES[wanted.recipe].chains[wanted.format]
-    for index, step in enumerate(steps):
-        above = module if source is None else {"source": source.key}
+    given = variant.given is not None
+    steps = chains_of(RECIPES[wanted.recipe], given=given)[wanted.format]
+    if given:
+        # What answers for a given file is the file itself.
+        (first, reference), steps_done = _given(variant, steps[0], context), 1
+        nodes, source, root = [reference, first], first, {}
+    else:
+        root = _module_facts(variant, context)
+        reference, steps_done = _reference(variant, root, context), 0
+        nodes, source = [reference], None
+    for index, step in enumerate(steps[steps_done:], start=steps_done):
+        above = root if source is None else {"source": source.key}
         provenance = {**above, **_step_facts(step, variant.name, context)}
         source = Node(
             key=_key(variant, step, provenance),
             variant=variant.name,
-            recipe=_recipe_of(steps[: index + 1], STEPS[step].makes),
+            recipe=_recipe_of(steps[: index + 1], STEPS[step].makes, given=given),
             format=STEPS[step].makes,
             step=step,
             source=source,
@@ -207,9 +226,30 @@ def chain(wanted: Wanted, context: Context) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def _recipe_of(steps: tuple[str, ...], format: str) -> str:
+def _given(variant: Variant, step: str, context: Context) -> tuple[Node, Node]:
+    """The copy of a given file, and the node that holds parity inputs and its answers to them."""
+    assert variant.given is not None
+    facts = given_facts(variant)
+    provenance = {
+        **{"file": variant.given.sha256, "input": variant.given.input},
+        **{"output": variant.given.output, "preprocess": variant.given.preprocess},
+        "classes": list(class_names(variant, facts)),
+        **_step_facts(step, variant.name, context),
+    }
+    key = _key(variant, step, provenance)
+    libraries = {"libraries": _versions(("onnxruntime", "pillow", "scikit-learn"))}
+    above = {"source": key, **libraries, "code": _code([STEPS[step].function])}
+    reference = _reference(variant, above, context)
+    recipe = _recipe_of((step,), "onnx", given=True)
+    copy = Node(key, variant.name, recipe, "onnx", step, None, reference.key, provenance)
+    return copy, replace(reference, source=copy)
+
+
+def _recipe_of(steps: tuple[str, ...], format: str, *, given: bool) -> str:
     """The recipe that ends after ``steps``; the last step's name where none does."""
-    named = (row.name for row in RECIPES.values() if row.chains.get(format) == steps)
+    named = (
+        row.name for row in RECIPES.values() if chains_of(row, given=given).get(format) == steps
+    )
     return next(named, steps[-1])
 
 

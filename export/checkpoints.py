@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from export.variants import VARIANTS, Variant
+from export.variants import OWN, VARIANTS, Variant
 
 DEFAULT = "default"
 """A checkpoint of the variant's own where there is one, seeded weights otherwise."""
 SEEDED = "seeded"
 IMAGENET = "imagenet"
-RESERVED_NAMES = (DEFAULT, SEEDED, IMAGENET)
+RESERVED_NAMES = (DEFAULT, SEEDED, IMAGENET, OWN)
 """What no checkpoint may be called: they mean something to ``--weights``."""
 TRAINED = Path(__file__).parent / "trained"
 """The checkpoints that come with the package; how they were made stands in docs/training.md."""
@@ -33,12 +33,16 @@ class CheckpointsError(ValueError):
 def weights_of(variant: str, weights: str = DEFAULT, checkpoints: str = "") -> str:
     """``"seeded"``, ``"imagenet"`` or the path of a file: what ``variant`` is built with.
 
+    Of a given model ``"own"``, whatever else is said.
+
     ``weights`` says the same for all variants, unless it is ``"default"``: then the
     variant's own checkpoint is looked for in the folder ``checkpoints``, after it those of
     the networks that it was made from without changing the layers' kinds (a pruned one
     takes its parent's and is pruned from them), then both among the packaged ones.
     Raises ``CheckpointsError`` for a folder that isn't there or that has two for one variant.
     """
+    if VARIANTS[variant].given:
+        return OWN
     if weights != DEFAULT:
         return weights
     for folder in (*([Path(checkpoints)] if checkpoints else []), TRAINED):

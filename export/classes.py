@@ -35,14 +35,19 @@ def _same(theirs: Sequence[str], ours: Sequence[str], ordered: bool) -> bool:
     return list(theirs) == list(ours) if ordered else sorted(theirs) == sorted(ours)
 
 
-def sides(ours: Sequence[str], theirs: Sequence[str]) -> str:
+def sides(
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    our_owner: str = "the data",
+    their_owner: str = "the checkpoint",
+) -> str:
     """Where two lists of class names differ, both sides named."""
     only_ours = [name for name in ours if name not in theirs]
     only_theirs = [name for name in theirs if name not in ours]
     if not only_ours and not only_theirs:
         return "the same names in another order"
-    parts = [("only the data has", only_ours), ("only the checkpoint has", only_theirs)]
-    return "; ".join(f"{text} {listed(names)}" for text, names in parts if names)
+    parts = [(our_owner, only_ours), (their_owner, only_theirs)]
+    return "; ".join(f"only {owner} has {listed(names)}" for owner, names in parts if names)
 
 
 def listed(names: Sequence[str], shown: int = _SHOWN) -> str:

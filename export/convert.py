@@ -114,18 +114,18 @@ def quantize_mnn(source: Path, target: Path, images: Images, preprocess: Preproc
     which is exact, since they were pixels of that size before.
     """
     mean, std = (np.array(values, np.float32) for values in (preprocess.mean, preprocess.std))
+    height, width = preprocess.size
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "images").mkdir()
         for place, image in enumerate(images):
-            pixels = np.rint((image.transpose(1, 2, 0) * std + mean) * 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "images" / f"{place}.png")
+            _picture(image, preprocess).save(folder / "images" / f"{place}.png")
         settings = {
-            "format": "RGB",
-            "mean": (mean * 255).tolist(),
-            "normal": (1 / (std * 255)).tolist(),
-            "width": images.shape[3],
-            "height": images.shape[2],
+            "format": {"GREY": "GRAY"}.get(preprocess.channel_order, preprocess.channel_order),
+            "mean": (mean / preprocess.scale).tolist(),
+            "normal": (preprocess.scale / std).tolist(),
+            "width": width,
+            "height": height,
             "path": f"{folder / 'images'}/",
             "used_image_num": len(images),
             "feature_quantize_method": "EMA",
@@ -136,6 +136,16 @@ def quantize_mnn(source: Path, target: Path, images: Images, preprocess: Preproc
         words = ["mnnquant", str(source), str(target), str(folder / "settings.json")]
         _call("MNN's quantiser", [sys.executable, "-c", _MNN_QUANTIZE, *words])
     _expect(target, "MNN's quantiser")
+
+
+def _picture(image: Images, preprocess: Preprocess) -> Image.Image:
+    """What ``preprocess`` made ``image`` from, after it was resized."""
+    mean, std = (np.array(values, np.float32) for values in (preprocess.mean, preprocess.std))
+    channels_last = image.transpose(1, 2, 0) if preprocess.layout == "NCHW" else image
+    pixels = np.rint((channels_last * std + mean) / preprocess.scale).astype(np.uint8)
+    if preprocess.channel_order == "GREY":
+        return Image.fromarray(pixels[..., 0])
+    return Image.fromarray(pixels[..., ::-1] if preprocess.channel_order == "BGR" else pixels)
 
 
 # --- LiteRT

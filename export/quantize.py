@@ -61,6 +61,8 @@ QUANTIZED_OPS = (
 # The quantiser's sign that preparation was done; it warns without it.
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 _INLINE_BYTES = 1024
+_PER_CHANNEL_OPSET = 13
+"""DequantizeLinear has an axis from there on."""
 _FLAT = 2  # the rank of what a fully connected layer takes
 _DEFAULT = Int8()
 
@@ -73,9 +75,11 @@ def prepare(source: Path, target: Path) -> None:
     """Optimise the graph (basic level: fusions that every runtime knows) and infer shapes.
 
     The weights go to ``<target>.data``. Without this step the quantiser would
-    meet unfused BatchNorms and tensors of unknown type, which it leaves alone.
+    meet unfused BatchNorms and tensors of unknown type, which it leaves alone. A graph
+    before opset 13, which knows no scale for each channel, is converted to that.
     """
-    optimize_graph(source, target, "basic", large=True)
+    with scratch(target) as folder:
+        optimize_graph(_modern(source, folder), target, "basic", large=True)
     model = onnx.load(target, load_external_data=False)
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
@@ -85,6 +89,29 @@ def prepare(source: Path, target: Path) -> None:
     carry_metadata(source, target)
     stamp(target, _PREPARED)
     onnx.checker.check_model(target)
+
+
+def _modern(source: Path, folder: Path) -> Path:
+    """``source``, or a copy in ``folder`` that is of opset 13; a ``QuantizeError`` for neither."""
+    light = onnx.load(source, load_external_data=False)
+    version = max(entry.version for entry in light.opset_import if entry.domain in ("", "ai.onnx"))
+    if version >= _PER_CHANNEL_OPSET:
+        return source
+    if stored_bytes(source) > LARGEST_SINGLE_FILE:
+        raise QuantizeError(
+            f"{source.name} is of opset {version}, which knows no INT8 by channel, and too large "
+            f"to be converted here: export it with opset {_PER_CHANNEL_OPSET} or later"
+        )
+    try:
+        model = onnx.version_converter.convert_version(onnx.load(source), _PER_CHANNEL_OPSET)
+    except RuntimeError as exc:
+        reason = str(exc).strip().partition("\n")[0]
+        raise QuantizeError(
+            f"{source.name} can't be converted from opset {version}: {reason}"
+        ) from exc
+    converted = folder / "converted.onnx"
+    onnx.save(model, converted)
+    return converted
 
 
 def quantize_dynamic(source: Path, target: Path) -> None:

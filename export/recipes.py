@@ -26,6 +26,7 @@ class Step:
     artifact's key, and so does the source of ``function``'s module and of
     ``code``, the modules that it calls. The file of a ``host_bound`` step is for
     this CPU's instruction sets; ``fixes`` says what else it can't do without.
+    ``"given"`` is the source of the one that takes a file of the user's.
     An ``isolated`` step gets a process of its own, and ``programs`` must be on the
     ``PATH``. ``int8`` are fields of ``export.build.Int8`` that the step sets itself.
     """
@@ -55,6 +56,7 @@ _STATIC = Step(
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
+        "adopt": Step("export.adopt:adopt", source="given", libraries=("onnx",)),
         "to-onnx": Step(
             "export.to_onnx:write_onnx",
             source="module",
@@ -301,6 +303,19 @@ _ROWS = (
 )
 REMEDIES = ("int8-static-7bit", "int8-static-u8u8")
 """For CPUs without VNNI (``export.saturation``): built where they are named."""
+
+
+def chains_of(recipe: Recipe, *, given: bool) -> Mapping[str, tuple[str, ...]]:
+    """The chains of a recipe; of a ``given`` file those that need no PyTorch module."""
+    if not given:
+        return recipe.chains
+    first = {"to-onnx": "adopt"}
+    return {
+        name: (first[steps[0]], *steps[1:])
+        for name, steps in recipe.chains.items()
+        if steps[0] in first
+    }
+
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({row.name: row for row in _ROWS})
 FORMATS = tuple(dict.fromkeys(name for row in _ROWS for name in row.chains))

@@ -41,6 +41,7 @@ from export.build import (
     WeightsFacts,
     chain,
     class_names,
+    given_facts,
     size_note,
 )
 from export.checkpoints import DEFAULT, CheckpointsError, check_folder, weights_of
@@ -49,7 +50,7 @@ from export.download import WeightsError
 from export.images import ImageFolder, ImagesError, sample_photographs_fingerprint
 from export.recipes import FORMATS, RECIPES, STEPS
 from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
-from export.variants import ALIASES, VARIANTS
+from export.variants import ALIASES, VARIANTS, register
 
 CHILD_LIMIT_S = 3600.0
 """Of one building process, which makes all files of a group."""
@@ -134,6 +135,7 @@ def serve(request: Request, emit: Emit) -> int:
     store = Store(Path(request.store))
     _sweep(store)
     options = request.options
+    register(options.given)
     variants = request.check_variants or _variants(request.wanted)
     facts, misfits = _weights(store, options, variants)
     emit(Event("weights", weights=facts, misfits=dict(misfits)))
@@ -156,6 +158,17 @@ def _weights(
 
     A checkpoint that was found by a variant's name is not tried on it here.
     """
+    own = {name: given_facts(VARIANTS[name]) for name in variants if VARIANTS[name].given}
+    facts, misfits = _other_weights(store, options, tuple(x for x in variants if x not in own))
+    return {**facts, **own}, misfits
+
+
+def _other_weights(
+    store: Store, options: Options, variants: tuple[str, ...]
+) -> tuple[Mapping[str, WeightsFacts], Mapping[str, str]]:
+    """The same of variants that are built by code."""
+    if not variants:
+        return {}, {}
     if options.weights == SEEDED.name:
         return {}, {}
     if options.weights != DEFAULT:
@@ -303,6 +316,8 @@ class _Run:
         first: dict[str, tuple[Node, Wanted]] = {}
         for wanted in group:
             for node in plan[wanted]:
+                if node.source is not None:
+                    first.setdefault(node.source.key, (node.source, wanted))
                 first.setdefault(node.key, (node, wanted))
         absent = [pair for key, pair in first.items() if self.store.find(key) is None]
         variants = list(dict.fromkeys(wanted.variant for wanted in group))
@@ -406,7 +421,8 @@ def _is_isolated(node: Node) -> bool:
 
 
 def _needs_module(node: Node) -> bool:
-    return node.step not in STEPS or STEPS[node.step].source == "module"
+    built = node.step not in STEPS or STEPS[node.step].source == "module"
+    return built and node.source is None
 
 
 def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], None]) -> str:

@@ -36,12 +36,13 @@ from export.build import (
     Options,
     WeightsFacts,
     class_names,
+    given_facts,
     int8_of,
 )
 from export.checkpoints import IMAGENET, weights_of
 from export.images import ImageFolder, Preprocess, crops, sample_photographs, spread
 from export.recipes import RECIPES, STEPS
-from export.variants import VARIANTS
+from export.variants import VARIANTS, register
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,9 @@ def main() -> None:
             answer = check_weights(CHECK.validate_json(text))
             replies.write(CHECKED.dump_json(answer).decode() + "\n")
         else:
-            build_all(JOB.validate_json(text), replies)
+            job = JOB.validate_json(text)
+            register(job.options.given)
+            build_all(job, replies)
 
 
 def build_all(job: Job, replies: TextIO) -> None:
@@ -205,6 +208,8 @@ class Builder:
     def _make(self, node: Node, folder: Path) -> Artifact:
         if node.step == REFERENCE:
             return self._make_reference(node, folder)
+        if STEPS[node.step].source == "given":
+            return self._adopt(node, folder)
         if STEPS[node.step].source == "module":
             return self._from_module(node, folder)
         return self._from_file(node, folder)
@@ -212,6 +217,8 @@ class Builder:
     def _make_reference(self, node: Node, folder: Path) -> Artifact:
         """Parity inputs and what the fp32 torch module answers to them."""
         inputs = self._batch(node.variant, PARITY_IMAGES, PARITY_SEED)
+        if node.source is not None:
+            return self._own_reference(node, node.source, inputs, folder)
         logits = _answers(self.module(node.variant), inputs)
         if self._facts(node.variant) == SEEDED and _spread(logits) < _LEAST_SPREAD:
             raise ValueError(
@@ -220,6 +227,43 @@ class Builder:
         np.save(folder / "inputs.npy", inputs)
         np.save(folder / "logits.npy", logits)
         return self._count_module(self._draft(node, "logits.npy"))
+
+    def _own_reference(
+        self, node: Node, source: Node, inputs: NDArray[np.float32], folder: Path
+    ) -> Artifact:
+        """What a given file itself answers, by an unoptimised graph."""
+        artifact = self._found(source)
+        logits = importlib.import_module("export.adopt").answers(artifact.path, inputs)
+        np.save(folder / "inputs.npy", inputs)
+        np.save(folder / "logits.npy", logits)
+        return _counted_as(artifact, self._draft(node, "logits.npy"))
+
+    def _adopt(self, node: Node, folder: Path) -> Artifact:
+        """The copy of a given file that everything else is made from."""
+        variant = VARIANTS[node.variant]
+        assert variant.given is not None
+        file = folder / _FILES[node.format]
+        _resolve(STEPS[node.step].function)(variant.given, variant.input_size, file)
+        importlib.import_module("export.to_onnx").stamp(file, self._metadata(node))
+        batch = variant.given.batch
+        draft = replace(
+            self._draft(node, file.name), fixes={} if batch is None else {"batch": str(batch)}
+        )
+        draft = _with_structure(draft, file)
+        anatomy = importlib.import_module("export.anatomy")
+        try:
+            return self._count_file(draft, file)
+        except anatomy.CannotCount as exc:
+            self._note(f"{node.variant}: {exc}; its tables go without what that would tell")
+            stored = anatomy.stored_parameters(file)
+            return replace(draft, parameters=stored, nonzero_parameters=stored)
+
+    def _found(self, source: Node) -> Artifact:
+        """The artifact of a node that was built before."""
+        found = self.store.find(source.key)
+        if found is None:
+            raise FileNotFoundError(f"{source.key} is not in the store {self.store.root}")
+        return found
 
     def _from_module(self, node: Node, folder: Path) -> Artifact:
         module = self.module(node.variant)
@@ -254,11 +298,10 @@ class Builder:
         gc.collect()
         if node.source is None:
             raise ValueError(f"step {node.step} needs the file of a step before it")
-        source = self.store.find(node.source.key)
-        if source is None:
-            raise FileNotFoundError(f"{node.source.key} is not in the store {self.store.root}")
+        source = self._found(node.source)
         target = folder / _FILES[node.format]
-        draft = replace(self._draft(node, target.name), fixes=self._transform(node, source, target))
+        fixes = {**_batch_of(source), **self._transform(node, source, target)}
+        draft = replace(self._draft(node, target.name), fixes=fixes)
         if node.format != "onnx":
             draft = _counted_as(source, draft)
             return replace(draft, layers=_stored(draft.layers, _precision(node)))
@@ -345,11 +388,16 @@ class Builder:
         return preprocess.batch(loaded.images)
 
     def _preprocess(self, variant: str) -> Preprocess:
+        given = VARIANTS[variant].given
+        if given:
+            return Preprocess.from_json(given.preprocess)
         facts = self._facts(variant)
         size = VARIANTS[variant].input_size
         return Preprocess(size, facts.first, mean=facts.mean, std=facts.std)
 
     def _facts(self, variant: str) -> WeightsFacts:
+        if VARIANTS[variant].given:
+            return given_facts(VARIANTS[variant])
         return self.job.weights.get(variant, SEEDED)
 
     def _metadata(self, node: Node) -> dict[str, str]:
@@ -390,10 +438,20 @@ class Builder:
             class_names=class_names(variant, facts),
             placeholder_names=facts.placeholder_names,
             reference=node.reference,
-            facts={"learnt_size": facts.learnt_size} if facts.learnt_size else {},
+            facts=self._facts_of_input(node.variant),
             provenance=node.provenance,
             preprocess=self._preprocess(node.variant).to_json(),
         )
+
+    def _facts_of_input(self, variant: str) -> dict[str, Any]:
+        """What an artifact has to say about its input besides height and width."""
+        learnt = self._facts(variant).learnt_size
+        shape = self._preprocess(variant).shape
+        usual = (3, *VARIANTS[variant].input_size)
+        return {
+            **({"learnt_size": learnt} if learnt else {}),
+            **({"image_shape": shape} if shape != usual else {}),
+        }
 
     def _count_module(self, draft: Artifact) -> Artifact:
         to_pt2 = importlib.import_module("export.to_pt2")
@@ -409,8 +467,7 @@ class Builder:
         )
 
     def _count_file(self, draft: Artifact, file: Path) -> Artifact:
-        anatomy = importlib.import_module("export.anatomy")
-        counted = anatomy.count(file)
+        counted = importlib.import_module("export.anatomy").count(file)
         return replace(
             draft,
             parameters=counted.parameters,
@@ -442,6 +499,11 @@ def _fixes(node: Node) -> dict[str, str]:
     step = STEPS[node.step]
     isa = {"instruction_set": str(node.provenance["host"])} if step.host_bound else {}
     return {**step.fixes, **isa}
+
+
+def _batch_of(source: Artifact) -> dict[str, str]:
+    """The batch that a file fixes, which what is made from it fixes as well."""
+    return {"batch": source.fixes["batch"]} if "batch" in source.fixes else {}
 
 
 def _with_structure(draft: Artifact, file: Path) -> Artifact:

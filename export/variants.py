@@ -7,8 +7,30 @@ This module is pure: the parts that need torch are named by dotted path
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+OWN = "own"
+"""What the weights of a given file are called in row keys."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model file of the user's, in the place of code that builds a network.
+
+    ``sha256`` covers its data files; ``batch`` is what its graph fixes, ``None``: nothing.
+    ``preprocess`` is the JSON of an ``export.images.Preprocess``; no ``class_names``: nobody
+    knows them.
+    """
+
+    file: str
+    sha256: str
+    input: str
+    output: str
+    batch: int | None
+    preprocess: str
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,7 @@ class Variant:
     full_suite_only: bool = False
     own_weights: bool = False
     """Never its parent's checkpoint, though it would fit: the two differ in nothing else."""
+    given: Given | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +202,16 @@ ALIASES: dict[str, Alias] = {
         ),
     )
 }
+
+
+def register(rows: Iterable[Variant]) -> None:
+    """Let this process know given models by their names, as it knows the built-in variants.
+
+    A ``ValueError`` where another model has the name already.
+    """
+    for row in rows:
+        if VARIANTS.setdefault(row.name, row) != row:
+            raise ValueError(f"two models are called {row.name}: rename one")
 
 
 def shown_name(variant: str, recipe: str) -> str:

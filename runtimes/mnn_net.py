@@ -34,7 +34,7 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         source = interpreter.getSessionInput(session)
     except Exception as exc:  # MNN raises plain ones
         raise Unsupported(f"mnn cannot open {artifact.path}: {exc}") from exc
-    shape = (batch_size, 3, *artifact.input_size)
+    shape = (batch_size, *artifact.image_shape)
     interpreter.resizeTensor(source, shape)
     if not interpreter.resizeSession(session):
         raise Unsupported(f"mnn cannot run {artifact.path} on {batch_size} images at once")

@@ -69,11 +69,10 @@ def _compiled(
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    height, width = artifact.input_size
     try:
         # Never convert_model, which reports to its makers.
         model = core.read_model(str(artifact.path))
-        model.reshape([batch_size, 3, height, width])
+        model.reshape([batch_size, *artifact.image_shape])
         return core.compile_model(model, "CPU", settings)
     except RuntimeError as exc:
         raise Unsupported(f"openvino cannot open {artifact.path}: {_sentence(exc)}") from exc

@@ -26,10 +26,10 @@ def load(artifact: Artifact, *, threads: int, precision: str, batch_size: int) -
         raise Unsupported(f"tract computes in the file's own precision, not in {precision}")
     if threads != 1:
         raise Unsupported("tract computes on one thread: its Python package has no setting")
-    height, width = artifact.input_size
+    shape = ",".join(map(str, (batch_size, *artifact.image_shape)))
     try:
         inference = tract.onnx().load(str(artifact.path))
-        inference.set_input_fact(0, f"{batch_size},3,{height},{width},f32")
+        inference.set_input_fact(0, f"{shape},f32")
         runnable = inference.into_model().into_runnable()
     except tract.TractError as exc:
         raise Unsupported(f"tract cannot open {artifact.path}: {_sentence(exc)}") from exc
