@@ -207,14 +207,19 @@ def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) ->
     text = f"**{text}**" if row is fastest else text
     ratio = speedup(reference, row) if reference and row is not reference else None
     if ratio is None:
-        return f"{text}{_mark(row)}"
-    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){_mark(row)}"
+        return f"{text}{mark(row)}"
+    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){mark(row)}"
 
 
-def _mark(row: Row) -> str:
-    """What a reader must know before believing the number."""
-    wrong = "" if row.candidate else _WRONG
-    return f"{wrong}{'' if row.verdict.level == 'VALID' else f' {row.verdict.level}'}"
+def mark(row: Row) -> str:
+    """What a reader must know before believing a row's number; empty: nothing."""
+    doubt = "" if row.verdict.level == "VALID" else f" {row.verdict.level}"
+    return f"{wrong(row)}{doubt}"
+
+
+def wrong(row: Row) -> str:
+    """The mark of a row whose answers were not seen to be right; empty: they were."""
+    return "" if row.right else _WRONG
 
 
 def _without_number(row: Row, table: Table) -> str:
@@ -229,7 +234,7 @@ def _cost(row: Row) -> str:
     peak = row.memory_bytes(lambda memory: memory.peak_bytes)
     if cpu is None or peak is None:
         return NOTHING
-    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}{_mark(row)}"
+    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}{mark(row)}"
 
 
 def _sweep(
@@ -243,7 +248,7 @@ def _sweep(
     for row in sorted(rows, key=lambda row: row.order):
         p50 = row.latency_s(0.5)
         text = number(p50, 1e3 / row.case.batch_size) if p50 else _without_number(row, table)
-        text += _mark(row) if row.timed else ""
+        text += mark(row) if row.timed else ""
         lines.setdefault(runtime_name(row.case), {})[setting(row)] = text
     several = {name: found for name, found in lines.items() if len(found) > 1}
     return Grid(

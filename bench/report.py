@@ -699,7 +699,8 @@ _HOW_TO_READ = f"""\
   memory.
 - Parity compares the outputs for real images with those of the fp32 torch module: err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
-  It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
+  It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same. Where a table
+  has no column for it, `WRONG` stands behind a row that failed.
 - The best p50 and the smallest file of a table are in bold. `{NULL}` answers a constant: its row
   is the harness's own overhead."""
 
