@@ -22,7 +22,7 @@ from bench.learnt import doubt
 from bench.options import Options, UsageError, matching, parse
 from bench.search_log import About, Log
 from bench.search_text import verdict
-from bench.search_tools import tools
+from bench.search_tools import check_classes, tools
 from export.build import Int8
 from export.checkpoints import CheckpointsError, weights_of
 from export.images import ImageFolder, ImagesError, spread
@@ -101,6 +101,7 @@ def _search_all(plan: Plan, data: Data) -> int:
 def _search_one(plan: Plan, variant: str, data: Data) -> int:
     """Search, report; 1 where the limit isn't kept, be it on the test part alone."""
     options, folder = plan.options, data.folder
+    check_classes(variant, options, folder)
     checkpoint = weights_of(variant, options.weights, options.checkpoints)
     weights = weights_name(checkpoint)
     warning = doubt(checkpoint, folder, data.train)

@@ -27,7 +27,7 @@ from bench.record import Answers
 from bench.search_log import About, Log, Tried
 from bench.search_text import table, verdict
 from export.artifact import Artifact
-from export.build import Int8
+from export.build import SEEDED, Int8, WeightsFacts
 from export.images import Entry
 
 ABOUT = About("revisited-base", "cifar10", fp32="fp32-key", images="abc", train="def", test="012")
@@ -466,6 +466,46 @@ def small_data(tmp_path: Path) -> Path:
 def faked(monkeypatch: pytest.MonkeyPatch, labs: dict[str, Lab]) -> None:
     """Searches work with the labs of their variants."""
     monkeypatch.setattr(search, "tools", lambda variant, *_: labs[variant].tools())
+    monkeypatch.setattr(search, "check_classes", lambda *_: None)
+
+
+def taught(*names: str) -> WeightsFacts:
+    """What is known of a checkpoint that names these classes."""
+    return WeightsFacts("mine", "key", class_names=names, placeholder_names=False)
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        (taught("cat", "cow"), "only the data has dog; only the checkpoint has cow"),
+        (SEEDED, "revisited-base with its weights (seeded) has 10 classes (without names)"),
+        (replace(taught("0", "1"), placeholder_names=True), "--folder-order says that they do"),
+    ],
+)
+def test_other_classes_are_told_before_anything_is_built(
+    facts: WeightsFacts,
+    text: str,
+    small_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By what is known of the weights; classes in another order are the same."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    monkeypatch.setattr(search, "tools", lambda *_: lab.tools())
+    known = [facts]
+
+    def fitting(cases: Sequence[Any], options: Any) -> files.Fitting:
+        return files.Fitting(tuple(cases), weights={"revisited-base": known[-1]})
+
+    monkeypatch.setattr(files, "fitting", fitting)
+    words = ["-m", "revisited-base", "--data", str(small_data), "--weights", "seeded"]
+    words += ["--out", str(tmp_path / "out")]
+    assert search.main(words) == 2
+    assert (text in capsys.readouterr().err, lab.built) == (True, [])
+    known.append(taught("dog", "cat"))
+    assert search.main(words) == 0
+    assert lab.built[0] is None
 
 
 @pytest.mark.parametrize(
