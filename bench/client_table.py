@@ -14,7 +14,7 @@ import numpy as np
 from bench import scores
 from bench.matrix import Grid, mark, wrong
 from bench.rows import Row, Table, main_setting, runtime_name
-from bench.score_tables import visible
+from bench.score_tables import assumed_order, visible
 from bench.scores import ByClass, Scored
 from bench.text import (
     NOTHING,
@@ -121,6 +121,7 @@ def answers(title: str, pairs: Sequence[Pair], table: Table) -> Grid:
         ),
         tuple(_answer_cells(pair, table) for pair in pairs),
         names=2,
+        note=assumed_order([row for pair in pairs for row in (pair.old, pair.new)], table),
     )
 
 

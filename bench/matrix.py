@@ -34,12 +34,13 @@ _BF16_ARITHMETIC = ("openvino", "torch-inductor")
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table. The first ``names`` columns say what a line is about."""
+    """A small table: the first ``names`` columns say what a line is of, ``note`` stands below."""
 
     title: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     names: int = 1
+    note: str = ""
 
 
 def matrices(table: Table) -> tuple[Grid, ...]:

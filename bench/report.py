@@ -390,7 +390,8 @@ def _grid_text(grid: matrix.Grid) -> str:
 
 def _lines(grid: matrix.Grid) -> str:
     align = ["left"] * grid.names + ["right"] * (len(grid.head) - grid.names)
-    return _grid(grid.head, grid.lines, align)
+    lines = _grid(grid.head, grid.lines, align)
+    return f"{lines}\n\n{grid.note}" if grid.note else lines
 
 
 def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()) -> str:

@@ -123,6 +123,14 @@ def test_what_is_wrong_or_doubtful_is_marked(blocks, run_of) -> None:
     assert "opened by ort WRONG |" in text
 
 
+def test_an_assumed_order_is_told_below_the_answers(blocks, run_of) -> None:
+    """Only where a row's weights don't name their classes; not below the sizes."""
+    unnamed = replace(blocks[1].file, unnamed_classes=True)
+    text = section(run_of(blocks[0], replace(blocks[1], file=unnamed), labelled=PLANTS))
+    assert text.count("Assumed (`--folder-order`)") == 1
+    assert "weights of `xception-gap` don't name their classes" in text.split("sizes, MB")[0]
+
+
 def test_fp32_opt_stands_in_for_fp32(blocks, run_of) -> None:
     """The default suite measures ort in that recipe only."""
     as_opt = [replace(one, case=replace(one.case, recipe="fp32-opt")) for one in blocks[:2]]

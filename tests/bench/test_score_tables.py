@@ -8,9 +8,11 @@ from itertools import permutations
 import pytest
 
 from bench import report, rows, score_tables
+from bench.block import file_facts
 from bench.case import AGAIN, Case
 from bench.record import Answers, Labelled, Measurement, Parity, RecordError, Surroundings
 from export.images import Preprocess
+from tests.bench.made_up import fake_artifact
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = Case("vgg19", "fp32", "ort", 2)
@@ -321,3 +323,26 @@ def test_weights_that_learnt_at_another_size_are_a_note(blocks, table_of) -> Non
     noted = [row.case for row in found.rows if note in rows.doubts(row, found)]
     assert noted == [EAGER]
     assert report._table_text(found).count(note) == 1
+
+
+def test_an_assumed_order_of_classes_is_told(blocks, table_of) -> None:
+    """Below the table of accuracy, with the variants and the first of the classes; else nothing."""
+    assert score_tables.accuracy(table_of(blocks)).note == ""
+    first, *others = blocks
+    assert first.file is not None
+    unnamed = replace(first, file=replace(first.file, unnamed_classes=True))
+    found = table_of([unnamed, *others])
+    grid = score_tables.accuracy(found)
+    assert grid.note == (
+        "Assumed (`--folder-order`), not known: the weights of `vgg19` don't name their classes, "
+        "and their outputs are taken to stand in the order of the folders "
+        "(0: a|b, 1: b, 2: c, 3: d, 4: e and 1 more)."
+    )
+    assert report._folded(grid).endswith(f"|\n\n{grid.note}\n\n</details>")
+
+
+def test_a_record_says_whether_classes_are_named(tmp_path) -> None:
+    """As the file does; records of before have no such field and claim nothing."""
+    made_up = fake_artifact(tmp_path)
+    assert file_facts(made_up).unnamed_classes
+    assert not file_facts(replace(made_up, placeholder_names=False)).unnamed_classes
