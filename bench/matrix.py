@@ -13,6 +13,7 @@ from bench.rows import (
     Table,
     doubts,
     family_of,
+    fastest,
     held_together,
     main_setting,
     runtime_name,
@@ -65,10 +66,13 @@ def matrices(table: Table) -> tuple[Grid, ...]:
         for row in rows
         if (row.case.runtime, row.case.recipe) == ("torch-eager", "fp32") and row.candidate
     }
-    fastest = {name: _fastest(row for row in rows if row.case.variant == name) for name in variants}
+    best = {
+        name: fastest(row for row in rows if row.case.variant == name and row in table.accurate)
+        for name in variants
+    }
 
     def time(row: Row) -> str:
-        return _time(row, table, references.get(row.case.variant), fastest[row.case.variant])
+        return _time(row, table, references.get(row.case.variant), best[row.case.variant])
 
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
@@ -189,23 +193,13 @@ def _variants(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.case.variant for row in ordered))
 
 
-def _fastest(rows: Iterable[Row]) -> Row | None:
-    """The candidate with the lowest p50."""
-    timed = [
-        (p50.value, place, row)
-        for place, row in enumerate(rows)
-        if row.candidate and row.verdict.level != "INVALID" and (p50 := row.latency_s(0.5))
-    ]
-    return min(timed, default=(0.0, 0, None))[2]
-
-
-def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) -> str:
+def _time(row: Row, table: Table, reference: Row | None, best: Row | None) -> str:
     """p50 with its speed-up; without a number, what became of the row and where that stands."""
     p50 = row.latency_s(0.5)
     if p50 is None:
         return _without_number(row, table)
     text = number(p50, 1e3)
-    text = f"**{text}**" if row is fastest else text
+    text = f"**{text}**" if row is best else text
     ratio = speedup(reference, row) if reference and row is not reference else None
     if ratio is None:
         return f"{text}{mark(row)}"

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from bench import report, rows, score_tables
+from bench import matrix, report, rows, score_tables
 from bench.block import file_facts
 from bench.case import AGAIN, Case
 from bench.record import Answers, Labelled, Measurement, Parity, RecordError, Surroundings
@@ -82,14 +82,14 @@ FOLDED = """\
 
 <details><summary>F1 by class, %</summary>
 
-| class   |   images |   vgg19 fp32 torch-eager |   vgg19 int8-static ort |
+| class   |   images |   vgg19 fp32 torch-eager |   vgg19-pruned fp32 ort |
 |---------|----------|--------------------------|-------------------------|
-| a\\|b    |       40 |                     91.1 |                    87.5 |
-| b       |       40 |                     90.0 |                    87.5 |
-| c       |       40 |                     91.4 |                    87.5 |
-| d       |       40 |                     92.5 |                    87.5 |
-| e       |       40 |                     92.5 |                    87.5 |
-| f       |       40 |                     92.5 |                    87.5 |
+| a\\|b    |       40 |                     91.1 |                    91.1 |
+| b       |       40 |                     90.0 |                    90.0 |
+| c       |       40 |                     91.4 |                    90.0 |
+| d       |       40 |                     92.5 |                    90.0 |
+| e       |       40 |                     92.5 |                    91.4 |
+| f       |       40 |                     92.5 |                    92.5 |
 
 </details>
 """  # noqa: E501
@@ -290,6 +290,29 @@ def test_a_smaller_network_must_keep_accuracy_too(table_of, answered) -> None:
     assert "passed over for its accuracy: `vgg19-pruned fp32 ort`, -3.8" in report.at_a_glance(
         table
     )
+
+
+def test_what_loses_accuracy_is_not_in_bold(blocks, table_of, answered) -> None:
+    """In no column of a table with accuracy, nor in its matrix; the page says the rule."""
+    quick = answered(replace(ORT, runtime="ncnn"), 1, PLANTS, wrong(*range(32)))
+    table = table_of([*blocks[:3], blocks[4], quick])
+    shown = {column.title: column for column in report.COLUMNS}
+    bold = {
+        title: [row.case for row in table.rows if shown[title].cell(row, table).startswith("**")]
+        for title in ("file MB", "p50 ms")
+    }
+    assert bold == {"file MB": [PRUNED], "p50 ms": [PRUNED]}
+    times, _ = matrix.matrices(table)
+    cells = [(line[0], cell) for line in times.lines for cell in line[3:] if "**" in cell]
+    assert cells == [("ort", "**100** (2.00x?)"), ("ort", "**80.0**")]
+    rule = "are in bold, where it has accuracy those of the rows\n  not seen to lose more than 1"
+    assert rule in report._HOW_TO_READ
+
+
+def test_classes_are_shown_of_what_keeps_accuracy(blocks, table_of) -> None:
+    """Beside the reference the smallest and the fastest row in bold, not one that lost."""
+    grid = score_tables.f1_by_class(table_of(blocks))
+    assert grid.head[2:] == ("vgg19 fp32 torch-eager", "vgg19-pruned fp32 ort")
 
 
 def test_a_sample_passes_nobody_over(blocks, table_of) -> None:
