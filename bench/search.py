@@ -3,7 +3,8 @@
 Candidates are built by ``export`` and asked about the validation part of the data by the
 same session as rows of a table are; each result is kept at once, so that the same command
 goes on after a stop. Where no scheme keeps the limit, layers go back to fp32, the worst
-first, until it is kept. The pick is asked about the test part, once.
+first, until it is kept. The pick is asked about the test part, once; a search that goes on
+to another pick looks again, which its log and choice count.
 """
 
 from __future__ import annotations

@@ -299,6 +299,59 @@ def test_a_wider_search_keeps_the_choice_until_it_has_its_own(tmp_path: Path) ->
     assert going.finish(TEST).int8.images == 64
 
 
+def looked(lab: Lab, *limits: float) -> Choice:
+    """The choice after searches with these limits, one after the other."""
+    for limit in limits:
+        going = lab.search(max_drop=limit)
+        going.run(METHODS)
+        going.finish(TEST)
+    return lab.choice()
+
+
+def by_freed_layers(int8: Int8) -> int:
+    """Each layer that goes back to fp32 brings a point."""
+    return 86 + len(int8.keep_fp32) if int8.method == "minmax" else 80
+
+
+def test_a_second_look_at_the_test_part_is_told(tmp_path: Path) -> None:
+    """Another limit, another pick: counted in the choice, its verdict and the log."""
+    lab = Lab(tmp_path, by_freed_layers)
+    first = looked(lab, 3)
+    assert (first.looks, len(first.int8.keep_fp32)) == (1, 1)
+    assert "times" not in first.verdict
+    second = looked(lab, 1)
+    assert (second.looks, len(second.int8.keep_fp32)) == (2, 3)
+    assert "; test was looked at 2 times by now: its figures are those of one" in second.verdict
+    last = (tmp_path / "revisited-base@cifar10.jsonl").read_text().splitlines()[-1]
+    assert "test was looked at 2 times" in json.loads(last)["verdict"]
+    assert [key for key, count in lab.asked if count == len(TEST)].count("fp32-key") == 2
+
+
+def test_an_answer_read_again_is_no_look(tmp_path: Path) -> None:
+    """The same pick is not asked again, but keeps the count that its search has come to."""
+    assert looked(Lab(tmp_path, by_freed_layers), 3, 3).looks == 1
+    assert looked(Lab(tmp_path, by_freed_layers), 1, 3, 1).looks == 2
+
+
+@pytest.mark.parametrize(("test", "looks"), [(ABOUT.test, 3), ("other images", 0)])
+def test_to_begin_anew_forgets_no_look(tmp_path: Path, test: str, looks: int) -> None:
+    """``--fresh`` keeps the count of looks at the same test part, through every beginning."""
+    looked(Lab(tmp_path, by_freed_layers), 3, 1)
+    path = tmp_path / "revisited-base@cifar10.jsonl"
+    about = replace(ABOUT, fp32="another")
+    log = Log.open(path, about, fresh=True)
+    log.add_test(Int8(), Score(10, 9, 9, 0, 0), "")
+    assert (Log.open(path, about).looks, log.finished) == (3, True)
+    assert Log.open(path, replace(about, test=test), fresh=True).looks == looks
+
+
+def test_a_file_that_is_no_log_gives_way(tmp_path: Path) -> None:
+    """To ``--fresh``: nobody knows of looks in it."""
+    path = tmp_path / "a@b.jsonl"
+    path.write_text("no log\n")
+    assert Log.open(path, ABOUT, fresh=True).looks == 0
+
+
 def test_weights_that_change_meanwhile_are_noticed(tmp_path: Path) -> None:
     """Candidates of other weights than fp32's would be better or worse for another reason."""
     lab = Lab(tmp_path, lambda int8: 90)
