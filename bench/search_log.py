@@ -1,16 +1,28 @@
-"""What a search has found out so far: one line of JSON for each result, kept at once."""
+"""What a search has found out so far: one line of JSON for each result, kept at once.
+
+Schema history
+--------------
+1  first one; its first line has no number
+2  the first line has its ``schema``; looks at the test part that an earlier log of the same
+   place had counted
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.choices import Blamed, Score
 from bench.options import UsageError
 from export.build import Int8
+
+SCHEMA = 2
+READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class About:
     images: str
     train: str
     test: str
+    schema: int = 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ class Log:
         if fresh or not path.exists():
             return cls._begun(path, about)
         known, lines = _read(path)
-        if known != about:
+        if replace(known, schema=about.schema) != about:
             raise UsageError(
                 f"{path} is about {_differing(known, about)}: say --fresh to begin anew, or "
                 "--out for another folder"
@@ -94,7 +107,7 @@ class Log:
     def _begun(cls, path: Path, about: About) -> Log:
         """A new file; of the one in its place only the looks at the same test part are kept."""
         looks = _looks(path, about)
-        path.write_bytes(_ABOUT.dump_json(about) + b"\n")
+        path.write_bytes(_ABOUT.dump_json(replace(about, schema=SCHEMA)) + b"\n")
         log = cls(path)
         if looks:
             log._append(Line(looks=looks))
@@ -154,7 +167,7 @@ class Log:
 def _read(path: Path) -> tuple[About, list[Line]]:
     """A log's first line and the others; one that was cut off is removed from the file.
 
-    Raises :class:`UsageError` for a file that is no log.
+    Raises :class:`UsageError` for a file that is no log, or one of a later schema.
     """
     text = path.read_bytes()
     # A last line without its end was being written when the search was killed.
@@ -162,11 +175,25 @@ def _read(path: Path) -> tuple[About, list[Line]]:
     if whole != text:
         os.truncate(path, len(whole))
     first, *rest = whole.splitlines() or [b""]
+    if (schema := _schema(first)) not in READABLE:
+        raise UsageError(
+            f"{path} is a search's log of schema {schema!r}, but this version reads up to schema "
+            f"{SCHEMA}: go on with the version that wrote it, or say --out for another folder"
+        )
     try:
         return _ABOUT.validate_json(first), [_LINE.validate_json(line) for line in rest]
     except ValidationError as exc:
         message = exc.errors()[0]["msg"]
         raise UsageError(f"{path} is no log of a search ({message}): say --fresh") from exc
+
+
+def _schema(first: bytes) -> Any:
+    """The number in a first line; what is no JSON, which is told later, has that of the first."""
+    try:
+        known = json.loads(first)
+    except ValueError:
+        return 1
+    return known.get("schema", 1) if isinstance(known, dict) else 1
 
 
 def _looks(path: Path, about: About) -> int:

@@ -8,7 +8,7 @@ import importlib
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from export.norms import folded, recalibrate, with_norms
 from export.parents import Parent, is_head
 from export.pixels import Pixels, decoded, store_size
 from export.train_job import Job, Said, Tell, check, device_of, recipe_of
-from export.train_log import EpochLine, LogError, LogFile, read_log
+from export.train_log import EpochLine, LogError, LogFile, TrainLog, read_log
 from export.train_plan import Plan, TrainingError, seed_of
 from export.variants import VARIANTS, Variant
 from export.weights import apply
@@ -424,16 +424,16 @@ class _Training:
             log = read_log(self.job.log)
         except LogError:
             log = None
-        if log is None or not self._made(log.header):
+        if log is None or not self._made(log):
             raise TrainingError(
                 f"{self.job.checkpoint} was made with other options or data: "
                 "give this one another --name, or remove it"
             )
         return log.done
 
-    def _made(self, header: Mapping[str, Any]) -> bool:
+    def _made(self, log: TrainLog) -> bool:
         """Whether a log is of this very plan, and its checkpoint stored alike."""
-        return header.get("key") == self.plan.key() and header.get("half", False) == self.job.half
+        return log.header.get("key") == self.plan.key() and log.half == self.job.half
 
 
 class _Quiet:

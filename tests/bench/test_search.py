@@ -24,7 +24,7 @@ from bench.candidates import (
 from bench.choices import Blamed, Choice, Score
 from bench.options import UsageError
 from bench.record import Answers
-from bench.search_log import About, Log, Tried
+from bench.search_log import SCHEMA, About, Log, Tried
 from bench.search_text import table, verdict
 from export.artifact import Artifact
 from export.build import SEEDED, Int8, WeightsFacts
@@ -481,6 +481,36 @@ def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text() + json.dumps({"colour": "red"}) + "\n")
     with pytest.raises(UsageError, match="is no log of a search"):
         Log.open(path, ABOUT)
+
+
+def test_a_log_of_another_schema_is_named(tmp_path: Path) -> None:
+    """One without a number is the first's and is gone on with; a later one is not guessed at."""
+    path = tmp_path / "a@b.jsonl"
+    Log.open(path, ABOUT).add(Tried(Int8()))
+    head, *rest = path.read_text().splitlines(keepends=True)
+    plain = json.loads(head)
+    assert plain.pop("schema") == SCHEMA
+    path.write_text("".join([json.dumps(plain) + "\n", *rest]))
+    assert Log.open(path, ABOUT).find(Int8()) is not None
+    path.write_text("".join([json.dumps({**plain, "schema": 9}) + "\n", *rest]))
+    with pytest.raises(UsageError, match=r"a@b.jsonl .* schema 9, but .* up to schema 2: go on"):
+        Log.open(path, ABOUT)
+
+
+def test_every_committed_log_and_choice_is_read(tmp_path: Path) -> None:
+    """As a search that goes on reads them; each log ends with the look that its choice tells."""
+    folder = Path(__file__).parents[2] / "results" / "search"
+    paths = sorted(folder.glob("*.jsonl"))
+    assert paths
+    for path in paths:
+        copy = tmp_path / path.name
+        shutil.copyfile(path, copy)
+        plain = json.loads(path.read_text("utf-8").partition("\n")[0])
+        about = About(**{**plain, "schema": 1})
+        choice = choices.read(path.with_suffix(".json"))
+        log = Log.open(copy, about)
+        assert log.test(choice.int8) == choice.test
+        assert log.looks == max(1, choice.looks)
 
 
 def test_answers_are_compared_image_by_image() -> None:
