@@ -210,7 +210,9 @@ class _Training:
             parameter.requires_grad = name not in frozen
 
     def _recalibrate(self, module: nn.Module) -> None:
-        layers = recalibrate(module, self._plain_batches(self._plain(), "BatchNorm statistics"))
+        batches = self._plain_batches(self._plain(), "BatchNorm statistics")
+        with precision(self.plan):
+            layers = recalibrate(module, batches)
         if not layers:
             raise TrainingError(f"--recalibrate-norms: {self.plan.variant} has no BatchNorm")
 
@@ -370,7 +372,7 @@ class _Training:
         if self.plan.recalibrate:
             yield (
                 f"BatchNorm statistics taken anew from {len(self.train)} training images "
-                f"at {height}x{width}"
+                f"at {height}x{width}, {self.plan.recipe.precision}"
             )
         if self.plan.recipe.epochs:
             kind = "trained" if self.parent is None else "fine-tuned"
