@@ -276,4 +276,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         layers=artifact.layers,
         preprocess=artifact.preprocess,
         learnt_size=artifact.learnt_size,
+        unnamed_classes=artifact.placeholder_names,
     )

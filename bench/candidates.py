@@ -203,7 +203,11 @@ class Search:
         )
 
     def finish(self, entries: Sequence[Entry]) -> Choice:
-        """The pick, asked about images that nothing was decided by; for the first time only."""
+        """The pick, asked about images that nothing was decided by; for the first time only.
+
+        Another pick of the same log (another limit, more candidates) is another look at
+        them, which is counted: whoever may choose between several looks decides by them.
+        """
         pick = self._so_far()
         if pick is None:
             raise NoFile(
@@ -214,7 +218,8 @@ class Search:
         if seen is None:
             exact = self.tools.ask(self.fp32, entries)
             seen = compared(exact, self.tools.ask(self.tools.build(pick.int8), entries))
-        choice = replace(pick, test=seen, met_on_test=self.allows(seen), finished=True)
+        looks = self.log.looks + (self.log.test(pick.int8) is None)
+        choice = replace(pick, test=seen, met_on_test=self.allows(seen), looks=looks, finished=True)
         choice = replace(choice, verdict=outcome(choice))
         self.log.add_test(choice.int8, seen, choice.verdict)
         choices.write(self.log.path.parent, choice)

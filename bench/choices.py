@@ -56,7 +56,9 @@ class Blamed:
 class Choice:
     """How one variant with certain weights is quantised, and what that rests on.
 
-    ``val`` decided; ``test`` was looked at once, afterwards; ``None``: not yet.
+    ``val`` decided; ``test`` was looked at afterwards; ``None``: not yet. ``looks`` is how
+    often searches with the same log have looked at it by then, this time included (0 in
+    files that were written before looks were counted, after one look or more).
     ``max_drop`` is what was asked for, in points, ``met_on_val`` and ``met_on_test`` say
     which part keeps it, ``verdict`` says so in words, with what the parts could tell.
     ``warning`` says why the weights may have learnt the images of ``val``.
@@ -80,6 +82,7 @@ class Choice:
     verdict: str = ""
     warning: str = ""
     finished: bool = False
+    looks: int = 0
 
     @property
     def met(self) -> bool:

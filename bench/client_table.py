@@ -12,9 +12,9 @@ from types import MappingProxyType
 import numpy as np
 
 from bench import scores
-from bench.matrix import Grid
+from bench.matrix import Grid, mark, wrong
 from bench.rows import Row, Table, main_setting, runtime_name
-from bench.score_tables import visible
+from bench.score_tables import assumed_order, visible
 from bench.scores import ByClass, Scored
 from bench.text import (
     NOTHING,
@@ -121,6 +121,7 @@ def answers(title: str, pairs: Sequence[Pair], table: Table) -> Grid:
         ),
         tuple(_answer_cells(pair, table) for pair in pairs),
         names=2,
+        note=assumed_order([row for pair in pairs for row in (pair.old, pair.new)], table),
     )
 
 
@@ -129,7 +130,7 @@ def _answer_cells(pair: Pair, table: Table) -> tuple[str, ...]:
     accuracy = (percent_interval(scores.top(one, 1)) for one in (old, new))
     return (
         pair.runtime,
-        _change(pair.old.case.recipe, pair.new.case.recipe),
+        _change(*(f"{row.case.recipe}{mark(row)}" for row in (pair.old, pair.new))),
         str(len(new)),
         _change(*accuracy),
         *_difference(old, new),
@@ -191,12 +192,15 @@ def _by_class(found: Scored, classes: int) -> ByClass:
 
 
 def sizes(title: str, pairs: Sequence[Pair], table: Table) -> Grid:
-    """The files as they are shipped, each once, and the checkpoints that training would leave."""
+    """The files as they are shipped, each once, and the checkpoints that training would leave.
+
+    Doubts about times are none about sizes, but a new file that answers wrongly is no gain.
+    """
     openers: dict[tuple[str, int, int], list[str]] = {}
     for pair in pairs:
         if pair.old.file and pair.new.file:
             facts = (pair.new.file.format, pair.old.file.size_bytes, pair.new.file.size_bytes)
-            openers.setdefault(facts, []).append(pair.runtime)
+            openers.setdefault(facts, []).append(pair.runtime + wrong(pair.new))
     counts = [parameters(row.case.variant, table) for row in (pairs[0].old, pairs[0].new)]
     of = " and ".join(f"{millions(count)} M" for count in counts)
     trained = (BYTES * COPIES * count for count in counts)

@@ -100,13 +100,25 @@ def remarks(chosen: Sequence[Choice], tables: Iterable[Table]) -> list[str]:
     data = ", ".join(dict.fromkeys(_cell(one.data) for one in chosen))
     return [
         f"Chosen by `python -m bench.search` on the validation part of {data}; the test part was "
-        "looked at once, afterwards, and the limit is kept where both keep it. Intervals are of "
-        "95 %; behind a layer to blame stands its harm: 1 less the centred cosine of the "
-        "network's outputs with and without INT8 in this layer alone.",
+        f"looked at {_once(chosen)}afterwards, and the limit is kept where both keep it. "
+        "Intervals are of 95 %; behind a layer to blame stands its harm: 1 less the centred cosine "
+        "of the network's outputs with and without INT8 in this layer alone.",
         *(f"`{one.variant}`: {plain(one.warning)}" for one in chosen if one.warning),
+        *(_looked(one) for one in chosen if one.looks > 1),
         *_whose(rows),
         *_without_choice(chosen, rows),
     ]
+
+
+def _once(chosen: Iterable[Choice]) -> str:
+    return "" if any(one.looks > 1 for one in chosen) else "once, "
+
+
+def _looked(one: Choice) -> str:
+    return (
+        f"`{one.variant}`: the test part was looked at {one.looks} times, once for each pick of "
+        "searches with other limits or candidates: the best of several looks flatters."
+    )
 
 
 def _whose(rows: Iterable[Row]) -> list[str]:

@@ -232,7 +232,15 @@ def _unnamed(model: Known, labelled: Labelled, options: Options) -> str:
 
 def unfit(artifact: Artifact, labelled: Labelled, options: Options) -> str:
     """Why a model can't be asked about labelled images; empty: it can."""
-    known = _known(artifact)
+    return _unfit(_known(artifact), labelled, options)
+
+
+def unfit_weights(variant: str, facts: WeightsFacts, labelled: Labelled, options: Options) -> str:
+    """The same of weights, before any file is built with them."""
+    return _unfit(_known_weights(variant, facts), labelled, options)
+
+
+def _unfit(known: Known, labelled: Labelled, options: Options) -> str:
     return _conflict(known, labelled) or _unnamed(known, labelled, options)
 
 

@@ -13,6 +13,7 @@ from bench.rows import (
     Table,
     doubts,
     family_of,
+    fastest,
     held_together,
     main_setting,
     runtime_name,
@@ -34,12 +35,13 @@ _BF16_ARITHMETIC = ("openvino", "torch-inductor")
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table. The first ``names`` columns say what a line is about."""
+    """A small table: the first ``names`` columns say what a line is of, ``note`` stands below."""
 
     title: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     names: int = 1
+    note: str = ""
 
 
 def matrices(table: Table) -> tuple[Grid, ...]:
@@ -65,10 +67,13 @@ def matrices(table: Table) -> tuple[Grid, ...]:
         for row in rows
         if (row.case.runtime, row.case.recipe) == (rival, "fp32") and row.candidate
     }
-    fastest = {name: _fastest(row for row in rows if row.case.variant == name) for name in variants}
+    best = {
+        name: fastest(row for row in rows if row.case.variant == name and row in table.accurate)
+        for name in variants
+    }
 
     def time(row: Row) -> str:
-        return _time(row, table, references.get(row.case.variant), fastest[row.case.variant])
+        return _time(row, table, references.get(row.case.variant), best[row.case.variant])
 
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
@@ -197,33 +202,28 @@ def _variants(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.case.variant for row in ordered))
 
 
-def _fastest(rows: Iterable[Row]) -> Row | None:
-    """The candidate with the lowest p50."""
-    timed = [
-        (p50.value, place, row)
-        for place, row in enumerate(rows)
-        if row.candidate and row.verdict.level != "INVALID" and (p50 := row.latency_s(0.5))
-    ]
-    return min(timed, default=(0.0, 0, None))[2]
-
-
-def _time(row: Row, table: Table, reference: Row | None, fastest: Row | None) -> str:
+def _time(row: Row, table: Table, reference: Row | None, best: Row | None) -> str:
     """p50 with its speed-up; without a number, what became of the row and where that stands."""
     p50 = row.latency_s(0.5)
     if p50 is None:
         return _without_number(row, table)
     text = number(p50, 1e3)
-    text = f"**{text}**" if row is fastest else text
+    text = f"**{text}**" if row is best else text
     ratio = speedup(reference, row) if reference and row is not reference else None
     if ratio is None:
-        return f"{text}{_mark(row)}"
-    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){_mark(row)}"
+        return f"{text}{mark(row)}"
+    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){mark(row)}"
 
 
-def _mark(row: Row) -> str:
-    """What a reader must know before believing the number."""
-    wrong = "" if row.candidate else _WRONG
-    return f"{wrong}{'' if row.verdict.level == 'VALID' else f' {row.verdict.level}'}"
+def mark(row: Row) -> str:
+    """What a reader must know before believing a row's number; empty: nothing."""
+    doubt = "" if row.verdict.level == "VALID" else f" {row.verdict.level}"
+    return f"{wrong(row)}{doubt}"
+
+
+def wrong(row: Row) -> str:
+    """The mark of a row whose answers were not seen to be right; empty: they were."""
+    return "" if row.right else _WRONG
 
 
 def _without_number(row: Row, table: Table) -> str:
@@ -238,7 +238,7 @@ def _cost(row: Row) -> str:
     peak = row.memory_bytes(lambda memory: memory.peak_bytes)
     if cpu is None or peak is None:
         return NOTHING
-    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}{_mark(row)}"
+    return f"{number(cpu, 1e3)} / {number(peak, 1e-6)}{mark(row)}"
 
 
 def _sweep(
@@ -252,7 +252,7 @@ def _sweep(
     for row in sorted(rows, key=lambda row: row.order):
         p50 = row.latency_s(0.5)
         text = number(p50, 1e3 / row.case.batch_size) if p50 else _without_number(row, table)
-        text += _mark(row) if row.timed else ""
+        text += mark(row) if row.timed else ""
         lines.setdefault(runtime_name(row.case), {})[setting(row)] = text
     several = {name: found for name, found in lines.items() if len(found) > 1}
     return Grid(

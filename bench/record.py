@@ -14,7 +14,7 @@ Schema history
    are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
-   search chose to quantise.
+   search chose to quantise; whether a file's weights name their classes.
 """
 
 from __future__ import annotations
@@ -135,6 +135,8 @@ class FileFacts:
     """How its inputs were made: JSON of ``export.images.Preprocess``; empty: not recorded."""
     learnt_size: tuple[int, int] | None = None
     """Height and width that its weights were trained at; ``None``: nobody said."""
+    unnamed_classes: bool = False
+    """Its weights don't name their classes: answers are counted in the folders' order."""
 
 
 @dataclass(frozen=True)

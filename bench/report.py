@@ -60,11 +60,9 @@ from bench.rows import (
     best_fp32,
     doubts,
     family_of,
-    fastest,
     held_together,
     reference_case,
     runtime_name,
-    smallest,
     speedup,
     table_order,
     tables_of,
@@ -112,8 +110,16 @@ def _size(row: Row, table: Table) -> str:
     if row.file is None or row.is_null:
         return NOTHING
     text = megabytes(row.file.size_bytes)
-    least = row.candidate and row.file.size_bytes == table.least_bytes
-    return f"**{text}**" if least else text
+    return f"**{text}**" if _is_smallest(row, table) else text
+
+
+def _is_smallest(row: Row, table: Table) -> bool:
+    """Whether a row could be shipped, keeps its accuracy, and no such row has a smaller file."""
+    least = table.best_small
+    if least is None or least.file is None or row.file is None:
+        return False
+    best = row.candidate and row in table.accurate
+    return best and row.file.size_bytes == least.file.size_bytes
 
 
 def _parameters(row: Row, table: Table) -> str:
@@ -155,7 +161,7 @@ def _latency(p: float) -> Callable[[Row, Table], str]:
         if estimate is None:
             return NOTHING
         text = number(estimate, 1e3)
-        return f"**{text}**" if p == 0.5 and row is table.fastest else text
+        return f"**{text}**" if p == 0.5 and row is table.best_fast else text
 
     return cell
 
@@ -390,7 +396,8 @@ def _grid_text(grid: matrix.Grid) -> str:
 
 def _lines(grid: matrix.Grid) -> str:
     align = ["left"] * grid.names + ["right"] * (len(grid.head) - grid.names)
-    return _grid(grid.head, grid.lines, align)
+    lines = _grid(grid.head, grid.lines, align)
+    return f"{lines}\n\n{grid.note}" if grid.note else lines
 
 
 def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[Case] = ()) -> str:
@@ -445,7 +452,7 @@ def at_a_glance(table: Table) -> str:
 
     Where accuracy was taken, of the rows that keep it; who was passed over is named.
     """
-    small, fast, reference = smallest(table.accurate), fastest(table.accurate), table.reference
+    small, fast, reference = table.best_small, table.best_fast, table.reference
     found = []
     if small is not None and small.file is not None:
         found.append(
@@ -700,16 +707,19 @@ _HOW_TO_READ = f"""\
 - Parity compares the outputs for real images with those of the fp32 torch module (of a file that
   was given: with its own, by ONNX Runtime without any optimisation): err is the
   largest error over the largest output, cos the cosine after the mean output was subtracted.
-  It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same.
-- The best p50 and the smallest file of a table are in bold. `{NULL}` answers a constant: its row
-  is the harness's own overhead."""
+  It fails beyond {_PARITY_LIMITS}; top-1 is how often the first answer is the same. Where a table
+  has no column for it, `WRONG` stands behind a row that failed.
+- The best p50 and the smallest file of a table are in bold, where it has accuracy those of the rows
+  not seen to lose more than {MOST_LOST} point of top-1 to their own network in fp32, or to the one
+  that this was made from. `{NULL}` answers a constant: its row is the harness's own overhead."""
 
 
 _ACCURACY = f"""\
 - Top-1 % is how often the answer is right, over all images of the split that the run names, by the
   same runtime, session options and preprocessing that are timed; ~: over the few that the timed
   session itself was asked about. Its interval is Clopper and Pearson's, exact for a share.
-  Precision, recall (P, R) and F1 are scikit-learn's, a share of nothing being 0.
+  Precision, recall (P, R) and F1 are scikit-learn's, a share of nothing being 0. F1 by class is
+  that of the reference, of the smallest file and of the fastest row: the two that are in bold.
 - "vs fp32 parent" is the row's accuracy less that of the fp32 row of the same variant and weights
   (in the same runtime if measured, else in ort; of an fp32 row: in ort), in points, with the 95 %
   interval of a difference of paired shares (Tango 1998). {score_tables.WORSE} and

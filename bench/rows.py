@@ -258,10 +258,15 @@ class Table:
                 worst[case] = found
         return worst
 
-    @property
-    def least_bytes(self) -> int | None:
-        """The size of the smallest file."""
-        return self.smallest.file.size_bytes if self.smallest and self.smallest.file else None
+    @cached_property
+    def best_fast(self) -> Row | None:
+        """The fastest of the ``accurate`` rows: what is named, and in bold."""
+        return fastest(self.accurate)
+
+    @cached_property
+    def best_small(self) -> Row | None:
+        """The first of the ``accurate`` rows with the smallest file."""
+        return smallest(self.accurate)
 
     @cached_property
     def twin(self) -> tuple[Row, Row] | None:

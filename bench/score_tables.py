@@ -6,7 +6,7 @@ Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from bench import scores
 from bench.case import Case
@@ -24,6 +24,7 @@ from bench.text import (
     rounded,
 )
 from bench.turned import Turned
+from export.classes import listed
 
 MANY_CLASSES = 5
 """With more of them the first three and five answers are worth a column."""
@@ -101,6 +102,21 @@ def accuracy(table: Table) -> Grid:
             for row, found in _answered(table)
         ),
         names=len(NAMES),
+        note=assumed_order([row for row, _ in _answered(table)], table),
+    )
+
+
+def assumed_order(shown: Iterable[Row], table: Table) -> str:
+    """Of which rows' answers the classes are an assumption, in a sentence; empty: of none."""
+    known = [row for row in shown if row.file and row.file.unnamed_classes]
+    if not known or table.labelled is None:
+        return ""
+    variants = ", ".join(f"`{name}`" for name in dict.fromkeys(row.case.variant for row in known))
+    numbered = enumerate(map(plain, table.labelled.class_names))
+    return (
+        f"Assumed (`--folder-order`), not known: the weights of {variants} don't name their "
+        "classes, and their outputs are taken to stand in the order of the folders "
+        f"({listed([f'{number}: {name}' for number, name in numbered])})."
     )
 
 
@@ -150,7 +166,7 @@ def visible(paired: Turned) -> str:
 
 
 def f1_by_class(table: Table) -> Grid:
-    """Every class under the reference, the smallest file and the fastest row."""
+    """Every class under the reference, and the smallest and the fastest that keep accuracy."""
     rows = [row for row in _chosen(table) if row.answers and row.case in table.scored]
     found = [_by_class(table.scored[row.case], table) for row in rows]
     own = [dict(zip(one.classes.tolist(), one.f1.tolist(), strict=True)) for one in found]
@@ -169,7 +185,7 @@ def f1_by_class(table: Table) -> Grid:
 
 
 def _chosen(table: Table) -> list[Row]:
-    chosen = (table.reference, table.smallest, table.fastest)
+    chosen = (table.reference, table.best_small, table.best_fast)
     return list({row.case: row for row in chosen if row is not None}.values())
 
 

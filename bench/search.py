@@ -3,7 +3,8 @@
 Candidates are built by ``export`` and asked about the validation part of the data by the
 same session as rows of a table are; each result is kept at once, so that the same command
 goes on after a stop. Where no scheme keeps the limit, layers go back to fp32, the worst
-first, until it is kept. The pick is asked about the test part, once.
+first, until it is kept. The pick is asked about the test part, once; a search that goes on
+to another pick looks again, which its log and choice count.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bench.learnt import doubt
 from bench.options import Options, UsageError, matching, parse
 from bench.search_log import About, Log
 from bench.search_text import verdict
-from bench.search_tools import tools
+from bench.search_tools import check_classes, tools
 from export.build import Int8
 from export.checkpoints import CheckpointsError, weights_of
 from export.images import ImageFolder, ImagesError, spread
@@ -101,6 +102,7 @@ def _search_all(plan: Plan, data: Data) -> int:
 def _search_one(plan: Plan, variant: str, data: Data) -> int:
     """Search, report; 1 where the limit isn't kept, be it on the test part alone."""
     options, folder = plan.options, data.folder
+    check_classes(variant, options, folder)
     checkpoint = weights_of(variant, options.weights, options.checkpoints)
     weights = weights_name(checkpoint)
     warning = doubt(checkpoint, folder, data.train)

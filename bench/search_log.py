@@ -1,16 +1,28 @@
-"""What a search has found out so far: one line of JSON for each result, kept at once."""
+"""What a search has found out so far: one line of JSON for each result, kept at once.
+
+Schema history
+--------------
+1  first one; its first line has no number
+2  the first line has its ``schema``; looks at the test part that an earlier log of the same
+   place had counted
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.choices import Blamed, Score
 from bench.options import UsageError
 from export.build import Int8
+
+SCHEMA = 2
+READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class About:
     images: str
     train: str
     test: str
+    schema: int = 1
 
 
 @dataclass(frozen=True)
@@ -45,9 +58,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Line:
-    """One line: a candidate, a ranking of layers under a scheme, or the look at the test part.
+    """One line: a candidate, a ranking of layers under a scheme, or a look at the test part.
 
     ``verdict`` says of the last whether the limit of that time is kept on either part.
+    ``looks`` stands alone, first: how often the same test part was looked at by searches
+    whose log this one took the place of.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -57,6 +72,7 @@ class Line:
     ranking: tuple[Blamed, ...] | None = None
     test: Score | None = None
     verdict: str = ""
+    looks: int = 0
 
 
 _ABOUT = TypeAdapter(About)
@@ -78,26 +94,24 @@ class Log:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         if fresh or not path.exists():
-            path.write_bytes(_ABOUT.dump_json(about) + b"\n")
-            return cls(path)
-        text = path.read_bytes()
-        # A last line without its end was being written when the search was killed.
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            os.truncate(path, len(whole))
-        first, *rest = whole.splitlines() or [b""]
-        try:
-            known = _ABOUT.validate_json(first)
-            lines = [_LINE.validate_json(line) for line in rest]
-        except ValidationError as exc:
-            message = exc.errors()[0]["msg"]
-            raise UsageError(f"{path} is no log of a search ({message}): say --fresh") from exc
-        if known != about:
+            return cls._begun(path, about)
+        known, lines = _read(path)
+        if replace(known, schema=about.schema) != about:
             raise UsageError(
                 f"{path} is about {_differing(known, about)}: say --fresh to begin anew, or "
                 "--out for another folder"
             )
         return cls(path, lines)
+
+    @classmethod
+    def _begun(cls, path: Path, about: About) -> Log:
+        """A new file; of the one in its place only the looks at the same test part are kept."""
+        looks = _looks(path, about)
+        path.write_bytes(_ABOUT.dump_json(replace(about, schema=SCHEMA)) + b"\n")
+        log = cls(path)
+        if looks:
+            log._append(Line(looks=looks))
+        return log
 
     def add(self, tried: Tried) -> None:
         """Keep a candidate's result."""
@@ -129,6 +143,15 @@ class Log:
         return next((x.test for x in self.lines if x.int8 == int8 and x.test), None)
 
     @property
+    def looks(self) -> int:
+        """How often the test part was looked at: each pick that it was asked about is one look.
+
+        To read an answer again is none: nothing new is learnt from it.
+        """
+        picks = {line.int8 for line in self.lines if line.test}
+        return sum(line.looks for line in self.lines) + len(picks)
+
+    @property
     def finished(self) -> bool:
         """Whether a pick was asked about the test part, so that a whole choice was made."""
         return any(line.test for line in self.lines)
@@ -139,6 +162,49 @@ class Log:
             stream.write(_LINE.dump_json(line, exclude_defaults=True) + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _read(path: Path) -> tuple[About, list[Line]]:
+    """A log's first line and the others; one that was cut off is removed from the file.
+
+    Raises :class:`UsageError` for a file that is no log, or one of a later schema.
+    """
+    text = path.read_bytes()
+    # A last line without its end was being written when the search was killed.
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        os.truncate(path, len(whole))
+    first, *rest = whole.splitlines() or [b""]
+    if (schema := _schema(first)) not in READABLE:
+        raise UsageError(
+            f"{path} is a search's log of schema {schema!r}, but this version reads up to schema "
+            f"{SCHEMA}: go on with the version that wrote it, or say --out for another folder"
+        )
+    try:
+        return _ABOUT.validate_json(first), [_LINE.validate_json(line) for line in rest]
+    except ValidationError as exc:
+        message = exc.errors()[0]["msg"]
+        raise UsageError(f"{path} is no log of a search ({message}): say --fresh") from exc
+
+
+def _schema(first: bytes) -> Any:
+    """The number in a first line; what is no JSON, which is told later, has that of the first."""
+    try:
+        known = json.loads(first)
+    except ValueError:
+        return 1
+    return known.get("schema", 1) if isinstance(known, dict) else 1
+
+
+def _looks(path: Path, about: About) -> int:
+    """How often the log at ``path`` says that the test part of ``about`` was looked at."""
+    if not path.exists():
+        return 0
+    try:
+        known, lines = _read(path)
+    except UsageError:  # it is to be replaced just because nobody can read it
+        return 0
+    return Log(path, lines).looks if known.test == about.test else 0
 
 
 def _differing(known: About, about: About) -> str:

@@ -26,7 +26,18 @@ _TITLES = (
 
 def outcome(choice: Choice) -> str:
     """One sentence: whether the limit is kept where it was decided, and where it was not."""
-    return f"at most {choice.max_drop:g} points lost: " + "; ".join(_parts(choice))
+    return f"at most {choice.max_drop:g} points lost: " + "; ".join(
+        [*_parts(choice), *_looked(choice.looks)]
+    )
+
+
+def _looked(looks: int) -> Iterator[str]:
+    """That the test part is not as untouched as its interval and p take it to be."""
+    if looks > 1:
+        yield (
+            f"test was looked at {looks} times by now: its figures are those of one look, and "
+            "the best of several looks flatters"
+        )
 
 
 def _parts(choice: Choice) -> Iterator[str]:

@@ -19,7 +19,7 @@ from bench.files import Event
 from bench.options import Options, UsageError
 from bench.record import Answers, Labelled
 from export.artifact import Artifact
-from export.build import Int8
+from export.build import SEEDED, Int8
 from export.images import Entry, ImageFolder, Preprocess
 
 _RUNTIME = "ort"
@@ -33,6 +33,25 @@ def tools(variant: str, options: Options, folder: ImageFolder, say: Callable[[st
         ask=asker,
         rank=lambda fp32, int8: rank(fp32, int8, options, say),
         say=say,
+    )
+
+
+def check_classes(variant: str, options: Options, folder: ImageFolder) -> None:
+    """Raise :class:`UsageError` where the weights' classes aren't the data's; nothing is built."""
+    case = Case(variant, "fp32", _RUNTIME, options.threads[0])
+    facts = files.fitting([case], options).weights.get(variant, SEEDED)
+    if reason := labelled.unfit_weights(variant, facts, _labelled(folder, ()), options):
+        raise UsageError(f"--data: {reason}")
+
+
+def _labelled(folder: ImageFolder, entries: Sequence[Entry]) -> Labelled:
+    """What a record would say of these images."""
+    return Labelled(
+        data=folder.path.name,
+        split="",
+        images=folder.fingerprint(entries),
+        class_names=folder.class_names,
+        labels=tuple(entry.label for entry in entries),
     )
 
 
@@ -84,17 +103,7 @@ class Asker:
 
     def _question(self, artifact: Artifact, entries: Sequence[Entry]) -> labelled.Question:
         folder = self.folder
-        images = labelled.Images(
-            folder,
-            tuple(entries),
-            Labelled(
-                data=folder.path.name,
-                split="",
-                images=folder.fingerprint(entries),
-                class_names=folder.class_names,
-                labels=tuple(entry.label for entry in entries),
-            ),
-        )
+        images = labelled.Images(folder, tuple(entries), _labelled(folder, entries))
         if reason := labelled.unfit(artifact, images.labelled, self.options):
             raise UsageError(f"--data: {reason}")
         return labelled.Question(

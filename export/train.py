@@ -140,7 +140,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
         "--recalibrate-norms",
         dest="recalibrate",
         action="store_true",
-        help="take the BatchNorm statistics anew at this input size first",
+        help="take the BatchNorm statistics anew at this input size first (in --precision)",
     )
     add("--size", type=_size, metavar="HxW", help="input size (default: the variant's)")
     add(
@@ -166,7 +166,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--patience", type=_count, metavar="N", help="stop after N epochs without a better one")
     add("--views", type=_count, metavar="N", help="variations of each image, then they repeat")
     add("--seed", type=int, default=0, help="of everything random (default: 0)")
-    add("--precision", choices=("fp32", "bf16"), help="of training; validation is always fp32")
+    add(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="of training and statistics; validation is always fp32",
+    )
     add(
         "--compile",
         action=argparse.BooleanOptionalAction,

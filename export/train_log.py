@@ -1,16 +1,26 @@
-"""The log of a training: one JSON object a line, a header and then every epoch."""
+"""The log of a training: one JSON object a line, a header and then every epoch.
+
+Schema history
+--------------
+1  first one; its header has no number
+2  the header has its ``schema``, and ``half``, which later logs of schema 1 have as well:
+   without it the checkpoint's filters are stored as fp32
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+SCHEMA = 2
+READABLE = (1, 2)
+
 
 class LogError(ValueError):
-    """A file that is no training log."""
+    """A file that is no training log, or one of a schema that is not known here."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,16 @@ class TrainLog:
     epochs: tuple[EpochLine, ...] = ()
     done: bool = False
 
+    @property
+    def schema(self) -> int:
+        """Which of the ``READABLE`` ones it is written in."""
+        return int(_schema(self.header))
+
+    @property
+    def half(self) -> bool:
+        """Whether the checkpoint's filters and matrices are stored as fp16."""
+        return bool(self.header.get("half", False))
+
 
 class LogFile:
     """Writes a log; every line is on the disk when the call returns."""
@@ -65,7 +85,7 @@ class LogFile:
         """Bring the file up to these epochs; the first call rewrites it, later ones append."""
         if self._written < 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append("w", {"kind": "training", **self._header})
+            self._append("w", {"kind": "training", "schema": SCHEMA, **self._header})
             self._written = 0
         for line in epochs[self._written :]:
             self._append("a", {"kind": "epoch", **asdict(line)})
@@ -81,7 +101,7 @@ class LogFile:
 
 
 def read_log(path: Path) -> TrainLog:
-    """The log in a file; a ``LogError`` where it is none."""
+    """The log in a file; a ``LogError`` where it is none, or of another schema."""
     rows = []
     for line in _lines(path):
         try:
@@ -90,11 +110,29 @@ def read_log(path: Path) -> TrainLog:
             break  # cut off in the middle: what came before counts
     if not rows or not isinstance(rows[0], dict) or rows[0].get("kind") != "training":
         raise LogError(f"{path} is no training log: its first line should say what was trained")
-    epochs = [
-        {k: v for k, v in row.items() if k != "kind"} for row in rows if row["kind"] == "epoch"
-    ]
+    if _schema(rows[0]) not in READABLE:
+        raise LogError(
+            f"{path} is a training log of schema {_schema(rows[0])!r}, but this version reads "
+            f"up to schema {SCHEMA}: read it with the version that wrote it"
+        )
     done = any(row["kind"] == "done" for row in rows)
-    return TrainLog(rows[0], tuple(EpochLine.of(row) for row in epochs), done)
+    return TrainLog(rows[0], tuple(_epochs(rows, path)), done)
+
+
+def _schema(header: Mapping[str, Any]) -> Any:
+    """The number that a header has; the first one had none."""
+    return header.get("schema", 1)
+
+
+def _epochs(rows: Sequence[Mapping[str, Any]], path: Path) -> Iterator[EpochLine]:
+    """The epochs of a log; a ``LogError`` for one with other fields than we know."""
+    for number, row in enumerate(rows, 1):
+        if row["kind"] != "epoch":
+            continue
+        try:
+            yield EpochLine.of({name: value for name, value in row.items() if name != "kind"})
+        except (TypeError, KeyError) as exc:
+            raise LogError(f"{path} line {number} is no epoch of a training: {exc}") from exc
 
 
 def _lines(path: Path) -> list[str]:

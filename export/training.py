@@ -8,7 +8,7 @@ import importlib
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from export.norms import folded, recalibrate, with_norms
 from export.parents import Parent, is_head
 from export.pixels import Pixels, decoded, store_size
 from export.train_job import Job, Said, Tell, check, device_of, recipe_of
-from export.train_log import EpochLine, LogError, LogFile, read_log
+from export.train_log import EpochLine, LogError, LogFile, TrainLog, read_log
 from export.train_plan import Plan, TrainingError, seed_of
 from export.variants import VARIANTS, Variant
 from export.weights import apply
@@ -210,7 +210,9 @@ class _Training:
             parameter.requires_grad = name not in frozen
 
     def _recalibrate(self, module: nn.Module) -> None:
-        layers = recalibrate(module, self._plain_batches(self._plain(), "BatchNorm statistics"))
+        batches = self._plain_batches(self._plain(), "BatchNorm statistics")
+        with precision(self.plan):
+            layers = recalibrate(module, batches)
         if not layers:
             raise TrainingError(f"--recalibrate-norms: {self.plan.variant} has no BatchNorm")
 
@@ -372,7 +374,7 @@ class _Training:
         if self.plan.recalibrate:
             yield (
                 f"BatchNorm statistics taken anew from {len(self.train)} training images "
-                f"at {height}x{width}"
+                f"at {height}x{width}, {self.plan.recipe.precision}"
             )
         if self.plan.recipe.epochs:
             kind = "trained" if self.parent is None else "fine-tuned"
@@ -426,16 +428,16 @@ class _Training:
             log = read_log(self.job.log)
         except LogError:
             log = None
-        if log is None or not self._made(log.header):
+        if log is None or not self._made(log):
             raise TrainingError(
                 f"{self.job.checkpoint} was made with other options or data: "
                 "give this one another --name, or remove it"
             )
         return log.done
 
-    def _made(self, header: Mapping[str, Any]) -> bool:
+    def _made(self, log: TrainLog) -> bool:
         """Whether a log is of this very plan, and its checkpoint stored alike."""
-        return header.get("key") == self.plan.key() and header.get("half", False) == self.job.half
+        return log.header.get("key") == self.plan.key() and log.half == self.job.half
 
 
 class _Quiet:

@@ -14,12 +14,17 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from bench import choices
+from bench.choices import Choice, Score
 from bench.cli import COMMANDS
+from bench.text import difference_text
+from export.build import Int8
 from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 from runtimes import REGISTRY
@@ -304,6 +309,45 @@ def _training(path: Path) -> tuple[str, ...]:
     )
 
 
+def search_sentences() -> str:
+    """What the committed searches found, a line each."""
+    folder = ROOT / "results" / "search"
+    return "\n".join(searched(path) for path in sorted(folder.glob("*.json")))
+
+
+def searched(path: Path) -> str:
+    """The loss of plain min-max and of the choice in a choice file, beside which its log stands."""
+    choice = choices.read(path)
+    assert choice.val is not None, f"{path} is of a search that has not tried anything"
+    assert choice.test is not None, f"{path} is of a search that is not finished"
+    height, width = VARIANTS[choice.variant].input_size
+    layers = len(choice.int8.keep_fp32)
+    freed = f", {layers} layer{'' if layers == 1 else 's'} in fp32" if layers else ""
+    scheme = str(replace(choice.int8, keep_fp32=()))
+    limit = f"{choice.max_drop:g} point{'' if choice.max_drop == 1 else 's'}"
+    again = f", looked at {choice.looks} times" if choice.looks > 1 else ""
+    kept = "It keeps" if choice.met else "It misses"
+    named = "" if choice.met else ", and names the layers to blame"
+    return (
+        f"- `{choice.variant}` ({choice.weights}) at {height}x{width}, points of top-1 against "
+        f"fp32: {_points(_plain_score(path))} on the validation part with plain min-max; "
+        f"{_points(choice.val)} there with the best of {choice.tried} candidates "
+        f"({scheme}{freed}), and {_points(choice.test)} on the test part{again}. "
+        f"{kept} the limit of {limit}{named} ([the search](results/search))."
+    )
+
+
+def _plain_score(path: Path) -> Score:
+    """Of the scheme that is tried first, every option being the usual one."""
+    lines = map(json.loads, path.with_suffix(".jsonl").read_text("utf-8").splitlines())
+    tried = (line["tried"] for line in lines if "tried" in line)
+    return Score(**next(found["score"] for found in tried if Int8(**found["int8"]) == Int8()))
+
+
+def _points(score: Score) -> str:
+    return difference_text(score.turned.difference, 100)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "vgg19": measured_table,
     "matrix-vgg19": functools.partial(matrix_table, "vgg19"),
@@ -314,9 +358,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "training": functools.partial(training_table, "export/trained"),
     "training-plants": functools.partial(training_table, "results/training"),
     "paper": paper_table,
+    "search": search_sentences,
 }
 FILLED = (README, ROOT / "docs" / "training.md")
-"""The pages with such tables."""
+"""The pages with such tables, or lines."""
 
 
 def filled(text: str) -> str:
@@ -348,6 +393,39 @@ def test_readme_tables_follow_from_the_code() -> None:
     texts = [page.read_text("utf-8") for page in FILLED]
     assert {found["name"] for text in texts for found in TABLE.finditer(text)} >= set(TABLES)
     assert texts == [filled(text) for text in texts]
+
+
+def test_a_search_is_told_as_it_ended(tmp_path: Path) -> None:
+    """By its choice and its log: plain min-max, the pick, both parts, whether the limit is kept."""
+    choice = Choice(
+        "revisited-v6",
+        "mine",
+        Int8("entropy", keep_fp32=("Conv_1",)),
+        "data.zip",
+        max_drop=2.0,
+        met_on_val=True,
+        met_on_test=True,
+        val=Score(images=200, fp32=180, int8=178, lost=3, gained=1),
+        test=Score(images=400, fp32=360, int8=358, lost=5, gained=3),
+        tried=9,
+        finished=True,
+        looks=2,
+    )
+    choices.write(tmp_path, choice)
+    path = choices.path_of(tmp_path, "revisited-v6", "mine")
+    score = {"images": 200, "fp32": 180, "int8": 160, "lost": 22, "gained": 2}
+    lines = [{"variant": "revisited-v6"}, {"tried": {"int8": {}, "score": score}}]
+    path.with_suffix(".jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert searched(path) == (
+        "- `revisited-v6` (mine) at 32x32, points of top-1 against fp32: -10 (-15 to -6) on the "
+        "validation part with plain min-max; -1.0 (-3.9 to +1.4) there with the best of 9 "
+        "candidates (entropy, 16 images, per channel, u8 x s8, 1 layer in fp32), and -0.5 (-2.2 "
+        "to +1.1) on the test part, looked at 2 times. It keeps the limit of 2 points "
+        "([the search](results/search))."
+    )
+    missed = replace(choice, met_on_test=False, looks=1, max_drop=1.0)
+    choices.write(tmp_path, missed)
+    assert "the test part. It misses the limit of 1 point, and names the layers" in searched(path)
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))

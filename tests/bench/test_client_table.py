@@ -8,7 +8,7 @@ import pytest
 
 from bench import client_table, report, rows
 from bench.case import Case
-from bench.record import Labelled
+from bench.record import Labelled, Parity, Surroundings
 
 OLD = Case("xception-flatten", "fp32", "ort", 2)
 NEW = Case("xception-gap", "fp32", "ort", 2)
@@ -106,6 +106,29 @@ def test_a_pair_takes_two(blocks, elsewhere, run_of) -> None:
     assert section(run_of(blocks[0], labelled=PLANTS)) == "\n"
     assert section(run_of(blocks[0], elsewhere[1], labelled=PLANTS)) == "\n"
     assert section(run_of(*blocks)) == "\n"
+
+
+def test_what_is_wrong_or_doubtful_is_marked(blocks, run_of) -> None:
+    """Each side with the words of the other tables; of a wrong file the sizes say so as well."""
+    busy = Surroundings(
+        wall_s=1.0, foreign_cpu_s=0.3, steal_s=0.0, involuntary_switches=0, voluntary_switches=0
+    )
+    failed = Parity(1.0, 0.1, 0.5, 16, passed=False)
+    old, new, static = blocks
+    changed = [replace(old, surroundings=busy), new, replace(static, parity=failed)]
+    text = section(run_of(*changed, labelled=PLANTS))
+    assert "| fp32 SUSPECT → fp32 " in text
+    assert "| fp32 SUSPECT → int8-static WRONG " in text
+    assert "opened by ort |" in text
+    assert "opened by ort WRONG |" in text
+
+
+def test_an_assumed_order_is_told_below_the_answers(blocks, run_of) -> None:
+    """Only where a row's weights don't name their classes; not below the sizes."""
+    unnamed = replace(blocks[1].file, unnamed_classes=True)
+    text = section(run_of(blocks[0], replace(blocks[1], file=unnamed), labelled=PLANTS))
+    assert text.count("Assumed (`--folder-order`)") == 1
+    assert "weights of `xception-gap` don't name their classes" in text.split("sizes, MB")[0]
 
 
 def test_fp32_opt_stands_in_for_fp32(blocks, run_of) -> None:

@@ -90,6 +90,14 @@ def test_whole_section(blocks, run_of) -> None:
     assert section(run) == SECTION
 
 
+def test_several_looks_at_the_test_part_are_told(blocks, run_of) -> None:
+    """Of the variant whose search looked more than once; nobody says "once" then."""
+    text = section(run_of(*blocks, int8_choices=(replace(BASE, looks=2), replace(GAP, looks=1))))
+    assert "- `xception`: the test part was looked at 2 times, once for each pick of" in text
+    assert "the test part was looked at afterwards, and" in text
+    assert text.count("2 times") == 1
+
+
 def test_without_a_choice_there_is_no_such_section(blocks, run_of) -> None:
     """Old pages stay as they are."""
     assert "How INT8" not in report.page([run_of(*blocks, labelled=PLANTS)])

@@ -7,10 +7,12 @@ from itertools import permutations
 
 import pytest
 
-from bench import report, rows, score_tables
+from bench import matrix, report, rows, score_tables
+from bench.block import file_facts
 from bench.case import AGAIN, Case
 from bench.record import Answers, Labelled, Measurement, Parity, RecordError, Surroundings
 from export.images import Preprocess
+from tests.bench.made_up import fake_artifact
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = Case("vgg19", "fp32", "ort", 2)
@@ -80,14 +82,14 @@ FOLDED = """\
 
 <details><summary>F1 by class, %</summary>
 
-| class   |   images |   vgg19 fp32 torch-eager |   vgg19 int8-static ort |
+| class   |   images |   vgg19 fp32 torch-eager |   vgg19-pruned fp32 ort |
 |---------|----------|--------------------------|-------------------------|
-| a\\|b    |       40 |                     91.1 |                    87.5 |
-| b       |       40 |                     90.0 |                    87.5 |
-| c       |       40 |                     91.4 |                    87.5 |
-| d       |       40 |                     92.5 |                    87.5 |
-| e       |       40 |                     92.5 |                    87.5 |
-| f       |       40 |                     92.5 |                    87.5 |
+| a\\|b    |       40 |                     91.1 |                    91.1 |
+| b       |       40 |                     90.0 |                    90.0 |
+| c       |       40 |                     91.4 |                    90.0 |
+| d       |       40 |                     92.5 |                    90.0 |
+| e       |       40 |                     92.5 |                    91.4 |
+| f       |       40 |                     92.5 |                    92.5 |
 
 </details>
 """  # noqa: E501
@@ -290,6 +292,29 @@ def test_a_smaller_network_must_keep_accuracy_too(table_of, answered) -> None:
     )
 
 
+def test_what_loses_accuracy_is_not_in_bold(blocks, table_of, answered) -> None:
+    """In no column of a table with accuracy, nor in its matrix; the page says the rule."""
+    quick = answered(replace(ORT, runtime="ncnn"), 1, PLANTS, wrong(*range(32)))
+    table = table_of([*blocks[:3], blocks[4], quick])
+    shown = {column.title: column for column in report.COLUMNS}
+    bold = {
+        title: [row.case for row in table.rows if shown[title].cell(row, table).startswith("**")]
+        for title in ("file MB", "p50 ms")
+    }
+    assert bold == {"file MB": [PRUNED], "p50 ms": [PRUNED]}
+    times, _ = matrix.matrices(table)
+    cells = [(line[0], cell) for line in times.lines for cell in line[3:] if "**" in cell]
+    assert cells == [("ort", "**100** (2.00x?)"), ("ort", "**80.0**")]
+    rule = "are in bold, where it has accuracy those of the rows\n  not seen to lose more than 1"
+    assert rule in report._HOW_TO_READ
+
+
+def test_classes_are_shown_of_what_keeps_accuracy(blocks, table_of) -> None:
+    """Beside the reference the smallest and the fastest row in bold, not one that lost."""
+    grid = score_tables.f1_by_class(table_of(blocks))
+    assert grid.head[2:] == ("vgg19 fp32 torch-eager", "vgg19-pruned fp32 ort")
+
+
 def test_a_sample_passes_nobody_over(blocks, table_of) -> None:
     """One wrong image of four is no loss of 25 points, and the condition isn't claimed."""
     text = report.at_a_glance(table_of([blocks[1], blocks[3]]))
@@ -321,3 +346,26 @@ def test_weights_that_learnt_at_another_size_are_a_note(blocks, table_of) -> Non
     noted = [row.case for row in found.rows if note in rows.doubts(row, found)]
     assert noted == [EAGER]
     assert report._table_text(found).count(note) == 1
+
+
+def test_an_assumed_order_of_classes_is_told(blocks, table_of) -> None:
+    """Below the table of accuracy, with the variants and the first of the classes; else nothing."""
+    assert score_tables.accuracy(table_of(blocks)).note == ""
+    first, *others = blocks
+    assert first.file is not None
+    unnamed = replace(first, file=replace(first.file, unnamed_classes=True))
+    found = table_of([unnamed, *others])
+    grid = score_tables.accuracy(found)
+    assert grid.note == (
+        "Assumed (`--folder-order`), not known: the weights of `vgg19` don't name their classes, "
+        "and their outputs are taken to stand in the order of the folders "
+        "(0: a|b, 1: b, 2: c, 3: d, 4: e and 1 more)."
+    )
+    assert report._folded(grid).endswith(f"|\n\n{grid.note}\n\n</details>")
+
+
+def test_a_record_says_whether_classes_are_named(tmp_path) -> None:
+    """As the file does; records of before have no such field and claim nothing."""
+    made_up = fake_artifact(tmp_path)
+    assert file_facts(made_up).unnamed_classes
+    assert not file_facts(replace(made_up, placeholder_names=False)).unnamed_classes

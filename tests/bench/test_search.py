@@ -24,10 +24,10 @@ from bench.candidates import (
 from bench.choices import Blamed, Choice, Score
 from bench.options import UsageError
 from bench.record import Answers
-from bench.search_log import About, Log, Tried
+from bench.search_log import SCHEMA, About, Log, Tried
 from bench.search_text import table, verdict
 from export.artifact import Artifact
-from export.build import Int8
+from export.build import SEEDED, Int8, WeightsFacts
 from export.images import Entry
 
 ABOUT = About("revisited-base", "cifar10", fp32="fp32-key", images="abc", train="def", test="012")
@@ -299,6 +299,59 @@ def test_a_wider_search_keeps_the_choice_until_it_has_its_own(tmp_path: Path) ->
     assert going.finish(TEST).int8.images == 64
 
 
+def looked(lab: Lab, *limits: float) -> Choice:
+    """The choice after searches with these limits, one after the other."""
+    for limit in limits:
+        going = lab.search(max_drop=limit)
+        going.run(METHODS)
+        going.finish(TEST)
+    return lab.choice()
+
+
+def by_freed_layers(int8: Int8) -> int:
+    """Each layer that goes back to fp32 brings a point."""
+    return 86 + len(int8.keep_fp32) if int8.method == "minmax" else 80
+
+
+def test_a_second_look_at_the_test_part_is_told(tmp_path: Path) -> None:
+    """Another limit, another pick: counted in the choice, its verdict and the log."""
+    lab = Lab(tmp_path, by_freed_layers)
+    first = looked(lab, 3)
+    assert (first.looks, len(first.int8.keep_fp32)) == (1, 1)
+    assert "times" not in first.verdict
+    second = looked(lab, 1)
+    assert (second.looks, len(second.int8.keep_fp32)) == (2, 3)
+    assert "; test was looked at 2 times by now: its figures are those of one" in second.verdict
+    last = (tmp_path / "revisited-base@cifar10.jsonl").read_text().splitlines()[-1]
+    assert "test was looked at 2 times" in json.loads(last)["verdict"]
+    assert [key for key, count in lab.asked if count == len(TEST)].count("fp32-key") == 2
+
+
+def test_an_answer_read_again_is_no_look(tmp_path: Path) -> None:
+    """The same pick is not asked again, but keeps the count that its search has come to."""
+    assert looked(Lab(tmp_path, by_freed_layers), 3, 3).looks == 1
+    assert looked(Lab(tmp_path, by_freed_layers), 1, 3, 1).looks == 2
+
+
+@pytest.mark.parametrize(("test", "looks"), [(ABOUT.test, 3), ("other images", 0)])
+def test_to_begin_anew_forgets_no_look(tmp_path: Path, test: str, looks: int) -> None:
+    """``--fresh`` keeps the count of looks at the same test part, through every beginning."""
+    looked(Lab(tmp_path, by_freed_layers), 3, 1)
+    path = tmp_path / "revisited-base@cifar10.jsonl"
+    about = replace(ABOUT, fp32="another")
+    log = Log.open(path, about, fresh=True)
+    log.add_test(Int8(), Score(10, 9, 9, 0, 0), "")
+    assert (Log.open(path, about).looks, log.finished) == (3, True)
+    assert Log.open(path, replace(about, test=test), fresh=True).looks == looks
+
+
+def test_a_file_that_is_no_log_gives_way(tmp_path: Path) -> None:
+    """To ``--fresh``: nobody knows of looks in it."""
+    path = tmp_path / "a@b.jsonl"
+    path.write_text("no log\n")
+    assert Log.open(path, ABOUT, fresh=True).looks == 0
+
+
 def test_weights_that_change_meanwhile_are_noticed(tmp_path: Path) -> None:
     """Candidates of other weights than fp32's would be better or worse for another reason."""
     lab = Lab(tmp_path, lambda int8: 90)
@@ -430,6 +483,36 @@ def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
         Log.open(path, ABOUT)
 
 
+def test_a_log_of_another_schema_is_named(tmp_path: Path) -> None:
+    """One without a number is the first's and is gone on with; a later one is not guessed at."""
+    path = tmp_path / "a@b.jsonl"
+    Log.open(path, ABOUT).add(Tried(Int8()))
+    head, *rest = path.read_text().splitlines(keepends=True)
+    plain = json.loads(head)
+    assert plain.pop("schema") == SCHEMA
+    path.write_text("".join([json.dumps(plain) + "\n", *rest]))
+    assert Log.open(path, ABOUT).find(Int8()) is not None
+    path.write_text("".join([json.dumps({**plain, "schema": 9}) + "\n", *rest]))
+    with pytest.raises(UsageError, match=r"a@b.jsonl .* schema 9, but .* up to schema 2: go on"):
+        Log.open(path, ABOUT)
+
+
+def test_every_committed_log_and_choice_is_read(tmp_path: Path) -> None:
+    """As a search that goes on reads them; each log ends with the look that its choice tells."""
+    folder = Path(__file__).parents[2] / "results" / "search"
+    paths = sorted(folder.glob("*.jsonl"))
+    assert paths
+    for path in paths:
+        copy = tmp_path / path.name
+        shutil.copyfile(path, copy)
+        plain = json.loads(path.read_text("utf-8").partition("\n")[0])
+        about = About(**{**plain, "schema": 1})
+        choice = choices.read(path.with_suffix(".json"))
+        log = Log.open(copy, about)
+        assert log.test(choice.int8) == choice.test
+        assert log.looks == max(1, choice.looks)
+
+
 def test_answers_are_compared_image_by_image() -> None:
     """Right is rank 0; what only one of the two has right is counted apart."""
     exact = Answers((0, 0, 1, 1, 2), (0, 0, 0, 1, 3))
@@ -466,6 +549,46 @@ def small_data(tmp_path: Path) -> Path:
 def faked(monkeypatch: pytest.MonkeyPatch, labs: dict[str, Lab]) -> None:
     """Searches work with the labs of their variants."""
     monkeypatch.setattr(search, "tools", lambda variant, *_: labs[variant].tools())
+    monkeypatch.setattr(search, "check_classes", lambda *_: None)
+
+
+def taught(*names: str) -> WeightsFacts:
+    """What is known of a checkpoint that names these classes."""
+    return WeightsFacts("mine", "key", class_names=names, placeholder_names=False)
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        (taught("cat", "cow"), "only the data has dog; only the checkpoint has cow"),
+        (SEEDED, "revisited-base with its weights (seeded) has 10 classes (without names)"),
+        (replace(taught("0", "1"), placeholder_names=True), "--folder-order says that they do"),
+    ],
+)
+def test_other_classes_are_told_before_anything_is_built(
+    facts: WeightsFacts,
+    text: str,
+    small_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By what is known of the weights; classes in another order are the same."""
+    lab = Lab(tmp_path, lambda int8: 90)
+    monkeypatch.setattr(search, "tools", lambda *_: lab.tools())
+    known = [facts]
+
+    def fitting(cases: Sequence[Any], options: Any) -> files.Fitting:
+        return files.Fitting(tuple(cases), weights={"revisited-base": known[-1]})
+
+    monkeypatch.setattr(files, "fitting", fitting)
+    words = ["-m", "revisited-base", "--data", str(small_data), "--weights", "seeded"]
+    words += ["--out", str(tmp_path / "out")]
+    assert search.main(words) == 2
+    assert (text in capsys.readouterr().err, lab.built) == (True, [])
+    known.append(taught("dog", "cat"))
+    assert search.main(words) == 0
+    assert lab.built[0] is None
 
 
 @pytest.mark.parametrize(

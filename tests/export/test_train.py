@@ -241,6 +241,18 @@ def test_no_epoch_only_takes_statistics(data, trained, tmp_path):
     assert "BatchNorm statistics" in json.loads(metadata(tmp_path / trained.name)["steps"])[1]
 
 
+def test_statistics_are_taken_in_the_precision_of_training(data, trained, tmp_path):
+    """bf16 rounds a little, and the checkpoint says in what they were taken."""
+    options = ("--from", str(trained), "--recalibrate-norms", "--epochs", "0")
+    files = {}
+    for name in ("fp32", "bf16"):
+        assert command(data, tmp_path, *options, "--precision", name, "--name", name) == 0
+        files[name] = tmp_path / f"revisited-base_{name}.safetensors"
+        step = json.loads(metadata(files[name])["steps"])[1]
+        assert step.startswith("BatchNorm statistics") and step.endswith(f", {name}")
+    assert not same(*files.values())
+
+
 def test_a_student_is_taught(data, trained, tmp_path):
     """With a teacher the weights differ from those learnt alone, and the file names it."""
     options = ("--teacher", str(trained), "--teacher-size", "16x16", "--views", "2")

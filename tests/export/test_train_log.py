@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
+import json
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +14,11 @@ from rich.console import Console
 
 from export.train_board import Board, Sender
 from export.train_job import Said
-from export.train_log import EpochLine, LogError, LogFile, read_log
+from export.train_log import READABLE, SCHEMA, EpochLine, LogError, LogFile, read_log
 from export.train_plot import PlotError, plot
 
+ROOT = Path(__file__).parents[2]
+LOGS = ("export/trained", "results/training")
 LINE = EpochLine(1, 2.0, 0.25, 1.5, 0.5, 1e-3, (8, 8), best=True, seconds=3.0)
 LINES = (LINE, dataclasses.replace(LINE, epoch=2, val_accuracy=0.4, best=False))
 
@@ -60,6 +65,42 @@ def test_other_files_are_no_logs(tmp_path, content):
         read_log(path)
     with pytest.raises(LogError, match="missing"):
         read_log(tmp_path / "missing.jsonl")
+
+
+def test_a_log_says_its_schema(tmp_path):
+    """One without a number is of the first; a later one is refused, and both numbers named."""
+    path = written(tmp_path)
+    assert read_log(path).schema == SCHEMA
+    head, *rest = path.read_text().splitlines()
+    plain = json.loads(head)
+    del plain["schema"]
+    path.write_text("\n".join([json.dumps(plain), *rest]))
+    assert (read_log(path).schema, read_log(path).half) == (1, False)
+    path.write_text("\n".join([json.dumps({**plain, "schema": 9}), *rest]))
+    with pytest.raises(LogError, match=r"a\.train\.jsonl .* schema 9, .* up to schema 2"):
+        read_log(path)
+
+
+def test_an_epoch_of_other_fields_is_told(tmp_path):
+    """With file and line: not an error about arguments of a constructor of ours alone."""
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace('"lr"', '"rate"'))
+    with pytest.raises(LogError, match=r"a\.train\.jsonl line 2 is no epoch .*rate"):
+        read_log(path)
+
+
+def test_every_committed_training_log_is_read():
+    """Whichever schema it is of: to its end, its key that of its plan, its best epoch kept."""
+    paths = [path for folder in LOGS for path in sorted((ROOT / folder).glob("*.jsonl"))]
+    assert len(paths) >= 13
+    for path in paths:
+        log = read_log(path)
+        assert log.schema in READABLE and log.done, path
+        text = json.dumps(log.header["plan"]).encode()
+        assert log.header["key"] == hashlib.sha256(text).hexdigest()[:16], path
+        best = [line.epoch for line in log.epochs if line.best][-1]
+        last = json.loads(path.read_text("utf-8").splitlines()[-1])
+        assert last["best_epoch"] == best, path
 
 
 def test_a_line_for_people():

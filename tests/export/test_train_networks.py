@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 from safetensors.torch import save_file  # noqa: E402
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from export.features import FeatureCourse, Features, head_of, stored, vectors  # noqa: E402
 from export.models import revisited, vgg, xception  # noqa: E402
@@ -15,6 +16,11 @@ from export.norms import folded, recalibrate, with_norms  # noqa: E402
 from export.parents import check_classes, read_parent, take  # noqa: E402
 from export.surgery import prune_vgg19  # noqa: E402
 from export.train_plan import Plan, TrainingError, TrainRecipe  # noqa: E402
+
+BF16_MEAN = 0.03
+"""Of a standard deviation; what bf16 may do to outputs as well (``bench.accuracy.LIMITS``)."""
+BF16_VARIANCE = 0.04
+"""Of the variance itself."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +86,29 @@ def test_recalibration_takes_the_statistics_of_its_batches():
     assert not module.training
     assert all(torch.equal(value, before[key]) for key, value in module.named_parameters())
     assert recalibrate(vgg.vgg19_gap(2, (32, 32)), []) == 0
+
+
+@pytest.mark.parametrize("builder", [revisited.v5, revisited.v6, revisited.alpha])
+def test_recalibration_in_bf16_agrees_with_fp32(builder):
+    """Every channel's mean and variance, within the tolerance that is stated; kept in fp32."""
+    exact = unsettled(builder())
+    rounded = copy.deepcopy(exact)
+    batches = [images(16), images(16) + 1]
+    recalibrate(exact, batches)
+    with torch.autocast("cpu", torch.bfloat16):
+        recalibrate(rounded, batches)
+    pairs = list(zip(statistics_of(exact), statistics_of(rounded), strict=True))
+    for (mean, variance), (other_mean, other_variance) in pairs:
+        assert other_mean.dtype == other_variance.dtype == torch.float32
+        assert float(((other_mean - mean).abs() / variance.sqrt()).max()) < BF16_MEAN
+        assert float((other_variance / variance - 1).abs().max()) < BF16_VARIANCE
+    assert any(not torch.equal(ours[0], theirs[0]) for ours, theirs in pairs)
+
+
+def statistics_of(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Means and variances of every BatchNorm."""
+    found = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    return [(layer.get_buffer("running_mean"), layer.get_buffer("running_var")) for layer in found]
 
 
 BUILDERS = [
