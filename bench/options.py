@@ -535,6 +535,12 @@ def _what(group: argparse._ArgumentGroup) -> None:
 def _given(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--model", metavar="FILE[,FILE]", help=".onnx classifiers of yours, instead of variants")
+    add_model_flags(group)
+
+
+def add_model_flags(group: argparse._ArgumentGroup) -> None:
+    """What can be said about a given model; see ``GIVEN_FLAGS``."""
+    add = group.add_argument
     preset = "what the pixels become, by Keras' names or as 0 to 1, 0 to 255: "
     add("--preset", metavar="NAME", help=f"{preset}{', '.join(PRESETS)}")
     add("--size", metavar="HxW", help="height and width, where the graph leaves them open")

@@ -1,0 +1,220 @@
+"""``python -m bench.lost_names FILE --data DIR``: which output of a model is which class.
+
+Who inherits a model without its class names, and has labelled images of what it was trained
+on, finds them so: the model answers, and the outputs are assigned to the folders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import block, files, given, labelled, launch
+from bench.case import Case
+from bench.matching import Matching, Pair, matched
+from bench.options import Options, UsageError, add_model_flags, parse
+from bench.record import Labelled, write_atomically
+from bench.run import heed_signals
+from export.artifact import Artifact, default_store
+from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
+
+_RUNTIME = "ort"
+_MOST_IMAGES = 1000
+_LEAST_IMAGES = 2
+_SEED = 4
+_LEAST_SHARE = 0.5
+"""Of right answers, for a model that was trained on these classes. Better than chance is not
+enough: a network that has learnt something else tells colours and textures apart as well."""
+_UNKNOWN = "unknown_{:04d}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1: the model was not trained on these classes; 2 for a bad argument."""
+    heed_signals()
+    try:
+        words = parser().parse_args(argv)
+        return _run(words)
+    except (UsageError, files.BuildError, launch.ChildDied) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2 if isinstance(exc, UsageError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m bench.lost_names",
+        description="Find which output of an .onnx classifier stands for which class folder.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add = result.add_argument
+    add("file", metavar="FILE", help="an .onnx classifier whose class names are lost")
+    add("--data", required=True, metavar="DIR_OR_ZIP", help="class folders of labelled images")
+    add("--images", type=int, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
+    names = "write the names in the order of the outputs, for --class-names"
+    weak = "share of right answers that a model of these classes must exceed (default: 0.5)"
+    add("--least-share", type=float, default=_LEAST_SHARE, metavar="SHARE", help=weak)
+    add("--write", type=Path, default=None, metavar="FILE.json", help=names)
+    add("--store", type=Path, default=None, metavar="DIR", help="built files")
+    add_model_flags(result.add_argument_group("how the model takes an image"))
+    return result
+
+
+def _run(words: argparse.Namespace) -> int:
+    options = _options(words)
+    if words.images < _LEAST_IMAGES:
+        raise UsageError(f"--images {words.images}: give {_LEAST_IMAGES} or more")
+    if not 0 <= words.least_share < 1:
+        raise UsageError(f"--least-share {words.least_share:g}: give a share below 1")
+    folder, entries = _images(Path(words.data), words.images)
+    console = Console()
+    artifact = _built(options)
+    answers = _answers(artifact, folder, entries, options, console)
+    labels = [entry.label for entry in entries]
+    found = matched(answers, labels, len(artifact.class_names), len(folder.class_names))
+    console.print(table(found, folder.class_names))
+    console.print(verdict(found, folder, words.least_share), highlight=False)
+    if not known(found, words.least_share):
+        return 1
+    if words.write is not None:
+        write_atomically(words.write, _dumped(found, artifact, folder).encode())
+        console.print(f"names: {words.write}", highlight=False)
+    return 0
+
+
+def _options(words: argparse.Namespace) -> Options:
+    """As ``bench.run`` reads them, with the one model."""
+    own = ("file", "images", "least_share", "write", "store")
+    flags = [
+        word
+        for name, value in vars(words).items()
+        if name not in own
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    store = words.store or default_store()
+    fixed = ["--recipes", "fp32", "--runtimes", _RUNTIME, "--accuracy", "none"]
+    return given.opened(parse(["--model", words.file, "--store", str(store), *fixed, *flags]))
+
+
+def _images(path: Path, most: int) -> tuple[ImageFolder, list[Entry]]:
+    """Images of all classes, of whatever part: nothing is trained or chosen by them."""
+    try:
+        folder = ImageFolder.open(path)
+        entries = spread(folder.entries(), most, _SEED)
+    except (ImagesError, OSError) as exc:
+        raise UsageError(f"--data: {exc}") from exc
+    if len(folder.class_names) < 2 or len(entries) < _LEAST_IMAGES:
+        raise UsageError(f"--data: {path} has images of one class only: two are the least")
+    return folder, entries
+
+
+def _built(options: Options) -> Artifact:
+    key = (options.given[0].name, "fp32", "onnx")
+    made = files.build_files([key], options, lambda event: None)
+    if key not in made.artifacts:
+        raise UsageError(f"{options.model[0]}: {made.reasons[key]}")
+    return made.artifacts[key]
+
+
+def _answers(
+    artifact: Artifact,
+    folder: ImageFolder,
+    entries: Sequence[Entry],
+    options: Options,
+    console: Console,
+) -> tuple[int, ...]:
+    """The number of the largest output for each image, from a child of its own."""
+    known = Labelled(
+        folder.path.name,
+        "",
+        folder.fingerprint(entries),
+        folder.class_names,
+        # What is right is not known yet: only the answers count.
+        labels=(0,) * len(entries),
+    )
+    question = labelled.Question(
+        labelled.Images(folder, tuple(entries), known),
+        Preprocess.from_json(artifact.preprocess),
+        tuple(range(len(artifact.class_names))),
+        whole=True,
+        cache=options.store.absolute() / "pixels",
+    )
+    labelled.prepare([question], console.print)
+    batch = int(artifact.fixes.get("batch", 1))
+    case = Case(artifact.variant, "fp32", _RUNTIME, options.threads[0], batch, artifact.weights)
+    with tempfile.TemporaryDirectory(prefix="deploybench-names-") as logs:
+        setting = launch.Setting(case.threads, options.memory_limit)
+        with launch.Child(setting, Path(logs) / "child.log") as child:
+            loaded = child.ask(block.load_message(case, artifact), launch.LOAD_LIMIT_S)
+            if loaded["status"] != "ok":
+                raise launch.ChildDied(loaded["reason"])
+            return labelled.ask(child, question, loaded["first_s"]).predicted
+
+
+def table(found: Matching, names: Sequence[str]) -> Table:
+    """A line for each pair, in the order of the outputs."""
+    result = Table(box=None, pad_edge=False)
+    for head in ("output", "class", "agreement", "answers", ""):
+        result.add_column(head, justify="right" if head in ("output", "answers") else "left")
+    for pair in sorted(found.pairs, key=lambda pair: pair.output):
+        result.add_row(
+            str(pair.output),
+            names[pair.folder],
+            f"{pair.hits} of {pair.images} images",
+            str(pair.answers),
+            "" if pair.sure else "unsure",
+        )
+    return result
+
+
+def known(found: Matching, least_share: float) -> bool:
+    """Whether the model was trained on these classes, as far as that can be told."""
+    return found.better_than_chance and found.surely_right > least_share
+
+
+def verdict(found: Matching, folder: ImageFolder, least_share: float) -> str:
+    """What the test says, in a sentence or two."""
+    counted = (
+        f"assigned by every other image, {found.hits} of the {found.tested} others are answered "
+        f"rightly, where naming always the most frequent class would give {found.chance:.1%} "
+        f"(exact binomial test, p {found.p_value:.2g})"
+    )
+    if not known(found, least_share):
+        weak = (
+            f" That is better than chance, as it is of any network that has learnt something; but "
+            f"it is not sure that more than {least_share:.0%} are right (--least-share)."
+        )
+        return (
+            f"This model was not trained on the classes of {folder.path.name}, or its images are "
+            f"prepared in another way than it was trained with: {counted}."
+            f"{weak if found.better_than_chance else ''} No names are written."
+        )
+    unsure = [pair for pair in found.pairs if not pair.sure]
+    more = f"; {len(unsure)} pairs rest on too little and are marked" if unsure else ""
+    return f"The model knows these classes: {counted}{more}."
+
+
+def _dumped(found: Matching, artifact: Artifact, folder: ImageFolder) -> str:
+    """The names in output order, as ``--class-names`` reads them: numbers to names."""
+    sure = {pair.output: pair for pair in found.pairs if pair.sure}
+    names = {
+        str(number): _name(sure.get(number), number, folder)
+        for number in range(len(artifact.class_names))
+    }
+    return json.dumps(names, indent=1, ensure_ascii=False) + "\n"
+
+
+def _name(pair: Pair | None, number: int, folder: ImageFolder) -> str:
+    return _UNKNOWN.format(number) if pair is None else folder.class_names[pair.folder]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Class names that were lost, found again by a model's answers to labelled images."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import lost_names
+from export import variants
+from export.images import ImageFolder, spread
+from export.variants import VARIANTS
+from tests.conftest import Built
+
+CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10.zip"
+PLANTS = CIFAR.with_name("plants40.zip")
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """A model that one test gives is no variant of the next one."""
+    before = set(VARIANTS)
+    yield
+    for name in set(VARIANTS) - before:
+        del variants.VARIANTS[name]
+
+
+@pytest.fixture
+def nameless(built: Built, tmp_path: Path) -> Path:
+    """A trained network as a file without class names."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(built("revisited-v6", "fp32", "onnx").path)
+    kept = [entry for entry in model.metadata_props if "preprocess" in entry.key]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, tmp_path / "nameless.onnx")
+    return tmp_path / "nameless.onnx"
+
+
+def folder_of(source: Path, target: Path, names: dict[str, str], images: int) -> Path:
+    """Some images of each class of a zip, in folders that are called otherwise."""
+    if not source.exists():
+        pytest.skip(f"{source.name} is not here: it is no part of the project")
+    data = ImageFolder.open(source)
+    kept = [x for x in data.part("test") if data.class_names[x.label] in names]
+    with zipfile.ZipFile(source) as archive:
+        for entry in spread(kept, images * len(names), seed=0):
+            place = target / names[data.class_names[entry.label]] / Path(entry.name).name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(archive.read(entry.name))
+    return target
+
+
+@pytest.mark.slow
+def test_permuted_names_are_found_again(
+    nameless: Path, store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folders are sorted otherwise than the outputs: each output gets its own name back."""
+    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    renamed = {name: f"{9 - number}-{name}" for number, name in enumerate(names)}
+    data = folder_of(CIFAR, tmp_path / "data", renamed, images=30)
+    words = [str(nameless), "--data", str(data), "--store", str(store_folder)]
+    assert lost_names.main([*words, "--write", str(tmp_path / "names.json")]) == 0
+    found = json.loads((tmp_path / "names.json").read_text())
+    assert found == {str(number): renamed[name] for number, name in enumerate(names)}
+    said = capsys.readouterr().out
+    assert "The model knows these classes" in said
+    assert "of 30 images" in said
+
+
+@pytest.mark.slow
+def test_images_of_other_classes_are_refused(
+    nameless: Path, store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many classes, and answers that depend on them: still no class of this model."""
+    if not PLANTS.exists():
+        pytest.skip(f"{PLANTS.name} is not here: it is no part of the project")
+    names = ImageFolder.open(PLANTS).class_names[:10]
+    data = folder_of(PLANTS, tmp_path / "data", {name: name for name in names}, images=16)
+    words = [str(nameless), "--data", str(data), "--store", str(store_folder)]
+    assert lost_names.main([*words, "--write", str(tmp_path / "names.json")]) == 1
+    assert "was not trained on the classes of data" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "names.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no.onnx", "--data", "{data}"], "no.onnx is no file"),
+        (["{model}", "--data", "nowhere"], "--data: nowhere doesn't exist"),
+        (["{model}", "--data", "{data}", "--images", "1"], "--images 1: give 2 or more"),
+        (["{model}", "--data", "{data}", "--least-share", "1"], "--least-share 1: give a share"),
+    ],
+)
+def test_wrong_arguments_are_sentences(
+    tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, and the value is named."""
+    pytest.importorskip("onnx")
+    from tests.export.given_files import keras_like
+
+    model = keras_like(tmp_path / "leaf.onnx")
+    model.with_suffix(".toml").write_text('preset = "tf"\nresize = "squash"\nfilter = "bilinear"\n')
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    places = {"data": str(tmp_path / "data"), "model": str(model)}
+    assert lost_names.main([word.format(**places) for word in words]) == 2
+    assert message in capsys.readouterr().err
