@@ -275,7 +275,7 @@ def _checked(values: dict[str, Any]) -> Options:
         if isinstance(values.get(name), str):
             values[name] = read(values[name])
     if "latency_bound" in values:
-        values["latency_bound"] = _seconds("--latency-bound", values["latency_bound"])
+        values["latency_bound"] = parse_time("--latency-bound", values["latency_bound"])
     try:
         options = _CHECK.validate_python(values)
     except ValidationError as exc:
@@ -383,8 +383,8 @@ def _check_against(options: Options) -> None:
             )
 
 
-def _seconds(flag: str, text: object) -> float:
-    """A time with its unit in seconds."""
+def parse_time(flag: str, text: object) -> float:
+    """A time with its unit in seconds; raises :class:`UsageError`."""
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s)\s*", str(text))
     if found is None:
         raise UsageError(f"{flag} {text} is not a time with its unit, such as 50ms or 0.5s")
