@@ -20,7 +20,7 @@ from bench.pareto import Costs
 from bench.record import Measurement, Run, RunHeader, find_runs, read_run
 from bench.rows import Row, Table, family_of, table_order, tables_of
 from bench.scores import Paired
-from bench.stats import FAMILY_ERROR, Estimate, Spread
+from bench.stats import CONFIDENCE, Estimate, Spread
 from bench.validity import Verdict
 
 AXES: Mapping[str, str] = MappingProxyType(
@@ -125,7 +125,9 @@ def _same_run(one: Contender, other: Contender) -> bool:
     return one.header.run == other.header.run
 
 
-def ratio(one: Contender, other: Contender, axis: str) -> Estimate | None:
+def ratio(
+    one: Contender, other: Contender, axis: str, confidence: float = CONFIDENCE
+) -> Estimate | None:
     """How many times more ``other`` costs than ``one``; without ends where there are few blocks.
 
     ``None`` for accuracy, which is a difference (``answers``), and for what is unknown.
@@ -133,7 +135,7 @@ def ratio(one: Contender, other: Contender, axis: str) -> Estimate | None:
     if axis in _PER_BLOCK:
         spread = log_ratio(one, other, axis)
         if spread is not None:
-            return stats.ratio_estimate(spread)
+            return stats.ratio_estimate(spread, confidence)
     below, above = one.figures[axis], other.figures[axis]
     if axis == "accuracy" or below is None or above is None or below.value <= 0:
         return None
@@ -148,16 +150,16 @@ def answers(one: Contender, other: Contender) -> Paired | None:
     return scores.paired(one.table.scored[one.case], other.table.scored[other.case])
 
 
-def separated(one: Contender, other: Contender, axis: str) -> bool:
+def separated(one: Contender, other: Contender, axis: str, confidence: float = CONFIDENCE) -> bool:
     """Whether it is proven that ``one`` costs less than ``other``.
 
     Sizes are exact; answers by McNemar's test on the same images; what blocks measure by the
-    95 % interval of the ratio, and times for an image also by more than an A/A pair differs.
+    interval of the ratio, and times for an image also by more than an A/A pair differs.
     """
     if axis == "accuracy":
         turned = answers(one, other)
-        return turned is not None and turned.lost > turned.won and turned.p_value <= FAMILY_ERROR
-    found = ratio(one, other, axis)
+        return turned is not None and turned.lost > turned.won and turned.p_value <= 1 - confidence
+    found = ratio(one, other, axis, confidence)
     if found is None or found.low is None:
         return False
     least = _told_apart(one, other) if axis == "latency" else 1.0
@@ -271,13 +273,21 @@ def _judged(run: Run) -> dict[Case, Contender | LeftOut]:
     found: dict[Case, Contender | LeftOut] = {}
     for table in tables_of(run).values():
         for row in table.rows:
-            reason = why_left_out(row)
-            out = LeftOut(str(row.case), reason)
-            found[row.case] = out if reason else Contender(row, table, run.header)
+            found[row.case] = LeftOut(str(row.case), why_left_out(row))
+        found |= {one.case: one for one in competing(table, run.header)}
     for case in run.header.cases:
         if case.scenario == "single":
             found.setdefault(case, LeftOut(str(case), "not measured yet"))
     return {case: one for case, one in found.items() if not case.copy and case.runtime != NULL}
+
+
+def competing(table: Table, header: RunHeader) -> tuple[Contender, ...]:
+    """The rows of a table that may be shipped: no copies, not the harness's own."""
+    return tuple(
+        Contender(row, table, header)
+        for row in table.rows
+        if not (row.case.copy or row.is_null or why_left_out(row))
+    )
 
 
 def why_left_out(row: Row) -> str:

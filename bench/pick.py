@@ -151,7 +151,7 @@ def recommend(field: Field, limits: Sequence[Constraint], prefer: str) -> Recomm
     """Judge every row of ``field``; ``prefer`` is an axis."""
     rows = field.contenders
     judged = [Judged(one, tuple(constraints.judge(one, limit) for limit in limits)) for one in rows]
-    axes = _known_axes(rows)
+    axes = known_axes(rows)
     above = pareto.dominators(
         [{axis: one.costs[axis] for axis in axes} for one in rows],
         lambda one, other, axis: separated(rows[one], rows[other], axis),
@@ -159,7 +159,7 @@ def recommend(field: Field, limits: Sequence[Constraint], prefer: str) -> Recomm
     return Recommendation(field, tuple(limits), prefer, tuple(judged), above)
 
 
-def _known_axes(rows: Sequence[Contender]) -> tuple[str, ...]:
+def known_axes(rows: Sequence[Contender]) -> tuple[str, ...]:
     """What at least one of the rows knows."""
     known = [axis for one in rows for axis, cost in one.costs.items() if cost is not None]
     return tuple(axis for axis in AXES if axis in known)
