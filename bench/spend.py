@@ -58,7 +58,7 @@ def further_rounds(
     while rounds < MOST_ROUNDS:
         groups = _open(header, measurements, rounds)
         if not groups:
-            return "decided: each row is beaten, or told apart from the others that are not"
+            return _decided_sentence(header, measurements, rounds)
         until = 2 * rounds + 1  # 1, 3, 7, ...: between two looks whole pairs of rounds
         while rounds < until:
             done = [block for block in measurements if block.round < rounds]
@@ -70,6 +70,16 @@ def further_rounds(
                 yield [(rounds + number, case) for _, case in blocks]
             rounds += 2
     return f"{MOST_ROUNDS} blocks a row: what they do not tell apart is a tie"
+
+
+def _decided_sentence(header: RunHeader, measurements: Sequence[Measurement], rounds: int) -> str:
+    """That there is nothing to decide any more, and of whom nothing is known."""
+    tables = tables_of(_seen(header, measurements, rounds)).values()
+    void = sum(row.verdict.level == "INVALID" for table in tables for row in table.rows)
+    again = f"; {void} INVALID, which the same command measures again" if void else ""
+    if not any(competing(table, header) for table in tables):
+        return f"nothing to decide: no row is measured, right and believable{again}"
+    return f"decided: each row is beaten, or told apart from the others that are not{again}"
 
 
 def _spent_sentence(done: Sequence[Measurement], budget_s: float, groups: Iterable[_Group]) -> str:
@@ -85,14 +95,17 @@ def _spent_sentence(done: Sequence[Measurement], budget_s: float, groups: Iterab
 
 def _open(header: RunHeader, measurements: Sequence[Measurement], rounds: int) -> list[_Group]:
     """Table by table, the rows on which more blocks decide something."""
-    seen = Run(header, tuple(block for block in measurements if block.round < rounds))
     found = []
-    for table in tables_of(seen).values():
+    for table in tables_of(_seen(header, measurements, rounds)).values():
         rows = competing(table, header)
         chosen = screened(rows) if rounds == 1 else undecided(rows, rounds)
         if len(chosen) > 1:
             found.append(_Group(chosen, _along(table)))
     return found
+
+
+def _seen(header: RunHeader, measurements: Sequence[Measurement], rounds: int) -> Run:
+    return Run(header, tuple(block for block in measurements if block.round < rounds))
 
 
 def screened(rows: Sequence[Contender]) -> tuple[Contender, ...]:

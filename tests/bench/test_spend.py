@@ -15,7 +15,7 @@ from bench import spend
 from bench.case import AGAIN, Case
 from bench.contenders import competing
 from bench.options import UsageError, parse
-from bench.record import Budget, Measurement, Run, find_runs, read_run
+from bench.record import Budget, Measurement, Run, Surroundings, find_runs, read_run
 from bench.rows import doubts, tables_of
 from bench.stats import geometric_estimate
 from tests.bench.made_up import header, measured
@@ -92,6 +92,19 @@ def test_a_single_contender_needs_no_more() -> None:
     """If one row beats all others far beyond the noise in one round, that is all."""
     run = Spending({REFERENCE: 9.0, TWIN: 9.0, FAST: 2.0, SLOW: 20.0}).go_on(1e6)
     assert (run.rounds, run.stopped.partition(":")[0]) == ([], "decided")
+
+
+def test_disturbed_rows_are_told_when_it_ends() -> None:
+    """Of an INVALID block nothing follows: not that its row is beaten."""
+    run = Spending()
+    busy = Surroundings(1.0, 2.0, 0.0, 0, 0)
+    run.measurements = [replace(block, surroundings=busy) for block in run.measurements]
+    run.go_on(1e6)
+    assert run.rounds == []
+    assert run.stopped == (
+        "nothing to decide: no row is measured, right and believable; 5 INVALID, which the same "
+        "command measures again"
+    )
 
 
 def test_a_hopeless_tie_is_given_up() -> None:
