@@ -8,7 +8,8 @@ from functools import cached_property
 
 from bench import constraints, more, pareto, stats
 from bench.constraints import Constraint, Judgement
-from bench.contenders import AXES, Contender, Field, answers, log_ratio, separated
+from bench.contenders import AXES, Contender, answers, log_ratio, separated
+from bench.field import Field
 from bench.more import Measure
 
 PICKED, NOTHING_FITS, ONLY_UNDECIDED = 0, 1, 3

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import constraints, contenders, pick, recommend_json, recommend_text
+from bench import constraints, field, pick, recommend_json, recommend_text
 from bench.constraints import KINDS, Constraint
 from bench.contenders import AXES
 from bench.options import DEFAULT_OUT, UsageError
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _recommended(given: argparse.Namespace) -> Recommendation:
-    runs = contenders.find(given.records, _globs(given.run))
-    field = contenders.field(runs, _globs(given.variants), _globs(given.runtimes))
-    return pick.recommend(field, _limits(given), given.prefer)
+    runs = field.find(given.records, _globs(given.run))
+    rows = field.field(runs, _globs(given.variants), _globs(given.runtimes))
+    return pick.recommend(rows, _limits(given), given.prefer)
 
 
 def _globs(text: str) -> list[str]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
-from bench.constraints import Judgement, Kind
-from bench.contenders import AXES, Contender, answers, hidden_by_twin, ratio
+from bench.constraints import Judgement
+from bench.contenders import AXES, Contender
 from bench.more import Measure
 from bench.pick import Judged, Recommendation, Tie
-from bench.stats import Estimate
+from bench.recommend_figures import KIND_AXIS, better_by, beyond, figure, held
 from bench.text import (
     AS_AN_AA_PAIR,
     NOTHING,
     code,
-    difference_text,
     interval_text,
     minutes,
-    number,
-    percent,
     percent_interval,
     plain,
     rounded,
@@ -49,88 +45,6 @@ def text(found: Recommendation) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-# --- figures
-
-
-def figure(axis: str, one: Contender, *, interval: bool = True) -> str:
-    """What a row has on an axis, with its unit."""
-    found = one.figures[axis]
-    if found is None:
-        return f"{AXES[axis]} unknown"
-    return f"{AXES[axis]} {_AXIS_TEXT[axis](found, interval)}"
-
-
-def _scaled(scale: float, unit: str, found: Estimate, interval: bool) -> str:
-    return f"{interval_text(found, scale) if interval else number(found, scale)} {unit}"
-
-
-def _exact_mb(found: Estimate, interval: bool) -> str:
-    del interval
-    return f"{rounded(found.value / 1e6, digits=4)} MB"
-
-
-def _right(found: Estimate, interval: bool) -> str:
-    return f"{percent_interval(found) if interval else percent(found)} %"
-
-
-_AXIS_TEXT = MappingProxyType(
-    {
-        "latency": lambda found, interval: _scaled(1e3, "ms", found, interval),
-        "size": _exact_mb,
-        "memory": lambda found, interval: _scaled(1e-6, "MB", found, interval),
-        "load": lambda found, interval: _scaled(1e3, "ms", found, interval),
-        "accuracy": _right,
-    }
-)
-_KIND_AXIS: Mapping[Kind, str] = MappingProxyType(
-    {
-        "percentile": "latency",
-        "load": "load",
-        "size": "size",
-        "memory": "memory",
-        "accuracy": "accuracy",
-    }
-)
-
-
-def held(judgement: Judgement) -> str:
-    """The figure that is held against a limit, or why there is none."""
-    found, kind = judgement.figure, judgement.constraint.kind
-    if found is None:
-        return plain(judgement.reason)
-    if kind == "drop":
-        return f"{difference_text(found, 100)} points lost"
-    shown = _AXIS_TEXT[_KIND_AXIS[kind]](found, True)
-    return f"{shown} ({plain(judgement.reason)})" if judgement.reason else shown
-
-
-def _beyond(judgement: Judgement) -> str:
-    """By how much the estimate is beyond the limit."""
-    found, limit = judgement.figure, judgement.constraint.limit
-    if found is None:
-        return held(judgement)
-    if judgement.constraint.kind in ("drop", "accuracy"):
-        return f"{held(judgement)}, {100 * abs(found.value - limit):.2g} points off"
-    return f"{held(judgement)}, {rounded(judgement.excess, digits=3)} times the limit"
-
-
-def better_by(one: Contender, other: Contender, axis: str) -> str:
-    """How much better ``one`` is than ``other`` on an axis, with its interval if there is one."""
-    if axis == "accuracy":
-        turned = answers(other, one)
-        if turned is None:
-            return "its accuracy can't be compared"
-        return f"{difference_text(turned.difference, 100)} points of top-1"
-    found = ratio(one, other, axis)
-    if found is None:
-        return f"its {AXES[axis]} can't be compared"
-    if axis == "size":
-        return f"{rounded(found.value)} times smaller"
-    mark = f" {AS_AN_AA_PAIR}" if axis == "latency" and hidden_by_twin(one, other) else ""
-    word = {"latency": "faster", "memory": "less memory", "load": "faster to load"}[axis]
-    return f"{interval_text(found)} times {word}{mark}"
-
-
 # --- the answer
 
 
@@ -155,7 +69,7 @@ def _picked(found: Recommendation, pick: Judged) -> str:
     if found.limits:
         among += f"{kept} keep{'s' if kept == 1 else ''} {_limits(found)}; of these "
     most = "highest top-1" if found.prefer == "accuracy" else f"lowest {AXES[found.prefer]}"
-    told = {_KIND_AXIS.get(limit.constraint.kind) for limit in pick.judgements} - {"latency"}
+    told = {KIND_AXIS.get(limit.constraint.kind) for limit in pick.judgements} - {"latency"}
     rest = [
         figure(axis, one)
         for axis in AXES
@@ -188,7 +102,7 @@ def _doubt(one: Contender) -> str:
 def _nearest(one: Judged | None) -> str:
     if one is None:
         return ""
-    missed = [f"{limit.constraint} ({_beyond(limit)})" for limit in one.misses()]
+    missed = [f"{limit.constraint} ({beyond(limit)})" for limit in one.misses()]
     kept = len(one.judgements) - len(missed)
     verb = "keeps all but" if kept else "does not keep"
     name = f"{code(one.contender.name)}{_doubt(one.contender)}"

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from bench import more, pareto
 from bench.case import AGAIN, Case, crossover
-from bench.contenders import Contender, competing, log_ratio, ratio, separated
+from bench.contenders import Contender, log_ratio, ratio, separated
+from bench.field import competing
 from bench.pick import known_axes
 from bench.record import Measurement, Run, RunHeader
 from bench.rows import Table, tables_of

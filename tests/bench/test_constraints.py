@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import constraints, contenders
+from bench import constraints
+from bench import field as fields
 from bench.case import Case
 from bench.constraints import Judgement, outcome
 from bench.contenders import Contender
@@ -27,7 +28,7 @@ def one(run_of) -> Made:
 
     def make(*ms: float, **figures: object) -> Contender:
         made = measured(CASE, *ms, **figures)  # type: ignore[arg-type]
-        return contenders.field([run_of(*made, labelled=thousand_images())]).contenders[0]
+        return fields.field([run_of(*made, labelled=thousand_images())]).contenders[0]
 
     return make
 
@@ -168,7 +169,7 @@ def test_a_drop_is_against_the_network_in_fp32(lost: int, expected: str, run_of)
         *measured(CASE, 10, 10, 10, answers=answering(labelled, 50)),
         *measured(INT8, 5, 5, 5, answers=answering(labelled, 50 + lost)),
     ]
-    parent, row = contenders.field([run_of(*blocks, labelled=labelled)]).contenders
+    parent, row = fields.field([run_of(*blocks, labelled=labelled)]).contenders
     assert judged(parent, "--max-accuracy-drop", "1").outcome == "met"
     assert judged(row, "--max-accuracy-drop", "1").outcome == expected
 
@@ -177,6 +178,6 @@ def test_a_drop_from_nothing_is_unknown(run_of) -> None:
     """An INT8 row without its network in fp32 beside it can't be said to have lost little."""
     labelled = thousand_images()
     made = measured(INT8, 5, 5, 5, answers=answering(labelled, 0))
-    row = contenders.field([run_of(*made, labelled=labelled)]).contenders[0]
+    row = fields.field([run_of(*made, labelled=labelled)]).contenders[0]
     found = judged(row, "--max-accuracy-drop", "1")
     assert (found.outcome, "in fp32" in found.reason) == ("unknown", True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench import contenders
+from bench import field as fields
 from bench.case import AGAIN, Case
 from bench.contenders import Contender, separated
 from bench.options import UsageError
@@ -20,7 +21,7 @@ OTHER = Case("xception", "fp32", "ort", 2)
 
 def pair(run_of, one: list[Measurement], other: list[Measurement], **more) -> list[Contender]:
     """Two rows of one run."""
-    return list(contenders.field([run_of(*one, *other, **more)]).contenders)
+    return list(fields.field([run_of(*one, *other, **more)]).contenders)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def pair(run_of, one: list[Measurement], other: list[Measurement], **more) -> li
 def test_rows_that_prove_nothing_are_left_out_with_the_reason(spoilt, reason, run_of) -> None:
     """Fast and wrong is wrong: however fast, such a row never competes."""
     blocks = [*measured(FP32, 10, 10, 10), *spoilt(measured(INT8, 1, 1, 1))]
-    found = contenders.field([run_of(*blocks)])
+    found = fields.field([run_of(*blocks)])
     assert [one.case for one in found.contenders] == [FP32]
     assert [(one.name, one.reason.startswith(reason)) for one in found.left_out] == [
         (str(INT8), True)
@@ -56,7 +57,7 @@ def test_rows_that_prove_nothing_are_left_out_with_the_reason(spoilt, reason, ru
 
 def test_what_is_planned_and_not_measured_is_named(run_of) -> None:
     """A run that was interrupted may lack the best row."""
-    found = contenders.field([run_of(*measured(FP32, 1, 1, 1), cases=(FP32, INT8))])
+    found = fields.field([run_of(*measured(FP32, 1, 1, 1), cases=(FP32, INT8))])
     assert [(one.name, one.reason) for one in found.left_out] == [(str(INT8), "not measured yet")]
 
 
@@ -64,7 +65,7 @@ def test_copies_and_the_harness_do_not_compete(run_of) -> None:
     """They are neither picked nor listed: nobody would ship them."""
     others = (replace(FP32, copy=AGAIN), replace(FP32, runtime="null"))
     blocks = [b for case in (FP32, *others) for b in measured(case, 1, 1, 1)]
-    found = contenders.field([run_of(*blocks)])
+    found = fields.field([run_of(*blocks)])
     assert ([one.case for one in found.contenders], found.left_out) == ([FP32], ())
 
 
@@ -86,9 +87,9 @@ def test_an_aa_pair_sets_how_little_can_be_told(run_of) -> None:
     """Where the same file came out a tenth apart, a twentieth between two files is nothing."""
     again = measured(replace(FP32, copy=AGAIN), 11, 11.1, 11)
     rows = (*measured(FP32, 10, 10, 10), *measured(INT8, 9.5, 9.5, 9.5))
-    one, other = contenders.field([run_of(*rows)]).contenders
+    one, other = fields.field([run_of(*rows)]).contenders
     assert separated(other, one, "latency")
-    one, other = contenders.field([run_of(*rows, *again)]).contenders
+    one, other = fields.field([run_of(*rows, *again)]).contenders
     assert not separated(other, one, "latency")
     assert contenders.hidden_by_twin(other, one)
 
@@ -117,10 +118,10 @@ def test_answers_are_compared_on_the_same_images(run_of) -> None:
 def test_rows_of_two_runs_are_compared_unpaired(run_of) -> None:
     """By Welch's t: what pairing took out is in it, so that less is told apart."""
     drifting = run_of(*measured(FP32, 11, 22, 44)), run_of(*measured(INT8, 10, 20, 40), run="b-2")
-    one, other = contenders.field(drifting).contenders
+    one, other = fields.field(drifting).contenders
     assert not separated(other, one, "latency")
     quiet = run_of(*measured(FP32, 11, 11, 11.1)), run_of(*measured(INT8, 10, 10.1, 10), run="b-2")
-    one, other = contenders.field(quiet).contenders
+    one, other = fields.field(quiet).contenders
     assert separated(other, one, "latency")
 
 
@@ -129,7 +130,7 @@ def test_of_a_row_in_two_runs_the_newer_counts(run_of) -> None:
     old = run_of(*measured(FP32, 10, 10, 10))
     new = run_of(*measured(FP32, 8, 8, 8), run="b-2", started="2026-03-01T00:00:00+00:00")
     for runs in ([old, new], [new, old]):
-        (one,) = contenders.field(runs).contenders
+        (one,) = fields.field(runs).contenders
         assert one.header.run == "b-2"
 
 
@@ -146,7 +147,7 @@ def test_hosts_weights_and_images_are_never_mixed(change, what: str, run_of) -> 
     """A sentence names both runs and what differs."""
     one, other = run_of(*measured(FP32, 1)), run_of(*measured(INT8, 1), run="b-2", **change)
     with pytest.raises(UsageError, match=f"default-1 and b-2 differ in {what} .*--run"):
-        contenders.field([one, other])
+        fields.field([one, other])
 
 
 def test_other_classifiers_compete_only_on_the_same_images(run_of) -> None:
@@ -154,16 +155,16 @@ def test_other_classifiers_compete_only_on_the_same_images(run_of) -> None:
     labelled = thousand_images()
     silent = run_of(*measured(FP32, 1), *measured(OTHER, 1), labelled=labelled)
     with pytest.raises(UsageError, match=r"xception \(weights: seeded\).*-m 'vgg19'"):
-        contenders.field([silent])
-    assert len(contenders.field([silent], variants=["xception"]).contenders) == 1
+        fields.field([silent])
+    assert len(fields.field([silent], variants=["xception"]).contenders) == 1
     told = [b for case in (FP32, OTHER) for b in measured(case, 1, answers=answering(labelled, 1))]
-    assert len(contenders.field([run_of(*told, labelled=labelled)]).contenders) == 2
+    assert len(fields.field([run_of(*told, labelled=labelled)]).contenders) == 2
 
 
 def test_a_glob_that_names_nothing_is_told(run_of) -> None:
     """With the nearest name of the records."""
     run = run_of(*measured(FP32, 1), *measured(INT8, 1))
     with pytest.raises(UsageError, match="--variants: nothing is called 'vgg91'; did you mean vgg"):
-        contenders.field([run], variants=["vgg91"])
+        fields.field([run], variants=["vgg91"])
     with pytest.raises(UsageError, match="--runtimes: nothing is called 'openvino'"):
-        contenders.field([run], runtimes=["openvino"])
+        fields.field([run], runtimes=["openvino"])

@@ -8,7 +8,8 @@ import shlex
 import numpy as np
 import pytest
 
-from bench import contenders, more, options, stats
+from bench import field as fields
+from bench import more, options, stats
 from bench.case import Case
 from tests.bench.made_up import answering, measured, thousand_images
 
@@ -46,11 +47,11 @@ def test_images_follow_from_the_share_that_differs() -> None:
     assert more.images_to_tell(0.1, 0.0) is None
 
 
-def field(run_of, command: str, answers=None) -> contenders.Field:
+def field(run_of, command: str, answers=None) -> fields.Field:
     """Three rows, of ten seconds a block."""
     blocks = [b for case in (FAST, SLOW, BETWEEN) for b in measured(case, 1, 1, 1, answers=answers)]
     labelled = thousand_images() if answers else None
-    return contenders.field([run_of(*blocks, command=command, labelled=labelled)])
+    return fields.field([run_of(*blocks, command=command, labelled=labelled)])
 
 
 def test_the_command_is_the_runs_own_narrowed_to_the_rows(run_of) -> None:

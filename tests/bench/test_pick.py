@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import constraints, contenders, pick
+from bench import constraints, pick
+from bench import field as fields
 from bench.case import Case
 from bench.contenders import AXES
 from bench.pick import Judged, Recommendation
@@ -22,7 +23,7 @@ def recommended(*blocks, limits: dict[str, str] | None = None, prefer: str = "la
     """What follows from one run of these blocks."""
     run = Run(header(**changes), tuple(blocks))
     asked = [constraints.parse(flag, text) for flag, text in (limits or {}).items()]
-    return pick.recommend(contenders.field([run]), asked, prefer)
+    return pick.recommend(fields.field([run]), asked, prefer)
 
 
 def names(*rows) -> list[str]:

@@ -95,13 +95,14 @@ def test_rows_without_accuracy_are_told_and_not_picked(capsys) -> None:
         (["--records", CIFAR, "-m", "vgg19"], "--variants: nothing is called 'vgg19'"),
         (["--records", CIFAR, "--max-p95", "60"], "--max-p95 60 is not a time with its unit"),
         (["--records", "nowhere"], "nowhere"),
+        (["--records", CIFAR, "--run", "default"], "--run picks among the runs of a folder"),
         (["--records", RECORDS.parent, "--run", "sing*"], "holds no run 'sing*'; there are: def"),
         (
             ["--records", RECORDS.parent, "--run", "default-a55469ce,full-476b1cac"],
             "differ in host",
         ),
     ],
-    ids=["families", "variants", "unit", "folder", "run", "hosts"],
+    ids=["families", "variants", "unit", "folder", "file", "run", "hosts"],
 )
 def test_usage_is_two(words, complaint: str, capsys) -> None:
     """Whatever can't be answered is one sentence with what to do."""

@@ -13,7 +13,7 @@ import pytest
 
 from bench import spend
 from bench.case import AGAIN, Case
-from bench.contenders import competing
+from bench.field import competing
 from bench.options import UsageError, parse
 from bench.record import Budget, Measurement, Run, Surroundings, find_runs, read_run
 from bench.rows import doubts, tables_of
