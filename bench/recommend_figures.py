@@ -11,6 +11,7 @@ from bench.stats import Estimate
 from bench.text import (
     AS_AN_AA_PAIR,
     difference_text,
+    fenced,
     interval_text,
     number,
     percent,
@@ -68,8 +69,31 @@ def held(judgement: Judgement) -> str:
         return plain(judgement.reason)
     if kind == "drop":
         return f"{difference_text(found, 100)} points lost"
-    shown = _AXIS_TEXT[KIND_AXIS[kind]](found, True)
+    shown = _beside_limit(found, kind, judgement.constraint.limit)
     return f"{shown} ({plain(judgement.reason)})" if judgement.reason else shown
+
+
+def _beside_limit(found: Estimate, kind: Kind, limit: float) -> str:
+    """With its unit; neither end is rounded onto the limit, or across it, from where it lies."""
+    if kind == "size":
+        return _exact_mb(found, True)
+    scale, unit = _UNITS[kind]
+    value = percent(found) if kind == "accuracy" else number(found, scale)
+    if found.low is None or found.high is None or found.half_width is None:
+        return f"{value} {unit}"
+    half, fences = found.half_width * scale, (limit * scale,)
+    low, high = (fenced(end * scale, half, fences) for end in (found.low, found.high))
+    return f"{value} ({low}–{high}) {unit}"
+
+
+_UNITS: Mapping[Kind, tuple[float, str]] = MappingProxyType(
+    {
+        "percentile": (1e3, "ms"),
+        "load": (1e3, "ms"),
+        "memory": (1e-6, "MB"),
+        "accuracy": (100, "%"),
+    }
+)
 
 
 def beyond(judgement: Judgement) -> str:

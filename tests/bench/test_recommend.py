@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import recommend
+from bench import constraints, recommend, recommend_figures
 from bench.case import Case
+from bench.constraints import Judgement
 from bench.record import Recorder
+from bench.stats import Estimate
 from tests.bench.made_up import header, measured
 
 RECORDS = Path(__file__).parents[2] / "results" / "records"
@@ -108,6 +110,15 @@ def test_usage_is_two(words, complaint: str, capsys) -> None:
     """Whatever can't be answered is one sentence with what to do."""
     assert recommend.main(list(map(str, words))) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_an_end_is_not_rounded_onto_the_limit() -> None:
+    """59.98 ms keep 60 ms and 60.02 do not: a reader must see on which side an end lies."""
+    limit = constraints.parse("--max-p50", "60ms")
+    for high, shown in ((0.05998, "59.98"), (0.06002, "60.02")):
+        figure = Estimate(0.055, 0.05, high)
+        text = recommend_figures.held(Judgement(limit, "met", figure))
+        assert text == f"55 (50–{shown}) ms"
 
 
 def test_the_newest_finished_run_of_a_folder_is_taken(tmp_path: Path, capsys) -> None:
