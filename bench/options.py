@@ -159,8 +159,9 @@ class Options:
     cache, ``memory_limit`` bytes of data a child may allocate
     (0: what the machine has free). ``against`` is a revision or a folder whose code is
     measured as well, in turns; ``budget`` the seconds that rounds beyond ``blocks`` may
-    take for rows that are still undecided within ``margin`` (a share); ``markdown`` the
-    file for a pull request's comment.
+    take for rows that are still undecided within ``margin`` (a share), or, with nothing to
+    compare, all blocks of a run that chooses who gets more than one (0: it does not);
+    ``markdown`` the file for a pull request's comment.
     ``int8_choice`` is a folder of choices (``bench.choices``).
     ``scenarios`` are measured besides our own loop, each test of LoadGen in
     ``scenario_seconds`` at most; ``latency_bound`` is what a server's p99 must stay
@@ -222,7 +223,7 @@ class Options:
     fresh: bool = False
     against: str = ""
     margin: float = DEFAULT_MARGIN
-    budget: float = DEFAULT_BUDGET_S
+    budget: float = 0.0
     markdown: str = ""
 
 
@@ -340,10 +341,11 @@ def _checked(values: dict[str, Any]) -> Options:
             values[name] = _numbers(_flag(name), values[name])
     if isinstance(values.get("size"), str):
         values["size"] = parse_size(values["size"])
+    usual_s = DEFAULT_BUDGET_S if values.get("against") else 0.0
     if "latency_bound" in values:
-        values["latency_bound"] = _seconds("--latency-bound", values["latency_bound"])
+        values["latency_bound"] = parse_time("--latency-bound", values["latency_bound"])
     try:
-        options = _CHECK.validate_python(values)
+        options = _CHECK.validate_python({"budget": usual_s, **values})
     except ValidationError as exc:
         raise UsageError(_validation_sentence(exc)) from exc
     _check_given(values, options)
@@ -377,12 +379,28 @@ def _check_given(values: Mapping[str, Any], options: Options) -> None:
     for name in GIVEN_FLAGS:
         if name in values and not options.model:
             raise UsageError(f"{_flag(name)} is about a file of yours: it needs --model")
-    for name in ("margin", "budget", "markdown"):
+    _check_budget(values, options)
+    for name in ("margin", "markdown"):
         if name in values and not options.against:
             raise UsageError(f"--{name} is about a comparison: it needs --against")
     for name in _LISTS:
         if name in values and not getattr(options, name):
             raise UsageError(f"{_flag(name)} names nothing: leave it out for the usual")
+
+
+def _check_budget(values: Mapping[str, Any], options: Options) -> None:
+    """Without a comparison a budget takes the place of a number of blocks."""
+    if "budget" not in values or options.against:
+        return
+    if not options.budget > 0:
+        raise UsageError("--budget 0 leaves no time; leave it out for a fixed number of --blocks")
+    if "blocks" in values:
+        raise UsageError("--blocks and --budget both say how many blocks there are: leave out one")
+    if options.scenarios:
+        raise UsageError(
+            "--budget is spent on our own loop alone, which would leave one block for --scenarios: "
+            "measure these in a run of their own"
+        )
 
 
 def _flag(name: str) -> str:
@@ -397,13 +415,18 @@ def _completed(options: Options) -> Options:
         options,
         precisions=matching(options.precisions or suite.precisions, PRECISIONS),
         threads=options.threads or (host.usable_cores(),),
-        blocks=options.blocks or suite.blocks,
+        blocks=options.blocks or (1 if spends(options) else suite.blocks),
         seconds=options.seconds or suite.seconds,
         samples=options.samples or suite.samples,
         idle_seconds=suite.idle_seconds if options.idle_seconds is None else options.idle_seconds,
         cold_start=suite.cold_start if options.cold_start is None else options.cold_start,
         scenarios=matching(options.scenarios, SCENARIOS),
     )
+
+
+def spends(options: Options) -> bool:
+    """Whether blocks beyond the first of each row are given to those that they decide."""
+    return options.budget > 0 and not options.against
 
 
 def _check_ranges(options: Options) -> None:
@@ -452,8 +475,8 @@ def _check_against(options: Options) -> None:
             )
 
 
-def _seconds(flag: str, text: object) -> float:
-    """A time with its unit in seconds."""
+def parse_time(flag: str, text: object) -> float:
+    """A time with its unit in seconds; raises :class:`UsageError`."""
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s)\s*", str(text))
     if found is None:
         raise UsageError(f"{flag} {text} is not a time with its unit, such as 50ms or 0.5s")
@@ -583,6 +606,11 @@ def _how(group: argparse._ArgumentGroup) -> None:
     add("--int8-choice", metavar="DIR", help=chosen)
     add("--graph-level", choices=["basic", "extended", "layout", "all"], help="for fp32-opt")
     add("--blocks", type=int, metavar="N", help="fresh processes for each case")
+    budget = (
+        "90s, 10m, 1h in place of --blocks: one block for each case, more for those that are not "
+        "beaten; with --against: for further rounds of undecided rows (default: 10m; 0: none)"
+    )
+    add("--budget", metavar="TIME", help=budget)
     add("--seconds", type=float, metavar="S", help="time of one timed loop")
     add("--samples", type=int, metavar="N", help="least images in one timed loop")
     add("--idle-seconds", type=float, metavar="S", help="watch each first child do nothing")
@@ -600,8 +628,6 @@ def _against(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--against", metavar="REV_OR_DIR", help="measure this checkout's code too, in turns")
     add("--margin", metavar="SHARE", help="differences up to this do not matter (default: 2%%)")
-    budget = "for further rounds of undecided rows: 90s, 10m, 1h (default: 10m; 0: none)"
-    add("--budget", metavar="TIME", help=budget)
     add("--markdown", metavar="FILE", help="write a pull request's comment; - prints it")
 
 

@@ -16,6 +16,7 @@ from bench import report
 from bench.case import Case
 from bench.files import Event
 from bench.record import Measurement, Recorder
+from bench.text import minutes
 
 _FIRST_GUESS_S = 4.0
 
@@ -131,8 +132,3 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
-
-
-def minutes(seconds: float) -> str:
-    """ "3 min", or seconds below two minutes."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

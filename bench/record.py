@@ -15,6 +15,7 @@ Schema history
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
    search chose to quantise; whether a file's weights name their classes.
+   search chose to quantise; a run's budget.
 """
 
 from __future__ import annotations
@@ -334,6 +335,17 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Seconds of measuring that a run may take; after one block of each row it chose who gets more.
+
+    ``stopped`` is why it measured no more; empty: it was interrupted.
+    """
+
+    seconds: float
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
 class RunHeader:
     """What all blocks of one run share; the first line of a record file."""
 
@@ -365,6 +377,8 @@ class RunHeader:
     int8_choices: tuple[Choice, ...] = ()
     """How the .onnx files of single variants were quantised to static INT8, where a search
     had chosen; the others as the command says."""
+    budget: Budget | None = None
+    """``None``: every row was to get ``blocks`` blocks."""
 
 
 _HEADER = TypeAdapter(RunHeader)

@@ -852,14 +852,25 @@ def _facts(run: Run) -> str:
     lines = {
         "Command": code(header.command),
         "Code": f"commit {plain(header.commit)}{_base(header)}",
-        "Measured": f"{header.blocks} blocks of {header.seconds:g} s a row, threads {threads}, "
-        f"batch {batches}",
+        "Measured": f"{_blocks(header)}, threads {threads}, batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
         **_labelled(header.labelled),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
+
+
+def _blocks(header: RunHeader) -> str:
+    """How many blocks a row got; of a budget, why there were no more."""
+    each = f"{header.blocks} block{'' if header.budget else 's'} of {header.seconds:g} s a row"
+    if header.budget is None:
+        return each
+    end = plain(header.budget.stopped) or "interrupted"
+    return (
+        f"{each}, then further ones in pairs of rounds for the rows on which they decide something "
+        f"(--budget of {header.budget.seconds:g} s; ended: {end})"
+    )
 
 
 def _labelled(found: Labelled | None) -> dict[str, str]:

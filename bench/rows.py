@@ -205,7 +205,8 @@ class Table:
     ``blocks`` is how many were planned for a row; ``peaks`` are the host's.
     ``scenarios`` are rows of other scenarios than our own loop's, which are never
     compared with the ``rows``. ``labelled`` are the images that answers belong to, and
-    ``idle_cpu_s`` is what the run's thread pools burn, by ``pool``.
+    ``idle_cpu_s`` is what the run's thread pools burn, by ``pool``. ``budgeted``: after a first
+    block of each row, more were given to those on which they decide something.
     """
 
     rows: tuple[Row, ...]
@@ -214,6 +215,7 @@ class Table:
     peaks: tuple[Peaks, ...] = ()
     scenarios: tuple[Row, ...] = ()
     labelled: Labelled | None = None
+    budgeted: bool = False
     idle_cpu_s: Mapping[tuple[object, ...], float] = field(default_factory=dict)
 
     @cached_property
@@ -453,7 +455,12 @@ def tables_of(run: Run) -> dict[tuple[str, str], Table]:
     header = run.header
     found = _grouped(run.measurements, header.cases, header.blocks)
     return {
-        key: replace(table, peaks=header.peaks, labelled=header.labelled)
+        key: replace(
+            table,
+            peaks=header.peaks,
+            labelled=header.labelled,
+            budgeted=header.budget is not None,
+        )
         for key, table in found.items()
     }
 
@@ -625,9 +632,21 @@ def _missing_blocks(row: Row, table: Table) -> str:
     if failed:
         reason = plain(failed[-1].reason)
         return f"`blocks`: {len(failed)} of {len(row.blocks)} blocks {failed[-1].status}: {reason}"
+    if table.budgeted:
+        return _fewer_blocks(row, table)
     if len(row.blocks) < table.blocks:
         return f"`blocks`: {len(row.blocks)} of {table.blocks} blocks measured so far"
     return ""
+
+
+def _fewer_blocks(row: Row, table: Table) -> str:
+    """Of a budget, which goes where it decides something."""
+    most = max(len(other.blocks) for other in table.rows)
+    if row.is_null or len(row.blocks) == most:
+        return ""
+    interval = "" if len(row.timed) >= stats.LEAST_BLOCKS else ", and no interval"
+    count = f"{len(row.blocks)} block{'' if len(row.blocks) == 1 else 's'}{interval}"
+    return f"`blocks`: {count}, where others have up to {most}: the budget decided more there"
 
 
 def _kept_reason(row: Row, table: Table) -> str:

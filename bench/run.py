@@ -25,6 +25,7 @@ from bench import (
     peaks,
     report,
     rows,
+    spend,
     validity,
 )
 from bench.against import Tree
@@ -32,11 +33,12 @@ from bench.block import Effort, beside, run_block, with_answers
 from bench.case import LOADGEN, Case, crossover, left_out, plan, unsupported
 from bench.choices import Choice
 from bench.files import Source
-from bench.options import Options, UsageError, parse, spelt_out
+from bench.options import Options, UsageError, parse, spelt_out, spends
 from bench.progress import Progress
 from bench.record import (
     SCHEMA,
     Answers,
+    Budget,
     Labelled,
     Measurement,
     Recorder,
@@ -242,8 +244,35 @@ def _blocks(
                 why = f" in round {left[0][0] + 1}, for undecided rows"
                 progress.planned(left, why)
                 yield from _measured(left, recorder, sources, effort, options, progress)
+    if spends(options):
+        yield from _spent(recorder, sources, effort, options, progress)
     # One disturbed moment before the run would make every share of the attainable too high.
     _measure_peaks(recorder, threads, options, progress)
+
+
+def _spent(
+    recorder: Recorder,
+    sources: Mapping[Case, Source],
+    effort: Effort,
+    options: Options,
+    progress: Progress,
+) -> Iterator[Measurement]:
+    """Further blocks, where they decide something; then why there are no more of them."""
+    further = spend.further_rounds(
+        recorder.header, recorder.measurements, options.budget, options.seed
+    )
+    stopped = ""
+    while not stopped:
+        try:
+            left = _left(next(further), recorder, sources)
+        except StopIteration as stop:
+            stopped = stop.value
+        else:
+            if left:
+                progress.planned(left, f" in round {left[0][0] + 1}, for the contenders")
+                yield from _measured(left, recorder, sources, effort, options, progress)
+    progress.say(f"no more blocks ({stopped})")
+    recorder.amend(replace(recorder.header, budget=Budget(options.budget, stopped)))
 
 
 def _measured(
@@ -403,6 +432,7 @@ def _header(
         against=against.header_entry(tree, options) if tree else None,
         labelled=images,
         int8_choices=int8_choices,
+        budget=Budget(options.budget) if spends(options) else None,
     )
 
 

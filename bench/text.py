@@ -152,6 +152,11 @@ def megabytes(size: float) -> str:
     return rounded(size / 1e6, digits=MOST_DIGITS)
 
 
+def minutes(seconds: float) -> str:
+    """ "3 min", or seconds below two minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def plain(text: str) -> str:
     """Text that comes from outside, on one line and without Markdown in it."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

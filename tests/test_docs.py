@@ -288,6 +288,17 @@ def paper_table() -> str:
     return markdown([row[i] for i in shown if i != size + 1] for row in cells)
 
 
+def recommendation() -> str:
+    """How the answer begins that the README's own command gives."""
+    found = re.search(r"^python -m (bench\.recommend .*)$", README.read_text("utf-8"), re.MULTILINE)
+    assert found, "the README has no command of bench.recommend"
+    command = [sys.executable, "-m", *shlex.split(found[1])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    parts = done.stdout.split("\n\n")
+    table = next(place for place, part in enumerate(parts) if part.startswith("| constraint"))
+    return "\n\n".join(f"> {part}" for part in parts[:table]) + f"\n\n{parts[table]}"
+
+
 def training_table(folder: str) -> str:
     """Trainings, as their logs in a folder tell them."""
     rows = [_training(path) for path in sorted((ROOT / folder).glob("*.jsonl"))]
@@ -359,6 +370,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "training-plants": functools.partial(training_table, "results/training"),
     "paper": paper_table,
     "search": search_sentences,
+    "recommend": recommendation,
 }
 FILLED = (README, ROOT / "docs" / "training.md")
 """The pages with such tables, or lines."""

@@ -18,10 +18,10 @@ from bench.method import EXPERIMENTS, journal, page
 from bench.method.experiment import Experiment, ExperimentError, Lab, Size, load, open_lab
 from bench.method.figures import write_svg
 from bench.options import DEFAULT_OUT, UsageError, check_names
-from bench.progress import minutes
 from bench.record import RecordError, write_atomically
 from bench.report import page_difference
 from bench.run import heed_signals
+from bench.text import minutes
 from export.artifact import default_store
 from export.recipes import RECIPES
 from export.variants import VARIANTS

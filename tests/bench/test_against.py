@@ -304,7 +304,6 @@ def test_the_budget_is_for_further_rounds_and_counted_in_records(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--budget", "10m"], "--budget is about a comparison: it needs --against"),
         (["--margin", "3%"], "--margin is about a comparison: it needs --against"),
         (["--against", "x", "--budget", "soon"], "--budget soon: write seconds, or 90s, 10m, 1h"),
         (["--against", "x", "--margin", "3"], "--margin 3: write a share below 1"),

@@ -254,6 +254,37 @@ def test_an_interrupted_run_goes_on_where_it_stopped(lab: Lab) -> None:
     assert not set(first) & set(lab.ran)
 
 
+def test_a_budget_is_spent_on_contenders_and_told(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One block of each of five cases, two more of all but the harness's own, and why no more."""
+    assert lab.start("--budget", "10m") == 0
+    numbers = [number for number, _ in lab.ran]
+    assert [numbers.count(number) for number in range(4)] == [5, 4, 4, 0]
+    assert [name for number, name in lab.ran if number and "null" in name] == []
+    assert "no more blocks (decided: " in capsys.readouterr().out
+    (path,) = find_runs(lab.out)
+    budget = read_run(path).header.budget
+    assert budget is not None
+    assert (budget.seconds, budget.stopped.partition(":")[0]) == (600, "decided")
+    assert "(--budget of 600 s; ended: decided: " in (lab.out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("after", [3, 5, 8, 13])
+def test_an_interrupted_budget_goes_on(after: int, lab: Lab) -> None:
+    """In the first round or a later one: the same command measures the rest, and then nothing."""
+    lab.interrupt_after = after
+    assert lab.start("--budget", "10m") == (130 if after < 13 else 0)
+    lab.interrupt_after = None
+    assert lab.start("--budget", "10m") == 0
+    assert len(lab.ran) == len(set(lab.ran)) == 13
+    (path,) = find_runs(lab.out)
+    before = path.read_bytes()
+    assert lab.start("--budget", "10m") == 0
+    assert len(lab.ran) == 13
+    assert path.read_bytes() == before
+
+
 def test_a_rebuilt_file_is_measured_again(lab: Lab) -> None:
     """Blocks of another artifact don't count as done."""
     lab.start()

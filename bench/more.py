@@ -1,0 +1,196 @@
+"""What would decide what is undecided: how many more blocks or images, by which command.
+
+The numbers follow from the spread that was seen, so that an interval excludes what it should
+with a chance of 80 % if the estimates are right (``bench.turned.POWER``).
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from bench import stats
+from bench.case import Case
+from bench.contenders import Contender
+from bench.options import SUITES
+from bench.record import Measurement, RunHeader
+from bench.rows import Row, twins
+from bench.stats import CONFIDENCE, LEAST_BLOCKS
+from bench.turned import POWER
+
+MOST_BLOCKS = 1000
+"""As ``--blocks`` takes."""
+_PROGRAM = ("python", "-m", "bench.run")
+_NARROWED = {
+    *("-m", "--variants", "--recipes", "--runtimes", "--precisions", "-t", "--threads", "-b"),
+    *("--batch-sizes", "--blocks", "--scenarios", "--latency-bound", "--scenario-seconds"),
+    *("--against", "--margin", "--budget", "--markdown"),
+}
+"""Flags of a run's own command that give way, each with its value."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """More measuring: a sentence, the command that does it, and about how long it takes.
+
+    ``seconds`` leaves building out; ``None`` and an empty ``command``: nothing of ours does it.
+    """
+
+    text: str
+    command: str = ""
+    seconds: float | None = None
+
+
+# --- how much
+
+
+def blocks_to_tell(deviation: float, distance: float) -> int | None:
+    """So many blocks tell a mean from what is ``distance`` away; ``None``: over ``MOST_BLOCKS``.
+
+    ``deviation`` is the standard deviation of a block (of a difference, where blocks are paired).
+    """
+    counts = np.arange(LEAST_BLOCKS, MOST_BLOCKS + 1)
+    factor = stdtrit(counts - 1, (1 + CONFIDENCE) / 2) + stdtrit(counts - 1, POWER)
+    enough = factor * deviation / np.sqrt(counts) <= abs(distance)
+    return int(counts[np.argmax(enough)]) if distance and enough.any() else None
+
+
+def images_to_tell(variance: float, difference: float) -> int | None:
+    """So many images tell a share (or a difference of two) from what is ``difference`` away.
+
+    ``variance`` is that of one image's contribution (Connor, Biometrics 43, 1987, 207-211).
+    ``None``: no difference was seen.
+    """
+    if not difference:
+        return None
+    critical = float(ndtri((1 + CONFIDENCE) / 2) + ndtri(POWER))
+    return math.ceil(critical**2 * variance / difference**2)
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation of the logarithms of positive values; ``None`` for too few."""
+    if len(values) < LEAST_BLOCKS:
+        return None
+    return float(np.std(np.log(values), ddof=1))
+
+
+# --- by what
+
+
+def more_blocks(contenders: Sequence[Contender], blocks: int | None) -> Measure:
+    """The measuring of ``blocks`` blocks of each; ``None``: there is no hope. Of one run."""
+    header = contenders[0].header
+    done = min(len(one.row.timed) for one in contenders)
+    if blocks is None:
+        return Measure(f"more than {MOST_BLOCKS} blocks would be needed: call it a tie")
+    wanted = max(blocks, done + 1)
+    cases = [one.case for one in contenders]
+    text = f"{wanted} blocks instead of {done} would likely decide it"
+    return Measure(text, _command(header, cases, wanted), _seconds(contenders, wanted))
+
+
+def more_images(contenders: Sequence[Contender], images: int | None) -> Measure:
+    """The asking about ``images`` labelled images."""
+    labelled = contenders[0].table.labelled
+    asked = len(labelled.labels) if labelled else 0
+    if images is None:
+        return Measure("no difference was seen: no number of images is known that would decide it")
+    words = _words(contenders[0].header)
+    whole = not any(word.startswith("--accuracy-images") for word in words)
+    where = f"the {labelled.split} part of {labelled.data}" if labelled else "the data"
+    text = f"about {images} labelled images instead of {asked} would likely decide it"
+    if whole:
+        return Measure(f"{text}; {where} has no more of them")
+    command = _command(contenders[0].header, [one.case for one in contenders], 1, images)
+    image_s = sum(one.costs["latency"] or 0.0 for one in contenders)
+    return Measure(text, command, _seconds(contenders, 1) + images * image_s)
+
+
+def _command(
+    header: RunHeader, cases: Sequence[Case], blocks: int, images: int | None = None
+) -> str:
+    """The run's own command, narrowed to these cases, with so many blocks."""
+    chosen = {
+        "-m": _names(case.variant for case in cases),
+        "--recipes": _names(case.recipe for case in cases),
+        "--runtimes": _names(case.runtime for case in cases),
+        **_precisions(header, cases),
+        "-t": _names(str(case.threads) for case in cases),
+        "-b": _names(str(case.batch_size) for case in cases),
+        "--blocks": str(blocks),
+        **({} if images is None else {"--accuracy-images": str(images)}),
+    }
+    if chosen["-b"] == "1":
+        del chosen["-b"]
+    dropped = _NARROWED | chosen.keys()
+    added = [word for pair in chosen.items() for word in pair]
+    return shlex.join([*_PROGRAM, *_without(_words(header), dropped), *added])
+
+
+def _words(header: RunHeader) -> list[str]:
+    """What the run was told: its command without the program."""
+    words = shlex.split(header.command)
+    return words[len(_PROGRAM) :] if tuple(words[: len(_PROGRAM)]) == _PROGRAM else words
+
+
+def _precisions(header: RunHeader, cases: Sequence[Case]) -> dict[str, str]:
+    """Named where they are not those that the suite has by itself."""
+    wanted = tuple(dict.fromkeys(case.precision for case in cases))
+    suite = SUITES.get(header.suite)
+    usual = suite.precisions if suite else ()
+    return {} if set(wanted) == set(usual) else {"--precisions": ",".join(wanted)}
+
+
+def _names(values: Iterable[str]) -> str:
+    return ",".join(dict.fromkeys(values))
+
+
+def _without(words: Sequence[str], flags: Iterable[str]) -> list[str]:
+    """``words`` without these flags and their values."""
+    known, kept, skip = set(flags), [], False
+    for word in words:
+        if not skip and word.partition("=")[0] not in known:
+            kept.append(word)
+        skip = not skip and word in known
+    return kept
+
+
+def _seconds(contenders: Sequence[Contender], blocks: int) -> float:
+    """What the command takes, by the records: every case that its globs name, and the A/A twin."""
+    cases = [one.case for one in contenders]
+    tables = {id(one.table): one.table for one in contenders}.values()
+    rows = {row.case: row for table in tables for row in table.rows if not row.case.copy}
+    measured = [case for case in rows if _in_product(case, cases)]
+    again = [replace(case, copy="") for case in twins(measured)]
+    timed = sum(_block_s(rows[case].blocks) for case in (*measured, *again))
+    return blocks * timed + sum(_answers_s(rows[case]) for case in measured)
+
+
+def _answers_s(row: Row) -> float:
+    """What answering all labelled images takes, at the median of the timed loop."""
+    if row.answers is None or not row.timed:
+        return 0.0
+    return len(row.answers.predicted) * stats.percentile(list(row.image_medians_s.values()), 0.5)
+
+
+def _in_product(case: Case, cases: Sequence[Case]) -> bool:
+    """Whether globs that name each of ``cases`` name this one as well."""
+    fields = ("variant", "recipe", "runtime", "precision", "threads", "batch_size")
+    return all(getattr(case, name) in {getattr(one, name) for one in cases} for name in fields)
+
+
+def _block_s(blocks: Sequence[Measurement]) -> float:
+    """What a block took, whole; what its parts sum to where that was not recorded."""
+    return stats.percentile([_whole_s(block) for block in blocks], 0.5)
+
+
+def _whole_s(block: Measurement) -> float:
+    if block.block_s is not None:
+        return block.block_s
+    timed = sum(block.latencies_ns) / 1e9
+    return block.import_s + block.load_s + block.first_s + block.warmup_s + timed

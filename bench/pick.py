@@ -1,0 +1,193 @@
+"""The pick under constraints, the runner-up, what each constraint costs, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench import constraints, more, pareto, stats
+from bench.constraints import Constraint, Judgement
+from bench.contenders import AXES, Contender, answers, log_ratio, separated
+from bench.field import Field
+from bench.more import Measure
+
+PICKED, NOTHING_FITS, ONLY_UNDECIDED = 0, 1, 3
+"""Exit codes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A contender and how it does by each constraint."""
+
+    contender: Contender
+    judgements: tuple[Judgement, ...]
+
+    def misses(self, without: Constraint | None = None) -> tuple[Judgement, ...]:
+        """What is not met, one constraint left out."""
+        rest = (one for one in self.judgements if one.constraint is not without)
+        return tuple(one for one in rest if one.outcome != "met")
+
+    @property
+    def open(self) -> bool:
+        """Whether further measuring alone could show that it keeps all of them."""
+        found = [one.outcome for one in self.misses()]
+        return bool(found) and all(outcome == "undecided" for outcome in found)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a constraint costs: who would be picked without it; ``None``: nobody else."""
+
+    constraint: Constraint
+    instead: Judged | None
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A row that is not told apart from the pick, and what would tell."""
+
+    other: Judged
+    remedy: Measure
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What follows from a field of rows; places are those in ``judged``.
+
+    ``above`` are the places of those that dominate each row.
+    """
+
+    field: Field
+    limits: tuple[Constraint, ...]
+    prefer: str
+    judged: tuple[Judged, ...]
+    above: tuple[frozenset[int], ...]
+
+    @cached_property
+    def ranked(self) -> tuple[Judged, ...]:
+        """The rows that keep all constraints, the preferred first."""
+        return self.ranking()
+
+    def ranking(self, without: Constraint | None = None) -> tuple[Judged, ...]:
+        """The same with one constraint left out."""
+        among = [i for i, one in enumerate(self.judged) if not one.misses(without)]
+        costs = [one.contender.costs for one in self.judged]
+        found = pareto.cheapest(costs, self.prefer, among, self.above)
+        return tuple(self.judged[place] for place in found)
+
+    @property
+    def pick(self) -> Judged | None:
+        """What to ship; dominated by no other row that keeps the constraints."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def runner_up(self) -> Judged | None:
+        """The next best of the same."""
+        return self.ranked[1] if len(self.ranked) > 1 else None
+
+    @cached_property
+    def front(self) -> tuple[Judged, ...]:
+        """The rows that nobody dominates, in the order of what is preferred."""
+        places = [place for place, above in enumerate(self.above) if not above]
+        costs = [one.contender.costs for one in self.judged]
+        known = pareto.cheapest(costs, self.prefer, places, self.above)
+        return tuple(self.judged[i] for i in (*known, *(i for i in places if i not in known)))
+
+    @cached_property
+    def open(self) -> tuple[Judged, ...]:
+        """Rows that may keep all constraints and would be picked if they did."""
+        places = [place for place, one in enumerate(self.judged) if one.open]
+        costs = [one.contender.costs for one in self.judged]
+        found = pareto.cheapest(costs, self.prefer, places, self.above)
+        least = self.pick.contender.costs[self.prefer] if self.pick else None
+        return tuple(
+            self.judged[i] for i in found if least is None or (costs[i][self.prefer] or 0.0) < least
+        )
+
+    @cached_property
+    def ties(self) -> tuple[Tie, ...]:
+        """The others that keep all constraints and are not told apart from the pick."""
+        if self.pick is None:
+            return ()
+        first = self.pick.contender
+        return tuple(
+            Tie(other, to_separate(first, other.contender, self.prefer))
+            for other in self.ranked[1:]
+            if not separated(first, other.contender, self.prefer)
+        )
+
+    @cached_property
+    def costs(self) -> tuple[Cost, ...]:
+        """Constraint by constraint, who would be picked without it."""
+        found = []
+        for limit in self.limits:
+            first = next(iter(self.ranking(limit)), None)
+            found.append(Cost(limit, None if first is self.pick else first))
+        return tuple(found)
+
+    @cached_property
+    def nearest(self) -> Judged | None:
+        """Where nothing keeps all: the row that misses fewest, and of these by least.
+
+        Rows of which something was not measured come last.
+        """
+        return min(self.judged, key=_distance, default=None)
+
+    @property
+    def exit_code(self) -> int:
+        """Whether there is a pick; if not, whether that is known."""
+        if self.pick is not None:
+            return PICKED
+        return ONLY_UNDECIDED if any(one.open for one in self.judged) else NOTHING_FITS
+
+
+def _distance(one: Judged) -> tuple[bool, int, float]:
+    missed = one.misses()
+    unknown = any(judgement.outcome == "unknown" for judgement in missed)
+    return unknown, len(missed), max((judgement.excess for judgement in missed), default=0.0)
+
+
+def recommend(field: Field, limits: Sequence[Constraint], prefer: str) -> Recommendation:
+    """Judge every row of ``field``; ``prefer`` is an axis."""
+    rows = field.contenders
+    judged = [Judged(one, tuple(constraints.judge(one, limit) for limit in limits)) for one in rows]
+    axes = known_axes(rows)
+    above = pareto.dominators(
+        [{axis: one.costs[axis] for axis in axes} for one in rows],
+        lambda one, other, axis: separated(rows[one], rows[other], axis),
+    )
+    return Recommendation(field, tuple(limits), prefer, tuple(judged), above)
+
+
+def known_axes(rows: Sequence[Contender]) -> tuple[str, ...]:
+    """What at least one of the rows knows."""
+    known = [axis for one in rows for axis, cost in one.costs.items() if cost is not None]
+    return tuple(axis for axis in AXES if axis in known)
+
+
+# --- what would break a tie
+
+
+def to_separate(one: Contender, other: Contender, axis: str) -> Measure:
+    """The least further measuring that would likely tell two rows apart on an axis."""
+    if axis == "size":
+        return Measure("the files are of the same size: no measuring tells them apart")
+    if axis == "accuracy":
+        turned = answers(one, other)
+        if turned is None:
+            return Measure("they were not asked about the same images")
+        gained, share = (turned.won - turned.lost) / turned.images, turned.won + turned.lost
+        images = more.images_to_tell(share / turned.images - gained**2, gained)
+        return more.more_images([one, other], images)
+    if one.header.run != other.header.run:
+        return Measure("measure both in one run: only then are their blocks paired by round")
+    return more.more_blocks([one, other], _blocks(one, other, axis))
+
+
+def _blocks(one: Contender, other: Contender, axis: str) -> int | None:
+    spread = log_ratio(one, other, axis)
+    if spread is None:
+        return stats.LEAST_BLOCKS
+    deviation = spread.error * (spread.freedom + 1) ** 0.5
+    return more.blocks_to_tell(deviation, spread.value)

@@ -1,0 +1,103 @@
+"""What would decide: numbers that really decide, and the command that measures them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+import numpy as np
+import pytest
+
+from bench import field as fields
+from bench import more, options, stats
+from bench.case import Case
+from tests.bench.made_up import answering, measured, thousand_images
+
+FAST = Case("vgg19-gap", "int8-static", "ort", 2)
+SLOW = Case("vgg19", "fp32", "openvino", 2)
+BETWEEN = Case("vgg19", "int8-static", "openvino", 2)
+
+
+@pytest.mark.parametrize(("deviation", "distance"), [(0.02, 0.01), (0.05, 0.05), (0.01, -0.05)])
+def test_so_many_blocks_tell_it_four_times_in_five(deviation: float, distance: float) -> None:
+    """By simulation: the t interval excludes the bound about as often as was promised."""
+    count = more.blocks_to_tell(deviation, distance)
+    assert count is not None
+    chance = np.random.default_rng(7)
+    means = chance.normal(distance, deviation, size=(400, count))
+    told = 0
+    for values in means:
+        low, high = stats.t_interval(list(values)) or (0.0, 0.0)
+        told += low > 0 or high < 0
+    assert told / 400 > 0.75
+    assert count == stats.LEAST_BLOCKS or told / 400 < 0.97
+
+
+def test_blocks_that_nobody_would_wait_for_are_not_named() -> None:
+    """A difference of nothing, or one far below the spread, is a tie."""
+    assert more.blocks_to_tell(0.05, 0.0) is None
+    assert more.blocks_to_tell(0.5, 0.001) is None
+    assert more.blocks_to_tell(0.0, 0.01) == stats.LEAST_BLOCKS
+
+
+def test_images_follow_from_the_share_that_differs() -> None:
+    """One point of difference where a tenth of the images turn: (1.96 + 0.84)² 0.0999 / 0.01²."""
+    found = more.images_to_tell(0.1 - 0.01**2, 0.01)
+    assert found == math.ceil((1.959964 + 0.841621) ** 2 * 0.0999 / 1e-4)
+    assert more.images_to_tell(0.1, 0.0) is None
+
+
+def field(run_of, command: str, answers=None) -> fields.Field:
+    """Three rows, of ten seconds a block."""
+    blocks = [b for case in (FAST, SLOW, BETWEEN) for b in measured(case, 1, 1, 1, answers=answers)]
+    labelled = thousand_images() if answers else None
+    return fields.field([run_of(*blocks, command=command, labelled=labelled)])
+
+
+def test_the_command_is_the_runs_own_narrowed_to_the_rows(run_of) -> None:
+    """What chose rows gives way, what is about data and folders stays; options understand it."""
+    command = (
+        "python -m bench.run -m 'vgg*' --runtimes=all --blocks 3 --store STORE --fresh "
+        "--scenarios offline --out results"
+    )
+    rows = field(run_of, command).contenders
+    pair = [row for row in rows if row.case in (FAST, SLOW)]
+    found = more.more_blocks(pair, 12)
+    assert found.command == (
+        "python -m bench.run --store STORE --fresh --out results -m vgg19,vgg19-gap "
+        "--recipes fp32,int8-static --runtimes openvino,ort -t 2 --blocks 12"
+    )
+    assert options.parse([*shlex.split(found.command)[3:]]).blocks == 12
+
+
+def test_its_time_is_that_of_every_row_that_it_names(run_of) -> None:
+    """Globs name products: the third row comes along; so does the second copy of the reference."""
+    rows = field(run_of, "python -m bench.run").contenders
+    pair = [row for row in rows if row.case in (FAST, SLOW)]
+    assert more.more_blocks(pair, 12).seconds == 12 * 10 * (3 + 1)
+    assert more.more_blocks(pair[:1], 5).seconds == 5 * 10 * (1 + 1)
+
+
+def test_at_least_one_block_more_than_there_are(run_of) -> None:
+    """Where fewer would have been enough on average, the same again decides nothing."""
+    rows = field(run_of, "python -m bench.run").contenders
+    assert "4 blocks instead of 3" in more.more_blocks(rows, 3).text
+
+
+def test_no_command_for_what_no_blocks_decide(run_of) -> None:
+    """It is called a tie."""
+    found = more.more_blocks(field(run_of, "python -m bench.run").contenders, None)
+    assert (found.command, found.seconds) == ("", None)
+    assert "tie" in found.text
+
+
+def test_more_images_are_there_only_where_a_run_asked_about_fewer(run_of) -> None:
+    """All of the test part can't become more; a part of it can, by --accuracy-images."""
+    answers = answering(thousand_images(), 50)
+    whole = field(run_of, "python -m bench.run --data images.zip", answers).contenders
+    assert more.more_images(whole, 4000).command == ""
+    assert "has no more of them" in more.more_images(whole, 4000).text
+    part = "python -m bench.run --data images.zip --accuracy-images 1000"
+    found = more.more_images(field(run_of, part, answers).contenders, 4000)
+    assert found.command.endswith("--blocks 1 --accuracy-images 4000")
+    assert "--accuracy-images 1000" not in found.command
