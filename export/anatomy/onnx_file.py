@@ -92,6 +92,7 @@ def read_onnx(file: Path) -> Net:
         graph = _Graph(model, file)
     except (RuntimeError, onnx.shape_inference.InferenceError) as exc:
         raise UnreadableFile(f"{file}: its shapes contradict one another: {exc}") from exc
+    _complete_shapes(model, graph)
     layer_of = _named_layers(graph)
     tensors = tuple(_tensors(model, graph, layer_of))
     macs_of, no_macs = _macs(graph, batch)
@@ -129,6 +130,28 @@ def _free_batch(model: onnx.ModelProto) -> int:
     return fixed
 
 
+def _complete_shapes(model: onnx.ModelProto, graph: _Graph) -> None:
+    """Add shapes that follow only from values: of a Reshape to what a Concat computes, say."""
+    one = onnx.ModelProto()
+    one.CopyFrom(model)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for value in one.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in stored and dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_value = 1
+    del one.graph.value_info[:]
+    for value in one.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(one, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:
+        return  # the shapes without values are known, and this only adds to them
+    for value in (*inferred.value_info, *inferred.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            graph.shapes.setdefault(value.name, tuple(dim.dim_value for dim in tensor.shape.dim))
+
+
 def _file_bytes(file: Path, model: onnx.ModelProto) -> int:
     names = {
         entry.value
@@ -143,18 +166,25 @@ def _named_layers(graph: _Graph) -> dict[int, str]:
     """A name for each node: of its weights where that says something, else its own."""
     taken: set[str] = set()
     found = {}
-    for node in graph.nodes:
-        stored = [name for name in node.input if name in graph.tensors]
-        if node.op_type in _LAYERS:
-            stored = [x.tensor for x in graph._stored(node, _LAYERS[node.op_type].weights)]
-        names = [stem(x) for x in stored if ("." in x or "/" in x) and "::" not in x]
+    # Layers choose first: a DequantizeLinear before one reads the same weights.
+    for node in sorted(graph.nodes, key=lambda node: node.op_type not in _LAYERS):
         own = _name(node)
-        name = next(iter(names), own.strip("/") or node.op_type)
+        name = _said_by_weights(graph, node) or own.strip("/") or node.op_type
         if name in taken:
             name = f"{name} ({own})" if f"{name} ({own})" not in taken else node.output[0]
         taken.add(name)
         found[id(node)] = name
     return found
+
+
+def _said_by_weights(graph: _Graph, node: onnx.NodeProto) -> str:
+    """The layer that the names of a node's weights speak of; empty where they don't."""
+    if node.op_type in _PASSING_ON:
+        return ""
+    stored = [name for name in node.input if name in graph.tensors]
+    if node.op_type in _LAYERS:
+        stored = [x.tensor for x in graph._stored(node, _LAYERS[node.op_type].weights)]
+    return next((stem(x) for x in stored if ("." in x or "/" in x) and "::" not in x), "")
 
 
 def _tensors(
