@@ -81,17 +81,19 @@ def read_safetensors(file: Path) -> Contents:
         raise UnreadableFile(
             f"{file} is truncated or not a safetensors file ({exc}): fetch or save it again"
         ) from exc
-    found = [
-        _mapped(file, 8 + length, name, entry)
-        for name, entry in header.items()
-        if name != "__metadata__"
-    ]
-    found.sort(key=lambda pair: pair[0])
-    return _contents(file, "safetensors", (tensor for _, tensor in found), metadata)
+    names = sorted((name for name in header if name != "__metadata__"), key=_natural)
+    found = (_mapped(file, 8 + length, name, header[name]) for name in names)
+    return _contents(file, "safetensors", found, metadata)
 
 
-def _mapped(file: Path, start: int, name: str, entry: Mapping[str, Any]) -> tuple[int, Tensor]:
-    """One tensor and where it lies: the order in which they were saved is the module's."""
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Numbers by their size: the file's own order is not that of the module."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(int(x), "") if x.isdecimal() and len(x) < 10 else (-1, x) for x in parts]
+
+
+def _mapped(file: Path, start: int, name: str, entry: Mapping[str, Any]) -> Tensor:
+    """One tensor, to be mapped when asked for."""
     if entry["dtype"] not in _SAFETENSORS_DTYPES:
         raise UnreadableFile(f"{file}: {name!r} is of type {entry['dtype']}, which is not known")
     dtype = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]])
@@ -103,7 +105,7 @@ def _mapped(file: Path, start: int, name: str, entry: Mapping[str, Any]) -> tupl
             return np.zeros(shape, dtype)
         return np.memmap(file, dtype, mode="r", offset=start + begin, shape=shape)
 
-    return begin, _tensor(name, name, shape, dtype.name, end - begin, values)
+    return _tensor(name, name, shape, dtype.name, end - begin, values)
 
 
 def read_pickle(file: Path) -> Contents:
