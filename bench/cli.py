@@ -16,6 +16,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
         "resize-cost": ("bench.resize_cost", "what another resize filter costs, next to INT8"),
+        "inspect": (
+            "bench.look",
+            "look into a model file: where bytes and work are, what is wrong",
+        ),
         "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),
         "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
         "export": ("export.run", "only build model files"),
