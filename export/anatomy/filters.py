@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from export.anatomy import _CONVOLUTIONS, _LAYERS, _PRODUCTS
 from export.anatomy.contents import CHUNK, Contents, Tensor, shown
-from export.anatomy.finding import Finding, Remedy, percent
+from export.anatomy.finding import Finding, Remedy, percent, several
 from export.anatomy.onnx_file import Net
 
 WEAK = 0.1
@@ -118,7 +118,7 @@ def _finding(found: list[Weak], saved: tuple[int, int | None], extra: tuple[str,
     remedy = Remedy(
         "remove them and what reads them, then fine-tune", saved[0], saved[1], retrain=True
     )
-    title = f"{weak} filters of {len(found)} layers have a norm that says they could go"
+    title = f"{several(weak, 'filter')} of {several(len(found), 'layer')} could go, by their norm"
     return Finding("weak-filters", title, (*lines, *more, *extra), (remedy,))
 
 

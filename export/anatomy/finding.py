@@ -55,6 +55,11 @@ def _share(remedy: Remedy, contents: Contents) -> float:
     return max(remedy.bytes_saved / max(1, contents.stored_bytes), macs)
 
 
+def several(count: int, noun: str) -> str:
+    """``1 filter``, ``2 filters``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def percent(part: float, whole: float) -> str:
     """A share for a sentence: two digits, whole numbers from 10 % on."""
     share = 100 * part / whole if whole else 0.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx
 
 from export.anatomy.contents import shown
-from export.anatomy.finding import Finding, Remedy
+from export.anatomy.finding import Finding, Remedy, several
 from export.anatomy.onnx_file import Net, opset
 
 OLDEST_OPSET = 13
@@ -48,7 +48,7 @@ def unfused_norms(net: Net) -> Iterator[Finding]:
         remedy = Remedy(
             "fold them into the weights before (recipe fp32-opt)", saved, 0, len(evidence)
         )
-        title = f"{len(evidence)} BatchNormalizations are not folded into the layer before"
+        title = f"not folded into the layer before: {several(len(evidence), 'BatchNormalization')}"
         yield Finding("unfused-batchnorm", title, _some(evidence), (remedy,))
 
 
@@ -68,7 +68,7 @@ def foldable(net: Net) -> Iterator[Finding]:
     evidence = [f"{node.op_type} {shown(net.layer(node))}" for node in nodes]
     if unknown:
         evidence.insert(0, f"{unknown} results are of unknown size, not counted")
-    title = f"{len(nodes)} nodes compute the same constants every time"
+    title = f"constants are computed anew for every image by {several(len(nodes), 'node')}"
     yield Finding("foldable-constants", title, _some(evidence), (remedy,))
 
 
@@ -148,7 +148,9 @@ def dynamic_batch(net: Net) -> Iterator[Finding]:
     if nodes:
         evidence = [f"{node.op_type} {shown(net.layer(node))}" for node in nodes]
         name = shown(sorted(free)[0])
-        title = f"the free batch of input {name} keeps {len(nodes)} nodes computing shapes"
+        title = (
+            f"the free batch of input {name} keeps {several(len(nodes), 'node')} computing shapes"
+        )
         remedy = Remedy("fix the batch, then fold constants", saved, 0, len(nodes))
         yield Finding("dynamic-batch", title, _some(evidence), (remedy,))
 

@@ -2,7 +2,8 @@
 
 A matrix (m, n) becomes two of rank r, (m, r) and (r, n); the rank is the least that holds 99 %
 of the energy, the sum of the squared singular values: the rest is at most a tenth of the
-matrix in Frobenius norm. Where the smaller side is over 1024, the singular values come from
+matrix in Frobenius norm. A layer counts where the two have at most three quarters of its
+weights. Where the smaller side is over 1024, the singular values come from
 a random projection (Halko, Martinsson and Tropp, 2011, arXiv:0909.4061), whose energy is
 never more than that of the best matrices of the same rank.
 """
@@ -16,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.anatomy.contents import Contents, Tensor, shown
-from export.anatomy.finding import Finding, Remedy, percent
+from export.anatomy.finding import Finding, Remedy, percent, several
 
 ENERGY = 0.99
+LEAST_SAVED = 0.25
+"""Share of a matrix that splitting must save for it to be called close to low rank."""
 _EXACT_SIDE = 1024
 _LEAST_ELEMENTS = 1 << 12
 _MOST_RANK = 256
@@ -47,7 +50,7 @@ class LowRank:
 def low_rank(contents: Contents) -> Iterator[Finding]:
     """The layers that would be smaller as two."""
     found = [rank for tensor in contents.tensors if (rank := rank_of(tensor)) is not None]
-    found = [one for one in found if one.elements_saved > 0]
+    found = [one for one in found if one.elements_saved >= LEAST_SAVED * one.tensor.elements]
     if not found:
         return
     found.sort(key=lambda one: one.elements_saved, reverse=True)
@@ -61,7 +64,7 @@ def low_rank(contents: Contents) -> Iterator[Finding]:
         sum(_bytes(one) for one in found),
         _macs(contents, found),
     )
-    title = f"the weights of {len(found)} fully connected layers are close to low rank"
+    title = f"close to low rank: the weights of {several(len(found), 'fully connected layer')}"
     yield Finding("low-rank", title, tuple(lines), (remedy,))
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from export.anatomy.contents import Contents, Layer, shown
 from export.anatomy.examine import Examination
-from export.anatomy.finding import Finding, Remedy, percent
+from export.anatomy.finding import Finding, Remedy, percent, several
 
 SCHEMA = 1
 """Of the JSON; 1: the first."""
@@ -137,7 +137,7 @@ def effect_text(remedy: Remedy, contents: Contents) -> str:
             share = f" ({percent(abs(value), whole)})" if whole else ""
             parts.append(f"{'saves' if value > 0 else 'costs'} {text}{share}")
     if remedy.nodes_saved:
-        parts.append(f"{remedy.nodes_saved} nodes fewer")
+        parts.append(f"{several(remedy.nodes_saved, 'node')} fewer")
     if parts and remedy.macs_saved is None:
         parts.append("MACs unknown")
     if remedy.retrain:

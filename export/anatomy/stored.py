@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from export.anatomy.contents import CHUNK, Contents, Tensor, shown
-from export.anatomy.finding import Finding, Remedy, percent
+from export.anatomy.finding import Finding, Remedy, percent, several
 
 LEAST_COPIED, LEAST_COPIED_SHARE = 1 << 20, 0.01
 """Bytes of copies from which they are worth a word, and their share of a small file."""
@@ -50,7 +50,7 @@ def unused(contents: Contents) -> Iterator[Finding]:
     found = [tensor for tensor in contents.tensors if tensor.role == "unused"]
     if found:
         remedy = Remedy("remove them", _bytes(found))
-        title = f"{len(found)} initialisers are read by no node"
+        title = f"read by no node: {several(len(found), 'initialiser')}"
         yield Finding("unused-initializers", title, tuple(_listed(found)), (remedy,))
 
 
@@ -68,7 +68,7 @@ def copies(contents: Contents) -> Iterator[Finding]:
     size = sum(_bytes(found[1:]) for found in again)
     if size >= min(LEAST_COPIED, LEAST_COPIED_SHARE * contents.stored_bytes) > 0:
         evidence = [_same(found) for found in again[:_LISTED]]
-        title = f"{sum(len(found) - 1 for found in again)} tensors are stored more than once"
+        title = f"stored more than once: {several(sum(len(x) - 1 for x in again), 'tensor')}"
         remedy = Remedy("keep one of each, read by all", size)
         yield Finding("duplicates", title, (*evidence, *_more(again)), (remedy,))
 
@@ -93,7 +93,9 @@ def doubles(contents: Contents) -> Iterator[Finding]:
             f"{size} bytes of float64, {percent(size, contents.stored_bytes)} of the file's",
             *_listed(found),
         )
-        yield Finding("float64", f"{len(found)} tensors are float64", evidence, (remedy,))
+        yield Finding(
+            "float64", f"stored as float64: {several(len(found), 'tensor')}", evidence, (remedy,)
+        )
 
 
 def zeros(contents: Contents) -> Iterator[Finding]:
