@@ -63,7 +63,9 @@ def read_keras(file: Path) -> Contents:
         with h5py.File(file, "r") as opened:
             config = str(opened.attrs.get("model_config", ""))
             return _contents(file, opened, config, _Place(file))
-    except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, EOFError) as exc:
+    except UnreadableFile:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile, KeyError, RuntimeError, EOFError) as exc:
         raise UnreadableFile(
             f"{file} is truncated, damaged or no Keras file ({_first_line(exc)}): "
             "fetch or save it again"

@@ -42,6 +42,7 @@ def light_model(file: Path) -> onnx.ModelProto:
         ) from exc
     if not model.graph.node or not model.ir_version:
         raise UnreadableFile(f"{file} holds no ONNX graph: is it an .onnx file?")
+    _check_names(model, file)
     model = _without_functions(model)
     _lift_constants(model)
     for tensor in model.graph.initializer:
@@ -119,6 +120,20 @@ def _lift_constants(model: onnx.ModelProto) -> None:
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
         del model.graph.node[:]
         model.graph.node.extend(copies)
+
+
+def _check_names(model: onnx.ModelProto, file: Path) -> None:
+    """All names are text: protobuf gives those that are none as bytes."""
+    graph = model.graph
+    names = [
+        *(name for node in graph.node for name in (*node.input, *node.output)),
+        *(name for node in graph.node for name in (node.name, node.op_type, node.domain)),
+        *(value.name for value in (*graph.initializer, *graph.input, *graph.output)),
+        *(text for entry in model.metadata_props for text in (entry.key, entry.value)),
+    ]
+    wrong = next((name for name in names if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise UnreadableFile(f"{file} has the name {wrong!r}, which is no text: it is damaged")
 
 
 def _check(tensor: TensorProto, file: Path) -> None:

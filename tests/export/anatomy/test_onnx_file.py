@@ -113,6 +113,14 @@ def test_a_file_cut_off_anywhere_is_an_error(tmp_path):
             read_onnx(cut)
 
 
+def test_a_name_that_is_no_text_is_an_error(tmp_path):
+    """protobuf gives such a name as bytes, which nothing later expects."""
+    file = convolutional(tmp_path / "small.onnx", FILTERS)
+    file.write_bytes(file.read_bytes().replace(b"conv.weight", b"conv.\xff\xfeight"))
+    with pytest.raises(UnreadableFile, match="which is no text"):
+        read_onnx(file)
+
+
 def test_constant_nodes_are_stored_weights(tmp_path):
     """Some exporters keep weights in Constant nodes: they count like any."""
     value = onnx.numpy_helper.from_array(weights(8, 3, 3, 3), "w")
