@@ -87,13 +87,18 @@ def filters_of_graph(net: Net) -> Iterator[Finding]:
     cut: dict[int, int] = {}
     for node in net.graph.nodes:
         weights = net.weights(node) if node.op_type == "Conv" else None
-        if weights is not None and weights.name in found and reader(net, node) is not None:
+        if weights is None or weights.name not in found or _groups(node) > 1:
+            continue
+        if reader(net, node) is not None:
             cut[id(node)] = found[weights.name].weak
     if not found:
         return
     saved = removal(net, cut)
     kept = len(found) - len(cut)
-    extra = f"in {kept} of these layers others add to their maps: left out of the figures"
+    extra = (
+        f"in {several(kept, 'layer')} of these no filter can go alone (maps are added, or it is "
+        "grouped): left out of the figures"
+    )
     yield _finding(list(found.values()), saved, (extra,) if kept else ())
 
 
@@ -153,10 +158,16 @@ def reader(net: Net, node: onnx.NodeProto) -> Reader | None:
             places = flat[2] * flat[3]
         elif current.op_type in _CONVOLUTIONS or current.op_type == "BatchNormalization":
             between.append(current)
-        elif current.op_type not in _BY_CHANNEL:
+        elif current.op_type not in _BY_CHANNEL or not _keeps_channels(net, current, maps):
             return None
         current = net.only_reader(current.output[0])
     return None
+
+
+def _keeps_channels(net: Net, node: onnx.NodeProto, maps: tuple[int, ...]) -> bool:
+    """Whether a node makes one map, or one number, of each map that it takes."""
+    made = net.shape(node.output[0])
+    return len(made) > 1 and len(maps) > 1 and made[1] == maps[1]
 
 
 def _groups(node: onnx.NodeProto) -> int:

@@ -395,7 +395,32 @@ def test_filters_that_others_add_to_are_not_counted(tmp_path):
     tensors = {"conv.weight": filter_weights, "other": weights(8, 1, 1)}
     found = finding(examine(write_graph(tmp_path / "add.onnx", nodes, tensors)), "weak-filters")
     assert found.remedies[0].bytes_saved == found.remedies[0].macs_saved == 0
-    assert "others add to their maps" in found.evidence[-1]
+    assert "no filter can go alone" in found.evidence[-1]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [  # a filter of a depthwise convolution goes with the one before it, or not at all
+            helper.make_node("Conv", ["input", "weak"], ["a"], group=3),
+            helper.make_node("Conv", ["a", "next"], ["logits"]),
+        ],
+        [  # a mean over the channels reads them all
+            helper.make_node("Conv", ["input", "weak"], ["a"]),
+            helper.make_node("ReduceMean", ["a", "axes"], ["b"], keepdims=1),
+            helper.make_node("Conv", ["b", "next"], ["logits"]),
+        ],
+    ],
+)
+def test_filters_that_cannot_go_alone_have_no_effect(tmp_path, nodes):
+    """What would have to go with them is not known, so nothing is promised."""
+    grouped = len(nodes) == 2
+    weak_weights = weights(3, 1 if grouped else 3, 3, 3)
+    weak_weights[0] = 0
+    channels = 3 if grouped else 1
+    tensors = {"weak": weak_weights, "next": weights(4, channels, 3, 3), "axes": np.array([1])}
+    found = finding(examine(write_graph(tmp_path / "f.onnx", nodes, tensors)), "weak-filters")
+    assert found.remedies[0].bytes_saved == found.remedies[0].macs_saved == 0
 
 
 def low_rank_weights(rows: int, columns: int, rank: int) -> np.ndarray[Any, np.dtype[np.float32]]:
