@@ -17,6 +17,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "recommend": ("bench.recommend", "which of the measured rows to ship, under constraints"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
         "resize-cost": ("bench.resize_cost", "what another resize filter costs, next to INT8"),
+        "inspect": (
+            "bench.look",
+            "look into a model file: where bytes and work are, what is wrong",
+        ),
         "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),
         "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
         "export": ("export.run", "only build model files"),

@@ -1,0 +1,235 @@
+"""An .onnx file as a small message: large weights stay in the file and are mapped when asked for.
+
+protobuf would hold them twice, so an .onnx of 2 GB would take 4 GB only to be looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from export.anatomy.contents import UnreadableFile
+from export.optimize import _Field, _fields, beside
+
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # in ModelProto, GraphProto and TensorProto
+_LARGE = 1 << 16
+_MOST_OTHER_BYTES = 1 << 29
+"""What a graph without its large weights may take: more is no classifier's."""
+
+
+def light_model(file: Path) -> onnx.ModelProto:
+    """The model with its large weights as references, those inside the file to the file itself.
+
+    ``export.anatomy.initializer_array`` maps them. Constants of the graph have become
+    initialisers, and functions have been put in place. Raises ``UnreadableFile`` for a file
+    that is cut off or none, for data outside of its folder, and for tensors whose size is
+    not that of their values.
+    """
+    try:
+        with file.open("rb") as stream:
+            model = _parsed(stream)
+    except (DecodeError, ValueError) as exc:
+        # The names in a damaged file's message may be anything: the reason is enough.
+        raise UnreadableFile(
+            f"{file} is truncated, damaged or no .onnx file: fetch or export it again"
+        ) from exc
+    if not model.graph.node or not model.ir_version:
+        raise UnreadableFile(f"{file} holds no ONNX graph: is it an .onnx file?")
+    _check_names(model, file)
+    model = _without_functions(model)
+    _lift_constants(model)
+    for tensor in model.graph.initializer:
+        _check(tensor, file)
+    return model
+
+
+def _parsed(stream: BinaryIO) -> onnx.ModelProto:
+    rest, graph = bytearray(), bytearray()
+    for outer in list(_fields(stream)):
+        if outer.number != _GRAPH:
+            rest += _whole(stream, outer)
+            continue
+        for inner in list(_fields(stream, outer.content, outer.end)):
+            graph += _light(stream, inner)
+            if len(graph) > _MOST_OTHER_BYTES:
+                raise ValueError("the graph without its weights is too large")
+    model: onnx.ModelProto = onnx.ModelProto.FromString(bytes(rest))
+    model.graph.ParseFromString(bytes(graph))
+    return model
+
+
+def _whole(stream: BinaryIO, field: _Field) -> bytes:
+    """A field with its tag."""
+    if field.end - field.start > _MOST_OTHER_BYTES:
+        raise ValueError("a field that holds no weights is too large")
+    stream.seek(field.start)
+    return stream.read(field.end - field.start)
+
+
+def _light(stream: BinaryIO, field: _Field) -> bytes:
+    """A field of the graph; of an initialiser with many raw bytes, all but those."""
+    if field.number != _INITIALIZER or field.end - field.start < _LARGE:
+        return _whole(stream, field)
+    parts = _parts(stream, field)
+    raw = [part for part in parts if part.number == _RAW_DATA]
+    if len(raw) != 1 or raw[0].end - raw[0].content < _LARGE:
+        return _whole(stream, field)
+    others = b"".join(_whole(stream, part) for part in parts if part.number != _RAW_DATA)
+    tensor = TensorProto.FromString(others)
+    if tensor.data_location != TensorProto.EXTERNAL:
+        tensor.data_location = TensorProto.EXTERNAL
+        length = raw[0].end - raw[0].content
+        place = {"location": Path(stream.name).name, "offset": raw[0].content, "length": length}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+    light: bytes = onnx.GraphProto(initializer=[tensor]).SerializeToString()
+    return light
+
+
+def _parts(stream: BinaryIO, field: _Field) -> list[_Field]:
+    """The fields of a tensor; none where it holds single numbers, whose fields are of no length."""
+    try:
+        return list(_fields(stream, field.content, field.end))
+    except ValueError:
+        return []
+
+
+def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Functions of the file's own, put where they are called."""
+    return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _lift_constants(model: onnx.ModelProto) -> None:
+    """Constant nodes that hold a tensor become initialisers: some exporters store weights so."""
+    kept = []
+    for node in model.graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and value is not None and value.ByteSize():
+            model.graph.initializer.add().CopyFrom(value)
+            model.graph.initializer[-1].name = node.output[0]
+        else:
+            kept.append(node)
+    if len(kept) < len(model.graph.node):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+        del model.graph.node[:]
+        model.graph.node.extend(copies)
+
+
+def _check_names(model: onnx.ModelProto, file: Path) -> None:
+    """All names are text: protobuf gives those that are none as bytes."""
+    graph = model.graph
+    names = [
+        *(name for node in graph.node for name in (*node.input, *node.output)),
+        *(name for node in graph.node for name in (node.name, node.op_type, node.domain)),
+        *(value.name for value in (*graph.initializer, *graph.input, *graph.output)),
+        *(text for entry in model.metadata_props for text in (entry.key, entry.value)),
+    ]
+    wrong = next((name for name in names if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise UnreadableFile(f"{file} has the name {wrong!r}, which is no text: it is damaged")
+
+
+def _check(tensor: TensorProto, file: Path) -> None:
+    """A tensor's bytes are there, and as many as its shape says."""
+    name = ascii(tensor.name)
+    if any(size < 0 for size in tensor.dims) or tensor.data_type not in _KNOWN:
+        raise UnreadableFile(f"{file}: tensor {name} has no shape or type that ONNX knows")
+    expected = (math.prod(tensor.dims) * _bits(tensor) + 7) // 8
+    if tensor.data_location == TensorProto.EXTERNAL:
+        _check_outside(tensor, file, expected)
+    elif tensor.HasField("raw_data") and len(tensor.raw_data) != expected:
+        raise UnreadableFile(
+            f"{file}: tensor {name} of shape {tuple(tensor.dims)} should take {expected} bytes, "
+            f"not {len(tensor.raw_data)}: the file is damaged"
+        )
+    elif not tensor.HasField("raw_data") and not _typed(tensor):
+        raise UnreadableFile(f"{file}: tensor {name} has fewer values than its shape says")
+
+
+def _check_outside(tensor: TensorProto, file: Path, expected: int) -> None:
+    """A data file stands beside the .onnx file and is long enough."""
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        data = beside(file, place.get("location", ""))
+        offset = int(place.get("offset", 0))
+        length = int(place.get("length", expected))
+    except ValueError as exc:
+        raise UnreadableFile(f"{exc}: only data files beside the .onnx file are read") from exc
+    if not data.is_file():
+        raise UnreadableFile(f"{file} needs its data file {data.name!r} beside it: fetch that, too")
+    if offset < 0 or length != expected or offset + expected > data.stat().st_size:
+        raise UnreadableFile(
+            f"{data} is too short for tensor {tensor.name!a}, or its shape "
+            f"{tuple(tensor.dims)} is not that of the data: fetch both files again"
+        )
+
+
+def _typed(tensor: TensorProto) -> bool:
+    """Whether values that are stored as numbers are as many as the shape says."""
+    size = math.prod(tensor.dims)
+    numbers = max(
+        len(tensor.float_data),
+        len(tensor.int32_data),
+        len(tensor.int64_data),
+        len(tensor.double_data),
+        len(tensor.uint64_data),
+        len(tensor.string_data),
+    )
+    return size in (numbers, 2 * numbers, 2 * numbers - 1) or _complex(tensor, numbers)
+
+
+def _complex(tensor: TensorProto, numbers: int) -> bool:
+    kinds = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
+    return tensor.data_type in kinds and numbers == 2 * math.prod(tensor.dims)
+
+
+_KNOWN = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+_HALF_BYTES = frozenset(
+    getattr(TensorProto, name)
+    for name in ("INT4", "UINT4", "FLOAT4E2M1")
+    if hasattr(TensorProto, name)
+)
+
+
+def _bits(tensor: TensorProto) -> int:
+    """Bits of one stored element."""
+    if tensor.data_type in _HALF_BYTES:
+        return 4
+    if tensor.data_type == TensorProto.STRING:
+        return 0
+    return 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def stored_bytes(tensor: TensorProto) -> int:
+    """What a tensor's values take, two to a byte where its type is so small."""
+    if tensor.data_type == TensorProto.STRING:
+        return sum(len(text) for text in tensor.string_data)
+    elements: int = math.prod(tensor.dims)
+    return (elements * _bits(tensor) + 7) // 8
+
+
+def subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
+    """The tensors in the bodies of a control-flow node, however deep."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from graph.initializer
+            for inner in graph.node:
+                yield from (a.t for a in inner.attribute if a.HasField("t"))
+                yield from subgraph_tensors(inner)
+
+
+def subgraph_inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that the bodies of a control-flow node read, those from outside among them."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in graph.node:
+                yield from inner.input
+                yield from subgraph_inputs(inner)
+            yield from (value.name for value in graph.output)
