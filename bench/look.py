@@ -1,4 +1,7 @@
-"""``deploybench inspect FILE``: look into a model file, in a child that may come to grief."""
+"""``deploybench inspect FILE``: look into a model file, in a child that may come to grief.
+
+With ``--data`` it also finds which output stands for which class (``bench.lost_names``).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from export.inspecting import Request, request, words_of
+from bench import lost_names
+from export.inspecting import Request, with_more, words_of
 
 COMMAND = (sys.executable, "-m", "export.anatomy")
 """Who reads: a process of its own, with limits of memory and time, for a file is not trusted."""
@@ -18,9 +22,18 @@ _GRACE_S = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what the child prints; 2: usage, or a file that can't be read."""
-    asked = request(argv, "deploybench inspect")
+    """Print what the child prints; 2: usage, or a file that can't be read.
+
+    1 with ``--data``: the model was not trained on these classes.
+    """
+    asked, words = with_more(argv, "deploybench inspect", lost_names.add_to)
+    if reason := lost_names.without_data(words):
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
     code = _run(asked)
+    if code == 0 and words.data:
+        print()
+        return lost_names.find(asked.file, words)
     if code in (0, 2):  # all is well, or the child said itself what is not
         return code
     print(f"error: {asked.file}: {_ending(code, asked)}", file=sys.stderr)

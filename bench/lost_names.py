@@ -19,7 +19,7 @@ from rich.table import Table
 from bench import block, files, given, labelled, launch
 from bench.case import Case
 from bench.matching import Matching, Pair, matched
-from bench.options import Options, UsageError, add_model_flags, parse
+from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, parse
 from bench.record import Labelled, write_atomically
 from bench.run import heed_signals
 from export.artifact import Artifact, default_store
@@ -37,10 +37,51 @@ _UNKNOWN = "unknown_{:04d}"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1: the model was not trained on these classes; 2 for a bad argument."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.lost_names",
+        description="Find which output of an .onnx classifier stands for which class folder.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="an .onnx classifier")
+    add_to(parser)
+    words = parser.parse_args(argv)
+    if not words.data:
+        parser.error("--data is missing: class folders of labelled images")
+    return find(words.file, words)
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """The flags of this search, for ``deploybench inspect`` too."""
+    group = parser.add_argument_group("which output is which class")
+    add = group.add_argument
+    images = "class folders of labelled images, to find lost class names by"
+    add("--data", default=None, metavar="DIR_OR_ZIP", help=images)
+    add("--images", type=int, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
+    weak = "share of right answers that a model of these classes must exceed (default: 0.5)"
+    add("--least-share", type=float, default=_LEAST_SHARE, metavar="SHARE", help=weak)
+    names = "write the names in the order of the outputs, for --class-names of bench.run"
+    add("--write", type=Path, default=None, metavar="FILE.json", help=names)
+    add("--store", type=Path, default=None, metavar="DIR", help="built files")
+    how = parser.add_argument_group("how the model takes an image, for --data")
+    how.argument_default = argparse.SUPPRESS
+    add_model_flags(how)
+
+
+def without_data(words: argparse.Namespace) -> str:
+    """Why flags of this search say nothing; empty: there are none, or ``--data`` stands there."""
+    usual = {"images": _MOST_IMAGES, "least_share": _LEAST_SHARE, "write": None, "store": None}
+    given_ones = [name for name in GIVEN_FLAGS if name in words]
+    changed = [name for name, value in usual.items() if getattr(words, name) != value]
+    if words.data or not (given_ones or changed):
+        return ""
+    flag = (given_ones + changed)[0].replace("_", "-")
+    return f"--{flag} is about finding class names: it needs --data"
+
+
+def find(file: Path, words: argparse.Namespace) -> int:
+    """The search, its errors as sentences; the exit code."""
     heed_signals()
     try:
-        words = parser().parse_args(argv)
-        return _run(words)
+        return _run(file, words)
     except (UsageError, files.BuildError, launch.ChildDied) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2 if isinstance(exc, UsageError) else 1
@@ -48,28 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m bench.lost_names",
-        description="Find which output of an .onnx classifier stands for which class folder.",
-        argument_default=argparse.SUPPRESS,
-    )
-    add = result.add_argument
-    add("file", metavar="FILE", help="an .onnx classifier whose class names are lost")
-    add("--data", required=True, metavar="DIR_OR_ZIP", help="class folders of labelled images")
-    add("--images", type=int, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
-    names = "write the names in the order of the outputs, for --class-names"
-    weak = "share of right answers that a model of these classes must exceed (default: 0.5)"
-    add("--least-share", type=float, default=_LEAST_SHARE, metavar="SHARE", help=weak)
-    add("--write", type=Path, default=None, metavar="FILE.json", help=names)
-    add("--store", type=Path, default=None, metavar="DIR", help="built files")
-    add_model_flags(result.add_argument_group("how the model takes an image"))
-    return result
-
-
-def _run(words: argparse.Namespace) -> int:
-    options = _options(words)
+def _run(file: Path, words: argparse.Namespace) -> int:
+    options = _options(file, words)
     if words.images < _LEAST_IMAGES:
         raise UsageError(f"--images {words.images}: give {_LEAST_IMAGES} or more")
     if not 0 <= words.least_share < 1:
@@ -90,18 +111,17 @@ def _run(words: argparse.Namespace) -> int:
     return 0
 
 
-def _options(words: argparse.Namespace) -> Options:
+def _options(file: Path, words: argparse.Namespace) -> Options:
     """As ``bench.run`` reads them, with the one model."""
-    own = ("file", "images", "least_share", "write", "store")
     flags = [
         word
-        for name, value in vars(words).items()
-        if name not in own
-        for word in (f"--{name.replace('_', '-')}", str(value))
+        for name in GIVEN_FLAGS
+        if name in words
+        for word in (f"--{name.replace('_', '-')}", str(getattr(words, name)))
     ]
-    store = words.store or default_store()
+    store = ["--store", str(words.store or default_store()), "--data", str(words.data)]
     fixed = ["--recipes", "fp32", "--runtimes", _RUNTIME, "--accuracy", "none"]
-    return given.opened(parse(["--model", words.file, "--store", str(store), *fixed, *flags]))
+    return given.opened(parse(["--model", str(file), *store, *fixed, *flags]))
 
 
 def _images(path: Path, most: int) -> tuple[ImageFolder, list[Entry]]:

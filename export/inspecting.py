@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,15 @@ class Request:
 
 def request(argv: Sequence[str] | None, prog: str) -> Request:
     """The parsed words; a wrong one ends the program with 2, as argparse does."""
+    return with_more(argv, prog, lambda parser: None)[0]
+
+
+def with_more(
+    argv: Sequence[str] | None, prog: str, more: Callable[[argparse.ArgumentParser], None]
+) -> tuple[Request, argparse.Namespace]:
+    """The same where ``more`` adds arguments; they stand in the second of the pair."""
     parser = _parser(prog)
+    more(parser)
     words = parser.parse_args(argv)
     if words.file.suffix.lower() not in SUFFIXES:
         parser.error(f"{words.file} is of no kind known here: it should end in {_known()}")
@@ -43,7 +51,7 @@ def request(argv: Sequence[str] | None, prog: str) -> Request:
     ):
         if value < least:
             parser.error(f"{flag} should be at least {least}, not {value}")
-    return Request(
+    asked = Request(
         words.file,
         words.layers,
         words.treemap,
@@ -51,6 +59,7 @@ def request(argv: Sequence[str] | None, prog: str) -> Request:
         words.memory_limit,
         words.time_limit,
     )
+    return asked, words
 
 
 def words_of(asked: Request) -> list[str]:

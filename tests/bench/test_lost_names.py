@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import lost_names
+from bench import look, lost_names
 from export import variants
 from export.images import ImageFolder, spread
 from export.variants import VARIANTS
@@ -84,6 +84,21 @@ def test_images_of_other_classes_are_refused(
     assert lost_names.main([*words, "--write", str(tmp_path / "names.json")]) == 1
     assert "was not trained on the classes of data" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "names.json").exists()
+
+
+def test_inspect_takes_the_same_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --data it goes on to the names; without it their flags would say nothing."""
+    asked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(look, "_run", lambda request: 0)
+    monkeypatch.setattr(lost_names, "find", lambda file, words: asked.append((file, words.data)))
+    look.main(["a.onnx", "--data", "leaves.zip", "--preset", "tf"])
+    assert asked == [(Path("a.onnx"), "leaves.zip")]
+    for flags in (["--preset", "tf"], ["--images", "9"], ["--write", "names.json"]):
+        assert look.main(["a.onnx", *flags]) == 2
+        assert f"{flags[0]} is about finding class names" in capsys.readouterr().err
+    assert look.main(["a.onnx"]) == 0
 
 
 @pytest.mark.parametrize(
