@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "report": ("bench.report", "write the tables anew from the records, or check them"),
         "search": ("bench.search", "find how each variant is quantised with little accuracy lost"),
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
+        "ship": ("bench.ship", "pack a measured row, to run elsewhere with nothing of ours"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),
         "resize-cost": ("bench.resize_cost", "what another resize filter costs, next to INT8"),
         "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),
