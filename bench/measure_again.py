@@ -65,7 +65,7 @@ def claims(
     subject: Subject, bounds: Bounds, options: Options, memory_bytes: int, say: Say
 ) -> Iterator[Claim]:
     """Every claim about how the row runs. ``options`` name the store, and images where given."""
-    suite = SUITES[subject.header.suite]
+    suite = SUITES.get(subject.header.suite, SUITES["default"])
     effort = Effort(
         subject.header.seconds, suite.samples, memory_bytes, options.store.absolute() / "logs"
     )
