@@ -507,6 +507,11 @@ def _first_error(exc: ValidationError) -> str:
     return f"{place}: {error['msg']}" if place else error["msg"]
 
 
+def write_run(path: Path, run: Run) -> None:
+    """Write a run as a file of lines that ``read_run`` reads; raises ``RecordError``."""
+    write_atomically(path, _lines(run))
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` as a whole: a reader sees the old file or the new one.
 

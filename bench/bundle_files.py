@@ -1,0 +1,171 @@
+"""Write the files of a bundle: the model, what runs it, what is known of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import bundle, launch, mobile, selftest
+from bench.bundle import Link, Model, Provenance
+from bench.bundle_text import Text, readme
+from bench.chosen_row import Chosen, notes
+from bench.options import UsageError
+from bench.record import write_run
+from export.artifact import Artifact, Store, model_files
+from export.images import Preprocess
+from runtimes import REGISTRY, computed_in
+
+TEMPLATES = Path(__file__).parent / "templates"
+_RUNTIME = "# the runtime\n"
+"""The line of predict.txt in whose place a runtime's part stands."""
+_BESIDES = {"executorch": ("torch",)}
+"""What an adapter imports besides its runtime's own distribution."""
+_ONLY = {"resize": "squash", "channel_order": "RGB", "layout": "NCHW"}
+_HEEDED = {"size", "first", "filter", "mean", "std", "scale", *_ONLY}
+"""What predict.py makes of ``export.images.Preprocess``: a field more needs a line there."""
+_CPU_BUILD = "https://download.pytorch.org/whl/cpu"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is packed. ``objections``: why it should not be; ``images``: the user's own, or none."""
+
+    chosen: Chosen
+    artifact: Artifact
+    store: Store
+    objections: tuple[str, ...] = ()
+    images: str = ""
+
+
+def write(folder: Path, order: Order) -> None:
+    """Fill an empty folder. Raises ``UsageError``, ``launch.ChildDied`` and ``OSError``."""
+    artifact, chosen = order.artifact, order.chosen
+    model, provenance = model_of(chosen, artifact), provenance_of(chosen, artifact, order.store)
+    _copy_model(artifact, folder / bundle.FILES)
+    (folder / "predict.py").write_text(predict(chosen.case.runtime), encoding="utf-8")
+    (folder / "selftest.py").write_text(_template("selftest"), encoding="utf-8")
+    (folder / bundle.MODEL).write_bytes(bundle.MODEL_JSON.dump_json(model, indent=1))
+    (folder / "classes.txt").write_text(_class_lines(model), encoding="utf-8")
+    needs = requirements(chosen.case.runtime, chosen.run.header.versions)
+    (folder / "requirements.txt").write_text(needs, encoding="utf-8")
+    (folder / bundle.PROVENANCE).write_bytes(bundle.PROVENANCE_JSON.dump_json(provenance, indent=1))
+    write_run(folder / bundle.MEASURED, chosen.alone)
+    _write_selftest(folder, order)
+    no_mobile = None
+    if artifact.format == "onnx":
+        no_mobile = mobile.write(folder / model.file, folder / bundle.MOBILE)
+    text = Text(
+        model,
+        provenance,
+        chosen.run.header,
+        chosen.row,
+        chosen.table,
+        order.objections,
+        notes(chosen),
+        no_mobile,
+        own_images=not order.images,
+    )
+    (folder / bundle.README).write_text(readme(text), encoding="utf-8")
+    bundle.write_sums(folder)
+
+
+def model_of(chosen: Chosen, artifact: Artifact) -> Model:
+    """What ``predict.py`` is told."""
+    case = chosen.case
+    height, width = artifact.input_size
+    threads = dict.fromkeys(launch.THREAD_VARIABLES, str(case.threads))
+    return Model(
+        case=str(case),
+        runtime=case.runtime,
+        file=f"{bundle.FILES}/{artifact.file}",
+        format=artifact.format,
+        precision=case.precision,
+        computed_in=computed_in(artifact, case.precision),
+        threads=case.threads,
+        input_shape=(case.batch_size, 3, height, width),
+        output_shape=(case.batch_size, len(artifact.class_names)),
+        preprocess=preprocess_of(artifact),
+        classes=artifact.class_names,
+        placeholder_names=artifact.placeholder_names,
+        # As export/__init__.py has it: ONNX Runtime would report to its makers.
+        environment={**threads, "ORT_DISABLE_TELEMETRY": "1"},
+        fixes=artifact.fixes,
+        tolerance=selftest.tolerance(case),
+    )
+
+
+def preprocess_of(artifact: Artifact) -> dict[str, Any]:
+    """How ``predict.py`` makes its inputs.
+
+    Raises :class:`UsageError` for what it does not know: it would answer other than measured.
+    """
+    if not artifact.preprocess:
+        raise UsageError(f"{artifact.key} does not say how it takes an image: build it again")
+    how = asdict(Preprocess.from_json(artifact.preprocess))
+    odd = [f"{name} {how[name]}" for name, value in _ONLY.items() if how[name] != value]
+    odd += sorted(set(how) - _HEEDED)
+    if odd:
+        raise UsageError(f"{artifact.key} takes images in a way that predict.py can't: {odd}")
+    return how
+
+
+def provenance_of(chosen: Chosen, artifact: Artifact, store: Store) -> Provenance:
+    """How the model came to be, without the folders of this machine."""
+    key = Path(artifact.reference).name
+    reference = store.find(key)
+    return Provenance(
+        schema=bundle.SCHEMA,
+        case=chosen.case,
+        artifact=replace(artifact, folder="", reference=key),
+        chain=bundle.chain_of(artifact, store),
+        reference=bundle.link_of(reference) if reference else Link(key),
+        usual_canary_s=chosen.row.usual_canary_s,
+    )
+
+
+def predict(runtime: str) -> str:
+    """The text of ``predict.py`` for one runtime."""
+    return _template("predict").replace(_RUNTIME, _template(runtime))
+
+
+def requirements(runtime: str, versions: Mapping[str, str]) -> str:
+    """What pip installs: the runtime and numpy as they were measured, Pillow as it is here."""
+    own = REGISTRY[runtime].distribution
+    names = [*([own] if own else []), *_BESIDES.get(runtime, ()), "numpy"]
+    known = {name: versions.get(name) or importlib.metadata.version(name) for name in names}
+    known["Pillow"] = importlib.metadata.version("Pillow")
+    lines = [f"{name}=={version}\n" for name, version in known.items()]
+    cpu_build = any(version.endswith("+cpu") for version in known.values())
+    return "".join([*([f"--extra-index-url {_CPU_BUILD}\n"] if cpu_build else []), *lines])
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _copy_model(artifact: Artifact, folder: Path) -> None:
+    for file in model_files(Path(artifact.folder)):
+        target = folder / file.relative_to(artifact.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def _class_lines(model: Model) -> str:
+    """A name a line, whatever characters are in it; ``model.json`` has them as they are."""
+    names = ("".join(c if c.isprintable() else " " for c in name) for name in model.classes)
+    return "".join(f"{name}\n" for name in names)
+
+
+def _write_selftest(folder: Path, order: Order) -> None:
+    """The images, and the answers of the adapter that was measured to what is stored of them."""
+    stored = folder / bundle.SELFTEST
+    selftest.store_images(stored, order.images)
+    how = Preprocess.from_json(order.artifact.preprocess)
+    outputs = selftest.answers(order.chosen.case, order.artifact, selftest.inputs(stored, how))
+    np.save(folder / bundle.ANSWERS, outputs)

@@ -1,0 +1,123 @@
+"""The hashes of a bundle and of a results folder, recomputed; nothing is opened but to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from bench import bundle, report
+from bench.bundle import Bundle, Link
+from bench.bundle_text import numbers
+from bench.claims import Claim, held
+from bench.record import FileFacts, current_blocks, find_runs, read_run
+from bench.rows import Row, Table
+from export.artifact import Artifact, Store, folder_sha256
+
+_SHOWN = 3
+
+
+def of_bundle(found: Bundle) -> Iterator[Claim]:
+    """What holds of a bundle without running anything of it."""
+    yield _sums(found.folder)
+    yield _model(found)
+    yield _chain(found)
+    yield _readme(found)
+
+
+def row_of(found: Bundle) -> tuple[Row, Table]:
+    """The bundle's row as its own blocks have it, alone in a table."""
+    blocks = current_blocks(found.run.measurements).get(found.provenance.case, ())
+    row = Row(found.provenance.case, blocks, found.provenance.usual_canary_s)
+    header = found.run.header
+    return row, Table((row,), frozenset(), header.blocks, header.peaks, labelled=header.labelled)
+
+
+def _sums(folder: Path) -> Claim:
+    said, there = bundle.read_sums(folder), bundle.names(folder)
+    lost = [f"{name} is missing" for name in said if name not in there]
+    strange = [f"{name} is in no line" for name in there if name not in said]
+    other = [
+        f"{name} has another hash"
+        for name in there
+        if name in said and bundle.sha256(folder / name) != said[name]
+    ]
+    return held(f"the files of {bundle.SUMS}", [*lost, *other, *strange], f"{len(said)} files")
+
+
+def _model(found: Bundle) -> Claim:
+    """One hash in four places: the folder, the artifact, the end of the chain, the record."""
+    digest = folder_sha256(found.folder / bundle.FILES)
+    facts = row_of(found)[0].file
+    last = found.provenance.chain[-1] if found.provenance.chain else Link("")
+    artifact = found.provenance.artifact
+    places = {
+        "provenance.json": (artifact.key, artifact.sha256),
+        "the end of its chain": (last.key, last.sha256),
+        "the record": (facts.key, facts.sha256) if facts else ("", ""),
+    }
+    other = [
+        f"{place} has {key or 'no key'} with {sha256[:12] or 'no hash'}, the folder {digest[:12]}"
+        for place, (key, sha256) in places.items()
+        if (key, sha256) != (artifact.key, digest)
+    ]
+    return held("the model is the one that was measured", other, f"sha256 {digest[:12]}")
+
+
+def _chain(found: Bundle) -> Claim:
+    """Every key is the hash of what its file was made from, the file above it included."""
+    chain = found.provenance.chain
+    known = [link for link in (*chain, found.provenance.reference) if link.provenance]
+    wrong = [
+        f"{link.key} is not made from its provenance" for link in known if not bundle.follows(link)
+    ]
+    wrong += [
+        f"{after.key} was not made from {before.key}"
+        for before, after in pairwise(chain)
+        if after.provenance.get("source") != before.key
+    ]
+    gone = [link.key for link in (*chain, found.provenance.reference) if not link.provenance]
+    what = "the chain of keys"
+    if wrong or not gone:
+        return held(what, wrong, " <- ".join(link.key for link in reversed(chain)))
+    text = f"{', '.join(gone)} was gone from the store when it was packed"
+    return Claim(what, "cannot tell", text)
+
+
+def _readme(found: Bundle) -> Claim:
+    text = (found.folder / bundle.README).read_text(encoding="utf-8").splitlines()
+    lost = [line for line in numbers(*row_of(found)) if line not in text]
+    trouble = [f"the record says {line}" for line in lost[:_SHOWN]]
+    return held("the README's numbers follow from the record", trouble)
+
+
+def of_results(out: Path, store: Store) -> Iterator[Claim]:
+    """That the pages follow from the records, and the files in the store are those of them."""
+    difference = report.difference(out)
+    lines = difference.splitlines()
+    yield held("the pages follow from the records", [" ".join(lines[:_SHOWN])] if lines else [])
+    for path in find_runs(out):
+        run = read_run(path)
+        blocks = (block for own in current_blocks(run.measurements).values() for block in own)
+        files = {block.file.key: block.file for block in blocks if block.file}
+        yield _stored(f"the files of run {run.header.run}", list(files.values()), store)
+
+
+def _stored(what: str, files: list[FileFacts], store: Store) -> Claim:
+    there = {facts.key: store.find(facts.key) for facts in files}
+    found = [artifact for artifact in there.values() if artifact is not None]
+    said = {facts.key: facts.sha256 for facts in files}
+    wrong = [reason for artifact in found for reason in _wrong(artifact, said[artifact.key])]
+    seen = f"{len(found)} of {len(files)} are in the store"
+    if wrong or len(found) == len(files):
+        return held(what, wrong, seen)
+    same = ", and these are as recorded" if found else ""
+    return Claim(what, "cannot tell", f"{seen}{same}")
+
+
+def _wrong(artifact: Artifact, said: str) -> Iterator[str]:
+    digest = folder_sha256(Path(artifact.folder))
+    if digest != said:
+        yield f"{artifact.key} has {digest[:12]}, the record {said[:12]}"
+    if not bundle.follows(bundle.link_of(artifact)):
+        yield f"{artifact.key} is not made from its provenance"

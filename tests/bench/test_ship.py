@@ -1,0 +1,267 @@
+"""``python -m bench.ship``: what is refused, what is written, and that it runs without us."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import bundle, selftest, ship, verify
+from bench.case import Case
+from bench.launch import ChildDied
+from bench.record import Parity, write_run
+from bench.verify_files import of_bundle
+from export.artifact import Artifact
+from tests.bench.packed import RIGHT, WRONG, measured
+from tests.conftest import Built
+
+CASE = Case("revisited-v6", "int8-static", "ort", 1, weights="cifar10")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def model(built: Built) -> Artifact:
+    """The file that is shipped."""
+    return built("revisited-v6", "int8-static", "onnx")
+
+
+def results(tmp_path: Path, artifact: Artifact, parity: Parity | None = RIGHT) -> Path:
+    """A results folder in which it was measured."""
+    out = tmp_path / "results"
+    (out / "records").mkdir(parents=True)
+    write_run(out / "records" / "default-1.jsonl", measured(CASE, artifact, parity))
+    return out
+
+
+def words(tmp_path: Path, store: Path, *more: str) -> list[str]:
+    """A command line."""
+    places = ["--records", str(tmp_path / "results"), "--store", str(store)]
+    return [str(CASE), str(tmp_path / "bundle"), *places, *more]
+
+
+def test_a_bundle_is_whole_and_proves_itself(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every promised file is there, ``sha256sum -c`` agrees, and every hash of the chain does."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    promised = "README.md predict.py selftest.py requirements.txt classes.txt model.json"
+    promised += " provenance.json measured.jsonl selftest/answers.npy model/model.onnx"
+    assert set(promised.split()) <= set(bundle.names(folder))
+    assert "self-test: ok: 4 images" in capsys.readouterr().out
+    sums = ["sha256sum", "-c", "--quiet", bundle.SUMS]
+    assert subprocess.run(sums, cwd=folder, check=False).returncode == 0
+    claims = list(of_bundle(bundle.read(folder)))
+    assert [claim.outcome for claim in claims] == ["reproduced"] * 4, claims
+    assert [link.key for link in bundle.read(folder).provenance.chain][-1] == model.key
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "results"]
+    for path in folder.rglob("*"):
+        assert not path.is_file() or str(store_folder).encode() not in path.read_bytes()
+
+
+def test_the_readme_has_the_numbers_and_where_they_are_from(
+    tmp_path: Path, store_folder: Path, model: Artifact
+) -> None:
+    """Latency, size, parity, host, commit, versions, and every key of the chain."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    text = (tmp_path / "bundle" / "README.md").read_text()
+    assert "| latency, p50, ms | 10.00 (" in text
+    assert "latency, p99" not in text  # 36 samples do not support it
+    assert "CPU one" in text and "commit abc1234" in text and "onnxruntime 1.25.0" in text
+    provenance = bundle.read(tmp_path / "bundle").provenance
+    assert all(link.key in text for link in (*provenance.chain, provenance.reference))
+
+
+@pytest.mark.parametrize("parity", [WRONG, None], ids=["wrong", "unknown"])
+def test_a_wrong_row_is_refused_unless_forced(
+    tmp_path: Path,
+    store_folder: Path,
+    model: Artifact,
+    parity: Parity | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And its README then begins with the doubt."""
+    results(tmp_path, model, parity)
+    assert ship.main(words(tmp_path, store_folder)) == 2
+    assert "--force ships it all the same" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+    assert ship.main(words(tmp_path, store_folder, "--force")) == 0
+    head = (tmp_path / "bundle" / "README.md").read_text().partition("## Use")[0]
+    assert "Do not trust this blindly" in head and "`--force`" in head
+
+
+def test_what_exists_is_kept(tmp_path: Path, store_folder: Path, model: Artifact) -> None:
+    """A bundle is replaced with --force only, and anything else never."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    assert ship.main(words(tmp_path, store_folder)) == 2
+    (tmp_path / "bundle" / "classes.txt").write_text("mine")
+    assert ship.main(words(tmp_path, store_folder, "--force")) == 0
+    assert (tmp_path / "bundle" / "classes.txt").read_text() != "mine"
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    line = words(tmp_path, store_folder, "--force")
+    line[1] = str(foreign)
+    assert ship.main(line) == 2
+    assert foreign.is_dir() and not any(foreign.iterdir())
+
+
+def test_nothing_is_left_of_a_bundle_that_failed(
+    tmp_path: Path, store_folder: Path, model: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the runtime dies nor where the self-test says no; the old bundle stays."""
+    results(tmp_path, model)
+
+    def dies(*arguments: object) -> None:
+        raise ChildDied("killed by SIGKILL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selftest, "answers", dies)
+        assert ship.main(words(tmp_path, store_folder)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+    answers = selftest.answers
+    with monkeypatch.context() as patch:
+        patch.setattr(selftest, "answers", lambda *given: -answers(*given))
+        assert ship.main(words(tmp_path, store_folder)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_file_that_was_changed_since_is_refused(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store's file must have the hash that was recorded when it was measured."""
+    results(tmp_path, replace(model, sha256="0" * 64))
+    assert ship.main(words(tmp_path, store_folder)) == 2
+    assert "000000000000 was measured" in capsys.readouterr().err
+
+
+def test_a_file_that_is_gone_names_the_command_that_builds_it(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it can't be built again from the run's own command."""
+    gone = replace(model, key="revisited-v6.quantize-static.gone")
+    out = results(tmp_path, gone)
+    run = measured(CASE, gone)
+    command = "python -m bench.run --checkpoints nowhere --store STORE"
+    changed = replace(run, header=replace(run.header, command=command))
+    write_run(out / "records" / "default-1.jsonl", changed)
+    assert ship.main(words(tmp_path, store_folder)) == 2
+    said = capsys.readouterr().err
+    assert "gone is not in" in said and "can't be built here" in said and command in said
+
+
+@pytest.mark.slow
+def test_a_file_that_is_gone_is_built_again(
+    tmp_path: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the run's own command where its inputs are there, and under the same key."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, tmp_path / "store")) == 0, capsys.readouterr().err
+    provenance = bundle.read(tmp_path / "bundle").provenance
+    assert provenance.artifact.key == model.key
+    assert all(link.provenance for link in provenance.chain)
+
+
+def test_images_of_the_users_own_only_where_asked(
+    tmp_path: Path, store_folder: Path, model: Artifact
+) -> None:
+    """``--with-images`` takes them from the test part of that folder; the README says so."""
+    results(tmp_path, model)
+    chance = np.random.default_rng(1)
+    for split in ("train", "val", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "own" / split / name
+            folder.mkdir(parents=True)
+            for i in range(2):
+                pixels = chance.integers(0, 256, (24, 24, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    line = words(tmp_path, store_folder, "--with-images", str(tmp_path / "own"))
+    assert ship.main(line) == 0
+    stored = sorted((tmp_path / "bundle" / "selftest").glob("*.png"))
+    theirs = {
+        np.asarray(Image.open(p)).tobytes() for p in (tmp_path / "own" / "test").rglob("*.png")
+    }
+    assert stored and all(np.asarray(Image.open(path)).tobytes() in theirs for path in stored)
+    assert "named with `--with-images`" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_verify_finds_what_was_changed(tmp_path: Path, store_folder: Path, model: Artifact) -> None:
+    """A byte of the model, a number in the README, a file more: each is told, with exit code 1."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    only_hashes = [str(folder), "--no-measure"]
+    assert verify.main(only_hashes) == 0
+    before = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(before.replace("10.00", "1.00"))
+    bundle.write_sums(folder)
+    assert verify.main(only_hashes) == 1
+    (folder / "README.md").write_text(before)
+    (folder / "model" / "more").write_text("x")
+    bundle.write_sums(folder)
+    assert verify.main(only_hashes) == 1
+    (folder / "model" / "more").unlink()
+    assert verify.main(only_hashes) == 1  # a line of the sums names it
+    bundle.write_sums(folder)
+    assert verify.main(only_hashes) == 0
+
+
+@pytest.mark.slow
+def test_it_runs_in_an_environment_without_us(
+    tmp_path: Path, store_folder: Path, model: Artifact
+) -> None:
+    """A fresh one, with nothing in it but what requirements.txt names."""
+    out = results(tmp_path, model)
+    run = measured(CASE, model)
+    from bench.host import versions
+
+    here = replace(run.header, versions=versions(["onnxruntime", "numpy"]))
+    write_run(out / "records" / "default-1.jsonl", replace(run, header=here))
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    install = [python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt")]
+    done = subprocess.run(
+        [*install, "-r", str(folder / "requirements.txt")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 and "Could not find a version" in done.stderr:
+        pytest.skip(f"no package index: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    for arguments in ([str(folder / "selftest.py")], _predict(folder)):
+        told = subprocess.run(
+            [python, "-I", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert told.returncode == 0, told.stderr[-2000:]
+        assert told.stdout.startswith("ok: 4 images") or len(told.stdout.splitlines()) == 5
+    ours = [python, "-I", "-c", "import bench"]
+    assert subprocess.run(ours, cwd=tmp_path, check=False, stderr=-3).returncode != 0
+
+
+def _predict(folder: Path) -> list[str]:
+    return [str(folder / "predict.py"), str(folder / "selftest" / "0.png")]
+
+
+def test_help_needs_no_heavy_library() -> None:
+    """Both commands tell their flags where neither torch nor onnx is installed."""
+    for name in ("bench.ship", "bench.verify"):
+        code = (
+            "import sys, runpy; sys.modules.update(dict.fromkeys(('torch', 'onnx')));"
+            f"sys.argv = ['x', '--help']; runpy.run_module({name!r}, run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        assert done.returncode == 0 and "--store DIR" in done.stdout, done.stderr
