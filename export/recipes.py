@@ -49,8 +49,14 @@ _ONNX = ("onnx", "onnxruntime")
 _MODULE = ("export.to_pt2:",)
 """What counts the layers of a module whose file isn't taken apart."""
 _CALIBRATED = ("calibration_images", "data")
+_LINEAR = ("export.anatomy:", "export.linear:", "export.optimize:")
+"""What the steps share that know fully connected layers."""
 _STATIC = Step(
-    "export.quantize:quantize_static", source="file", libraries=_ONNX, options=("int8", "data")
+    "export.quantize:quantize_static",
+    source="file",
+    libraries=_ONNX,
+    options=("int8", "data"),
+    code=_LINEAR,
 )
 
 STEPS: Mapping[str, Step] = MappingProxyType(
@@ -86,7 +92,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         ),
         "prepare": Step("export.quantize:prepare", source="file", libraries=_ONNX),
         "quantize-dynamic": Step(
-            "export.quantize:quantize_dynamic", source="file", libraries=_ONNX
+            "export.quantize:quantize_dynamic", source="file", libraries=_ONNX, code=_LINEAR
         ),
         "quantize-static": _STATIC,
         "quantize-static-7bit": replace(_STATIC, int8={"reduce_range": True}),
