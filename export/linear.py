@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from export.anatomy import initializer_array
+from export.rewrite import outside, replace_nodes
 
-_INLINE_BYTES = 1024
 _FLAT = 2  # the rank of what a fully connected layer takes
 
 
@@ -75,19 +75,14 @@ def split_linear(source: Path, split: Path) -> list[str]:
     with split.with_suffix(".data").open("wb") as data:
         for tensor in model.graph.initializer:
             array = initializer_array(tensor, source)
-            move_outside(tensor, array.T if tensor.name in transposed else array, data)
+            turned = array.T if tensor.name in transposed else array
+            tensor.CopyFrom(outside(tensor.name, turned, data))
     names = {node.name for node in linear}
     nodes = [new for node in model.graph.node for new in _as_matmul(node, node.name in names)]
     replace_nodes(model.graph, nodes)
     del model.graph.value_info[:]
     onnx.save(model, split)
     return [node.name for node in nodes if node.op_type == "MatMul" and node.name in names]
-
-
-def replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    """Put ``nodes`` in the place of all that the graph has."""
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def ranks(graph: onnx.GraphProto) -> dict[str, int]:
@@ -104,23 +99,6 @@ def is_transposed(node: onnx.NodeProto) -> bool:
 def bias_of(node: onnx.NodeProto) -> str:
     """The name of a Gemm's bias; empty where it has none."""
     return node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
-
-
-def move_outside(tensor: onnx.TensorProto, array: NDArray[np.generic], data: BinaryIO) -> None:
-    """Append the values to ``data`` and leave a reference to them in ``tensor``.
-
-    What is small and stands in the graph stays there.
-    """
-    if tensor.data_location != onnx.TensorProto.EXTERNAL and array.nbytes < _INLINE_BYTES:
-        return
-    place = {"location": Path(data.name).name, "offset": data.tell(), "length": array.nbytes}
-    data.write(np.ascontiguousarray(array).data)
-    kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-    moved = onnx.TensorProto(name=tensor.name, data_type=kind, dims=array.shape)
-    moved.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in place.items():
-        moved.external_data.add(key=key, value=str(value))
-    tensor.CopyFrom(moved)
 
 
 def _is_plain(gemm: onnx.NodeProto) -> bool:
