@@ -1,18 +1,20 @@
 """A matrix as the product of two thin ones, so that its products with data stay nearly the same.
 
-Which directions of the outputs are kept is decided by the inputs, too: those that carry
-more weigh more, as in ASVD (Yuan et al., arXiv:2312.05821), which scales each input by
-the square root of its size before the decomposition. With V the eigenvectors of
+Which directions of the outputs are kept is decided in two ways, and the one that needs
+fewer of them is taken: by the matrix alone, which is the truncated singular value
+decomposition, and with each input scaled by the square root of its size, as in ASVD
+(Yuan et al., arXiv:2312.05821). With V the eigenvectors of
 
-    W' diag(root mean square of x) W
+    W' W    or    W' diag(root mean square of x) W
 
 the factors are W V and V'. What all images have in common goes into the bias.
 
 The whole second moments of the inputs, as SVD-LLM takes them (Wang et al.,
 arXiv:2403.07378), want more samples than there are inputs; here some tens of images stand
-against up to 266,240. For the head of a trained xception-flatten (32 images; 266,240 by
-256) to be off by 5 % on others, it takes 82 directions without data, 73 with second
-moments that are shrunk half-way to their diagonal, and 64 with this.
+against up to 266,240. With 32 images and second moments that are shrunk half-way to their
+diagonal, layers of trained networks needed more directions to be off by 5 % on others:
+73 for the head of xception-flatten (266,240 by 256; 82 by the matrix alone, 64 scaled),
+572 for the first layer of VGG-19's (25,088 by 4,096; 131 by the matrix alone).
 """
 
 from __future__ import annotations
@@ -69,11 +71,14 @@ def factorized(
     held = np.arange(len(features)) % _CHECKED == 0
     answers = _times(features, matrix)
     mean = answers[~held].mean(axis=0)
-    directions = _directions(matrix, _sizes(features[~held]))
-    rank, error = _least_rank(answers[held] - mean, directions, bound)
+    found = [
+        _least_rank(answers[held] - mean, _directions(matrix, sizes), bound)
+        for sizes in (_sizes(features[~held]), np.ones(inputs))
+    ]
+    kept, error = min(found, key=lambda pair: pair[0].shape[1])
+    rank = kept.shape[1]
     if not 0 < rank <= most:
         return None
-    kept = directions[:, :rank]
     return Factors(
         first=np.concatenate([(block @ kept).astype(np.float32) for _, block in _blocks(matrix)]),
         second=np.ascontiguousarray(kept.T, np.float32),
@@ -82,18 +87,20 @@ def factorized(
     )
 
 
-def _least_rank(answers: Array, directions: Array, bound: float) -> tuple[int, float]:
-    """The least number of directions that leave out no more than ``bound``, and what they do.
+def _least_rank(answers: Array, directions: Array, bound: float) -> tuple[Array, float]:
+    """The fewest directions that leave out no more than ``bound``, and what they do leave out.
 
-    ``answers`` are those of images apart, less the mean; 0 where they hold nothing.
+    ``answers`` are those of images apart, less the mean; where they hold nothing, no
+    direction is needed.
     """
     total = float(np.sum(answers**2))
     if total == 0:
-        return 0, 0.0
+        return directions[:, :0], 0.0
     kept = np.cumsum(np.sum((answers @ directions) ** 2, axis=0))
     errors = np.sqrt(np.maximum(0.0, 1 - kept / total))
-    enough = np.flatnonzero(errors <= bound)
-    return (int(enough[0]) + 1, float(errors[enough[0]])) if enough.size else (0, 0.0)
+    # All of a basis leave out nothing, but for rounding.
+    rank = min(int(np.count_nonzero(errors > bound)) + 1, len(errors))
+    return directions[:, :rank].copy(), float(errors[rank - 1])
 
 
 def _sizes(features: NDArray[np.float32]) -> Array:

@@ -8,11 +8,12 @@ import pytest
 
 from export import factors, optimize, rewrite
 from export.anatomy import count
-from export.build import CannotShrink
+from export.build import CannotShrink, Node
 from export.factors import factorized
 from export.low_rank import METADATA, low_rank
 from export.optimize import data_files, read_metadata, stored_bytes
 from export.quantize import prepare
+from export.steps import _refuses
 
 RANK = 6
 """Of the large matrix of the foreign network, but for some noise."""
@@ -176,3 +177,10 @@ def test_images_that_are_all_alike_show_nothing():
     """Where every image is answered alike there is no error to bound."""
     features = np.ones((9, 60), np.float32)
     assert factorized(np.zeros((60, 20), np.float32), features, 0.05) is None
+
+
+def test_what_gains_nothing_is_a_row_with_a_reason():
+    """A refusal is no fault of the build: the row is unsupported; a plain mistake is a failure."""
+    node = Node("key", "vgg19", "low-rank", "onnx", "low-rank")
+    assert _refuses(node, CannotShrink("no layer can do with a lower rank"))
+    assert not _refuses(node, ValueError("5 calibration images are too few"))
