@@ -106,7 +106,8 @@ def _least_rank(answers: Array, directions: Array, bound: float) -> tuple[Array,
 def _sizes(features: NDArray[np.float32]) -> Array:
     """Root mean square of each input; never nothing: another image may need what these don't."""
     found: Array = np.sqrt(np.mean(np.square(features, dtype=np.float64), axis=0))
-    return found + _LEAST_WEIGHT * found.mean() + np.finfo(float).tiny
+    found += _LEAST_WEIGHT * found.mean() + np.finfo(float).tiny
+    return found
 
 
 def _directions(matrix: NDArray[np.float32], sizes: Array) -> Array:
@@ -120,8 +121,8 @@ def _directions(matrix: NDArray[np.float32], sizes: Array) -> Array:
         for rows, block in _blocks(matrix):
             square += (block.T * sizes[rows]) @ block
         return _eigenvectors(square)
-    scaled = matrix * np.sqrt(sizes)[:, None]
-    turned = scaled.T @ _eigenvectors(scaled @ scaled.T)
+    scaled = np.asarray(matrix * np.sqrt(sizes)[:, None], np.float64)
+    turned = scaled.T @ _eigenvectors(np.asarray(scaled @ scaled.T, np.float64))
     return np.asarray(scipy.linalg.qr(turned, mode="economic")[0])
 
 

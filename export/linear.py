@@ -60,7 +60,8 @@ def linear_matrices(model: onnx.ModelProto, file: Path) -> Iterator[Linear]:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in linear_layers(model.graph):
         array = initializer_array(tensors[node.input[1]], file)
-        yield Linear(node, array.T if is_transposed(node) else array)
+        matrix = np.asarray(array, np.float32)  # no copy: they are of no other type
+        yield Linear(node, matrix.T if is_transposed(node) else matrix)
 
 
 def split_linear(source: Path, split: Path) -> list[str]:

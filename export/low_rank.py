@@ -95,7 +95,9 @@ def _rewrite(
         if factors is None:
             continue
         splits[node.name or node.output[0]] = factors.split
-        shift = factors.shift + (initializer_array(tensors[bias], source) if bias else 0)
+        shift = factors.shift
+        if bias:
+            shift = shift + np.asarray(initializer_array(tensors[bias], source), np.float64)
         place = nodes.index(node)
         nodes[place : place + 1], values = _as_two(node, factors, shift, graph)
         written += [write(name, array) for name, array in values.items()]

@@ -53,8 +53,7 @@ def zeros(
 def _unpacked(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Two values for each byte, the lower half first."""
     pairs = np.asarray(array, np.uint8)[..., None] >> np.array([0, BITS], np.uint8)
-    values: NDArray[np.uint8] = (pairs & 0x0F).reshape(*array.shape[:-1], -1)
-    return values
+    return np.asarray(pairs & 0x0F, np.uint8).reshape(*array.shape[:-1], -1)
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int = 0) -> int:
