@@ -35,14 +35,22 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
         "fp16": Limit(max_error=5e-3),
         "bf16": Limit(max_error=3e-2),
         "int8": Limit(min_cosine=0.9),
+        "int4": Limit(min_cosine=0.9),
+        "low-rank": Limit(min_cosine=0.9),
     }
 )
 
 Outputs = npt.NDArray[np.floating]
 
 
+def parity_limit(case: Case) -> str:
+    """The key of ``LIMITS`` for a row: its recipe's own, else its precision's."""
+    recipe = RECIPES.get(case.recipe)
+    return (recipe.parity if recipe else "") or judged_precision(case)
+
+
 def judged_precision(case: Case) -> str:
-    """The key of ``LIMITS`` for a row: what its recipe stores, else what it computes in."""
+    """The precision of a row: what its recipe stores, else what it computes in."""
     recipe = RECIPES.get(case.recipe)
     if recipe is None or recipe.precision == "fp32":
         return case.precision

@@ -257,7 +257,7 @@ def _parity(child: launch.Child, artifact: Artifact, case: Case, limit_s: float)
     """The timed session's own answers against those of the fp32 torch module."""
     reference = np.load(Path(artifact.reference) / "logits.npy")
     outputs = child.infer(Path(artifact.reference) / "inputs.npy", limit_s)
-    return accuracy.agreement(outputs, reference, accuracy.judged_precision(case))
+    return accuracy.agreement(outputs, reference, accuracy.parity_limit(case))
 
 
 def file_facts(artifact: Artifact) -> FileFacts:

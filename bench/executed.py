@@ -207,6 +207,8 @@ def _lowered(row: Row, found: Execution | None) -> Iterator[str]:
     precision = judged_precision(row.case)
     if precision == "fp16":
         yield "weights are stored in fp16 and computed with in fp32"
+    if precision == "int4":
+        yield "fully connected weights are stored in 4 bits and computed with in fp32"
     if precision not in ("int8", "bf16"):
         return
     name = "INT8" if precision == "int8" else precision

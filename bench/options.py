@@ -21,7 +21,7 @@ from export.artifact import default_store
 from export.checkpoints import DEFAULT, CheckpointsError, check_folder
 from export.given import PRESETS
 from export.images import CHANNEL_ORDERS, FILTERS, LAYOUTS
-from export.recipes import RECIPES, REMEDIES
+from export.recipes import FILE_LEVEL, RECIPES, REMEDIES
 from export.variants import ALIASES, VARIANTS, Variant
 
 DEFAULT_OUT = Path("results")
@@ -87,9 +87,11 @@ _SWEPT = ("vgg19", "xception", "revisited-v6")
 """One variant of each family, for the tables of threads and batch sizes."""
 _PLAIN = ("fp32",)
 _ALIASED = tuple(alias.variant for alias in ALIASES.values())
-_RECIPES = tuple(name for name in RECIPES if name not in ("fp32-ort-tools", *REMEDIES))
+_RECIPES = tuple(name for name in RECIPES if name not in ("fp32-ort-tools", *FILE_LEVEL, *REMEDIES))
+_LARGE_HEADS = ("vgg19", "xception-flatten", "revisited-base")
+"""One variant of each family, with fully connected layers that hold most of its weights."""
 
-GIVEN_RECIPES = _RECIPES
+GIVEN_RECIPES = tuple(name for name in RECIPES if name not in ("fp32-ort-tools", *REMEDIES))
 """For a file of the user's: all that its graph alone can be made into."""
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
@@ -118,11 +120,13 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             samples=6,
         ),
         "full": Suite(
-            "every recipe on every variant (fp32-ort-tools on all but -wide), p99",
+            "every recipe on every variant (fp32-ort-tools on all but -wide, file-level recipes on "
+            "one of each family), p99",
             (
                 Selector(tuple(VARIANTS), _RECIPES, ("torch-eager", "ort", "null")),
                 # That package can't write files over 2 GB.
                 Selector(_ONES, ("fp32-ort-tools",), ("ort",), fixed=True),
+                Selector(_LARGE_HEADS, FILE_LEVEL, ("ort",), fixed=True),
             ),
             blocks=3,
             seconds=2.0,

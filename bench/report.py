@@ -31,7 +31,7 @@ from bench import (
     turned,
     validity,
 )
-from bench.accuracy import LIMITS, judged_precision
+from bench.accuracy import LIMITS, parity_limit
 from bench.case import NULL, Case
 from bench.measure import (
     SETTLED_WITHIN,
@@ -208,7 +208,7 @@ def _parity(row: Row, table: Table) -> str:
         return NOTHING
     if row.is_null:
         return "ok?" if parity.passed else "FAIL, as it must"
-    limit = LIMITS.get(judged_precision(row.case))
+    limit = LIMITS.get(parity_limit(row.case))
     by_cosine = limit is not None and limit.min_cosine > -1
     short = f"cos {parity.cosine:.4f}" if by_cosine else f"err {parity.max_error:.1e}"
     agree = "" if parity.top1_agreement == 1 else f", {top1(parity)}"

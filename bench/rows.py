@@ -705,7 +705,7 @@ def _other_precision(row: Row, table: Table) -> str:
     """An fp32 file is computed in what the case says, or the row says otherwise."""
     del table
     ran = row.timed[-1].precision
-    if row.is_null or not ran or judged_precision(row.case) not in ("fp32", "bf16", "fp16"):
+    if row.is_null or not ran or judged_precision(row.case) == "int8":
         return ""
     if ran == row.case.precision:
         return ""

@@ -34,6 +34,10 @@ CALIBRATION_METHODS = ("minmax", "entropy", "percentile")
 GRAPH_LEVELS = ("basic", "extended", "layout", "all")
 
 
+class CannotShrink(ValueError):
+    """A step would gain nothing on this network, or can't work on it: no fault of anybody's."""
+
+
 @dataclass(frozen=True)
 class Int8:
     """How the static recipes of .onnx files round a network to INT8.

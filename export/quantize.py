@@ -11,11 +11,9 @@ import difflib
 import io
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -24,8 +22,8 @@ from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
 from onnxruntime.quantization.calibrate import CalibraterBase, save_tensors_data
 
-from export.anatomy import initializer_array
 from export.build import Int8
+from export.linear import ranks, split_linear
 from export.optimize import (
     LARGEST_SINGLE_FILE,
     carry_metadata,
@@ -60,7 +58,6 @@ QUANTIZED_OPS = (
 
 # The quantiser's sign that preparation was done; it warns without it.
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
-_INLINE_BYTES = 1024
 _PER_CHANNEL_OPSET = 13
 """DequantizeLinear has an axis from there on."""
 _FLAT = 2  # the rank of what a fully connected layer takes
@@ -123,7 +120,7 @@ def quantize_dynamic(source: Path, target: Path) -> None:
     """
     with scratch(target) as folder:
         split = folder / "model.onnx"
-        layers = _split_linear(source, split)
+        layers = split_linear(source, split)
         if not layers:
             raise QuantizeError(f"{source} has no fully connected layer to quantise")
         quantization.quantize_dynamic(
@@ -282,97 +279,15 @@ def _is_large(source: Path) -> bool:
     return stored_bytes(source) > LARGEST_SINGLE_FILE
 
 
-def _split_linear(source: Path, split: Path) -> list[str]:
-    """Write ``source`` with each fully connected layer as MatMul + Add; returns the MatMuls' names.
-
-    ONNX Runtime's quantiser does the same, but holds several copies of the
-    weights meanwhile and fails on one of more than 2 GB.
-    """
-    model = onnx.load(source, load_external_data=False)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    linear = _linear_layers(model.graph)
-    transposed = {
-        node.input[1] for node in linear if node.op_type == "Gemm" and _attribute(node, "transB")
-    }
-    with split.with_suffix(".data").open("wb") as data:
-        for name, tensor in weights.items():
-            array = initializer_array(tensor, source)
-            _move_outside(tensor, array.T if name in transposed else array, data)
-    names = {node.name for node in linear}
-    nodes = [new for node in model.graph.node for new in _as_matmul(node, node.name in names)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    del model.graph.value_info[:]
-    onnx.save(model, split)
-    return [node.name for node in nodes if node.op_type == "MatMul" and node.name in names]
-
-
-def _linear_layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes that multiply flat features by a constant matrix of their own."""
-    weights = {tensor.name for tensor in graph.initializer}
-    uses = Counter(name for node in graph.node for name in node.input)
-    ranks = _ranks(graph)
-    return [
-        node
-        for node in graph.node
-        if (node.op_type == "Gemm" and _is_plain(node))
-        or (node.op_type == "MatMul" and ranks.get(node.input[0]) == _FLAT)
-        if node.input[1] in weights and uses[node.input[1]] == 1
-    ]
-
-
 def constant_poolings(source: Path) -> list[str]:
     """The MatMuls that pool maps: their constants are no weights, and cost nothing in fp32."""
     graph = onnx.load(source, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
-    ranks = _ranks(graph)
+    known = ranks(graph)
     return [
         node.name
         for node in graph.node
         if node.op_type == "MatMul"
         and not weights.isdisjoint(node.input)
-        and any(ranks.get(name, 0) > _FLAT for name in node.input)
+        and any(known.get(name, 0) > _FLAT for name in node.input)
     ]
-
-
-def _ranks(graph: onnx.GraphProto) -> dict[str, int]:
-    values = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
-
-
-def _is_plain(gemm: onnx.NodeProto) -> bool:
-    """Whether it is input @ weights (+ bias), without factors."""
-    factors = (_attribute(gemm, "alpha", 1.0), _attribute(gemm, "beta", 1.0))
-    return factors == (1.0, 1.0) and not _attribute(gemm, "transA")
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: float = 0) -> float:
-    found = [onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name]
-    return float(found[0]) if found else default
-
-
-def _as_matmul(node: onnx.NodeProto, linear: bool) -> list[onnx.NodeProto]:
-    """MatMul and, where there is a bias, Add in the place of a Gemm; others as they are."""
-    if not linear or node.op_type != "Gemm":
-        return [node]
-    product = f"{node.output[0]}_product" if len(node.input) > 2 else node.output[0]
-    matmul = onnx.helper.make_node("MatMul", node.input[:2], [product], name=node.name)
-    if len(node.input) == 2:
-        return [matmul]
-    add = onnx.helper.make_node(
-        "Add", [product, node.input[2]], node.output, name=f"{node.name}_bias"
-    )
-    return [matmul, add]
-
-
-def _move_outside(tensor: onnx.TensorProto, array: NDArray[np.generic], data: BinaryIO) -> None:
-    """Append the values to ``data`` and leave a reference to them in ``tensor``."""
-    if tensor.data_location != onnx.TensorProto.EXTERNAL and array.nbytes < _INLINE_BYTES:
-        return
-    place = {"location": Path(data.name).name, "offset": data.tell(), "length": array.nbytes}
-    data.write(np.ascontiguousarray(array).data)
-    moved = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=array.shape)
-    moved.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in place.items():
-        moved.external_data.add(key=key, value=str(value))
-    tensor.CopyFrom(moved)

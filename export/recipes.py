@@ -36,7 +36,7 @@ class Step:
     libraries: tuple[str, ...]
     options: tuple[str, ...] = ()
     makes: str = "onnx"
-    code: tuple[str, ...] = ("export.anatomy:", "export.optimize:")
+    code: tuple[str, ...] = ("export.anatomy:", "export.nbits:", "export.optimize:")
     host_bound: bool = False
     isolated: bool = False
     programs: tuple[str, ...] = ()
@@ -50,8 +50,15 @@ _ONNX = ("onnx", "onnxruntime")
 _MODULE = ("export.to_pt2:",)
 """What counts the layers of a module whose file isn't taken apart."""
 _CALIBRATED = ("calibration_images", "data")
+_REWRITTEN = ("export.anatomy:", "export.nbits:", "export.optimize:", "export.rewrite:")
+_LINEAR = (*_REWRITTEN, "export.linear:")
+"""What the steps share that know fully connected layers."""
 _STATIC = Step(
-    "export.quantize:quantize_static", source="file", libraries=_ONNX, options=("int8", "data")
+    "export.quantize:quantize_static",
+    source="file",
+    libraries=_ONNX,
+    options=("int8", "data"),
+    code=_LINEAR,
 )
 
 STEPS: Mapping[str, Step] = MappingProxyType(
@@ -86,9 +93,28 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             options=("ort_tools_level",),
             isolated=True,  # its package hides modules of onnxruntime's own quantiser
         ),
+        "weights-to-fp16": Step(
+            "export.fp16_weights:fp16_weights", source="file", libraries=_ONNX, code=_REWRITTEN
+        ),
+        "slim": Step(
+            "export.slim:slim", source="file", libraries=("onnxslim", *_ONNX), code=_REWRITTEN
+        ),
+        "low-rank": Step(
+            "export.low_rank:low_rank",
+            source="file",
+            libraries=("scipy", *_ONNX),
+            options=_CALIBRATED,
+            code=(*_LINEAR, "export.factors:"),
+        ),
+        "linear-to-int4": Step(
+            "export.int4_weights:int4_weights",
+            source="file",
+            libraries=("onnx-ir", *_ONNX),
+            code=_LINEAR,
+        ),
         "prepare": Step("export.quantize:prepare", source="file", libraries=_ONNX),
         "quantize-dynamic": Step(
-            "export.quantize:quantize_dynamic", source="file", libraries=_ONNX
+            "export.quantize:quantize_dynamic", source="file", libraries=_ONNX, code=_LINEAR
         ),
         "quantize-static": _STATIC,
         "quantize-static-7bit": replace(_STATIC, int8={"reduce_range": True}),
@@ -204,7 +230,8 @@ class Recipe:
     ``runtimes`` limits a recipe whose file only some runtimes can open;
     ``impossible`` names runtimes that would need a file nobody can make, and why;
     ``tried`` what else was tried where a runtime's file turns out wrong.
-    ``precision`` is what the weights of the heavy layers are stored in.
+    ``precision`` is what the weights of the heavy layers are stored in; ``parity``
+    names a limit of ``bench.accuracy`` of its own where the network is another one.
     """
 
     name: str
@@ -214,6 +241,7 @@ class Recipe:
     runtimes: tuple[str, ...] | None = field(default=None)
     impossible: Mapping[str, str] = field(default_factory=dict)
     tried: Mapping[str, str] = field(default_factory=dict)
+    parity: str = ""
 
 
 _ROWS = (
@@ -251,7 +279,31 @@ _ROWS = (
         "fp16-weights",
         precision="fp16",
         summary="weights stored in fp16 and computed with in fp32",
-        chains={"ncnn": ("to-ncnn-fp16",), "mnn": ("to-onnx", "to-mnn-fp16")},
+        chains={
+            "onnx": ("to-onnx", "weights-to-fp16"),
+            "ncnn": ("to-ncnn-fp16",),
+            "mnn": ("to-onnx", "to-mnn-fp16"),
+        },
+    ),
+    Recipe(
+        "fp32-slim",
+        precision="fp32",
+        summary="constants folded and operators fused by onnxslim, in ONNX's own operators",
+        chains={"onnx": ("to-onnx", "slim")},
+    ),
+    Recipe(
+        "low-rank",
+        precision="fp32",
+        summary="fully connected layers split in two by SVD, each off by 5 % at most",
+        chains={"onnx": ("to-onnx", "prepare", "low-rank")},
+        parity="low-rank",
+    ),
+    Recipe(
+        "int4-weights",
+        precision="int4",
+        summary="fully connected layers with weights of 4 bits, computed with in fp32",
+        chains={"onnx": ("to-onnx", "prepare", "linear-to-int4")},
+        runtimes=("ort",),
     ),
     Recipe(
         "int8-dynamic",
@@ -301,6 +353,8 @@ _ROWS = (
         runtimes=("ort",),
     ),
 )
+FILE_LEVEL = ("fp16-weights", "fp32-slim", "low-rank", "int4-weights")
+"""What makes another .onnx file of one, and says nothing new of most variants."""
 REMEDIES = ("int8-static-7bit", "int8-static-u8u8")
 """For CPUs without VNNI (``export.saturation``): built where they are named."""
 

@@ -32,6 +32,7 @@ from export.build import (
     REFERENCE,
     SEEDED,
     SEEDED_IMAGES,
+    CannotShrink,
     Node,
     Options,
     WeightsFacts,
@@ -161,7 +162,9 @@ def check_weights(check: Check) -> Checked:
 
 
 def _refuses(node: Node, exc: Exception) -> bool:
-    """Whether a runtime's converter can't do this; a full disk or memory is no word of its."""
+    """Whether a network or a runtime's converter is against it; a full disk or memory is not."""
+    if isinstance(exc, CannotShrink):
+        return True
     converts = node.step in STEPS and STEPS[node.step].function.startswith(_CONVERTERS)
     return converts and not isinstance(exc, OSError | MemoryError)
 
@@ -300,23 +303,26 @@ class Builder:
             raise ValueError(f"step {node.step} needs the file of a step before it")
         source = self._found(node.source)
         target = folder / _FILES[node.format]
-        fixes = {**_batch_of(source), **self._transform(node, source, target)}
-        draft = replace(self._draft(node, target.name), fixes=fixes)
+        draft = self._draft(node, target.name)
+        fixes, found = self._transform(node, source, target)
+        draft = replace(draft, fixes={**_batch_of(source), **fixes}, facts={**draft.facts, **found})
         if node.format != "onnx":
             draft = _counted_as(source, draft)
             return replace(draft, layers=_stored(draft.layers, _precision(node)))
         importlib.import_module("export.to_onnx").stamp(target, self._metadata(node))
         return self._count_derived(draft, source, target)
 
-    def _transform(self, node: Node, source: Artifact, target: Path) -> dict[str, str]:
-        """Call the step's function; returns what the new file fixes."""
+    def _transform(
+        self, node: Node, source: Artifact, target: Path
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Call the step's function; returns what the new file fixes, and the step's own facts."""
         options = self.job.options
         function = _resolve(STEPS[node.step].function)
         if node.step == "optimize":
             function(source.path, target, options.graph_level)
             bound = options.graph_level in ("layout", "all")
             isa = {"instruction_set": str(node.provenance["host"])} if bound else {}
-            return {"graph_level": options.graph_level, **isa}
+            return {"graph_level": options.graph_level, **isa}, {}
         if node.step == "ort-tools":
             function(source.path, target, options.ort_tools_level)
         elif "int8" in STEPS[node.step].options:
@@ -325,8 +331,11 @@ class Builder:
             batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
             function(source.path, target, batches, int8)
         else:
-            function(source.path, target, **self._calibration(node))
-        return _fixes(node)
+            found = function(source.path, target, **self._calibration(node)) or {}
+            if "note" in found:
+                self._note(f"{node.variant}/{node.recipe}: {found['note']}")
+            return _fixes(node), found
+        return _fixes(node), {}
 
     def _calibration(self, node: Node) -> dict[str, Any]:
         """What a calibrated converter takes besides its file: images, float32 (N, 3, H, W)."""

@@ -93,6 +93,7 @@ _PRODUCTS = (
     "MatMul",
     "MatMulInteger",
     "MatMulIntegerToFloat",
+    "MatMulNBits",
     "QGemm",
     "QLinearMatMul",
 )

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export import nbits
 from export.artifact import LayerWork
 from export.optimize import beside
 
@@ -64,6 +65,7 @@ _PRODUCTS = {
     "MatMul": _Layer(0, 1),
     "MatMulInteger": _Layer(0, 1, zero_point=3),
     "MatMulIntegerToFloat": _Layer(0, 1, zero_point=5, bias=6),
+    nbits.OPERATOR: _Layer(0, 1, bias=5),  # what its zero points are like, export.nbits knows
     "QGemm": _Layer(0, 3, zero_point=5, bias=6),
     "QLinearMatMul": _Layer(0, 3, zero_point=5),
 }
@@ -204,6 +206,7 @@ def _check_countable(node: onnx.NodeProto) -> None:
         known = node.op_type not in _UNCOUNTED
     else:
         known = node.domain == _ORT_DOMAIN and node.op_type in (*_LAYERS, *_WITHOUT_MACS)
+        known = known and (node.op_type != nbits.OPERATOR or nbits.is_known(node))
     if not known:
         operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise CannotCount(f"the work of operator {operator} can't be counted")
@@ -215,6 +218,8 @@ class _Stored(NamedTuple):
     tensor: str
     zero_point: str = ""
     axis: int = 0
+    packed_for: str = ""
+    """The output of the node that unpacks it, where it is not stored value by value."""
 
 
 class _Graph:
@@ -243,7 +248,9 @@ class _Graph:
                 yield from self._stored(node, index)
         elif node.op_type in _LAYERS:
             layer = _LAYERS[node.op_type]
-            if node.op_type in _CONVOLUTIONS or not self._pools_maps(node, layer):
+            if node.op_type == nbits.OPERATOR:
+                yield _Stored(node.input[1], _input(node, 3), packed_for=node.output[0])
+            elif node.op_type in _CONVOLUTIONS or not self._pools_maps(node, layer):
                 yield from self._stored(node, layer.weights, layer.zero_point)
             if layer.bias is not None:
                 yield from self._stored(node, layer.bias)
@@ -269,6 +276,8 @@ class _Graph:
     def size_and_zeros(self, stored: _Stored) -> tuple[int, int]:
         """The number of elements, and of those that stand for 0."""
         array = initializer_array(self.tensors[stored.tensor], self.file)
+        if stored.packed_for:
+            return self._packed(self.producers[stored.packed_for], array, stored.zero_point)
         zero_point: Array = np.zeros(1, array.dtype)
         if stored.zero_point in self.tensors:
             zero_point = initializer_array(self.tensors[stored.zero_point], self.file)
@@ -276,10 +285,16 @@ class _Graph:
             zero_point = np.zeros(1, array.dtype)  # the weights are floats, quantised at run time
         return array.size, _count_equal(array, zero_point, stored.axis)
 
+    def _packed(self, node: onnx.NodeProto, array: Array, zero_point: str) -> tuple[int, int]:
+        """``size_and_zeros`` of 4-bit weights."""
+        points = self.tensors.get(zero_point)
+        held = None if points is None else initializer_array(points, self.file)
+        return math.prod(nbits.shape(node)), nbits.zeros(node, array, held)
+
     def layer(self, node: onnx.NodeProto) -> LayerWork:
         """The work of one node of ``_LAYERS``."""
         layer = _LAYERS[node.op_type]
-        weights = self._tensors(node, layer.weights)
+        weights = self._weights(node, layer)
         bias = [] if layer.bias is None else self._tensors(node, layer.bias)
         data, output = node.input[layer.data], node.output[0]
         data_bytes, output_bytes = self._read_bytes(data), self._written_bytes(output)
@@ -291,8 +306,17 @@ class _Graph:
             weight_bytes=sum(_tensor_bytes(tensor) for tensor in (*weights, *bias)),
             activation_bytes=math.prod(self._shape(node, data)) * data_bytes
             + math.prod(self._shape(node, output)) * output_bytes,
-            precision="int8" if node.op_type in _INTEGER else _STORED_IN[operands],
+            precision=_computed_in(node, operands),
         )
+
+    def _weights(self, node: onnx.NodeProto, layer: _Layer) -> list[onnx.TensorProto]:
+        """A layer's weights; the scales and zero points of small blocks with them.
+
+        A scale for every 32 of 4 bits is a fifth of the bytes; one for a whole output is nothing.
+        """
+        if node.op_type != nbits.OPERATOR:
+            return self._tensors(node, layer.weights)
+        return [self.tensors[name] for name in node.input[1:4] if name in self.tensors]
 
     def _tensors(self, node: onnx.NodeProto, index: int) -> list[onnx.TensorProto]:
         return [self.tensors[stored.tensor] for stored in self._stored(node, index)]
@@ -325,6 +349,13 @@ class _Graph:
         if name not in self.shapes:
             raise CannotCount(f"the work of {node.op_type} {node.name} has no known shape: {name}")
         return self.shapes[name]
+
+
+def _computed_in(node: onnx.NodeProto, operand_bytes: int) -> str:
+    """The precision of a layer whose wider operand has elements of so many bytes."""
+    if node.op_type == nbits.OPERATOR:
+        return nbits.precision(node)
+    return "int8" if node.op_type in _INTEGER else _STORED_IN[operand_bytes]
 
 
 def _item_bytes(data_type: int) -> int:
@@ -367,6 +398,11 @@ def _shapes(model: onnx.ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
         getattr(graph, field).extend(getattr(model.graph, field))
     graph.name = model.graph.name
     graph.initializer.extend(_without_values(tensor) for tensor in model.graph.initializer)
+    graph.initializer.extend(
+        _nowhere(_unpacked_name(node), onnx.TensorProto.FLOAT, nbits.shape(node))
+        for node in model.graph.node
+        if node.op_type == nbits.OPERATOR
+    )
     batch = {value.type.tensor_type.shape.dim[0].dim_param for value in graph.input} - {""}
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
@@ -387,7 +423,9 @@ def _shapes(model: onnx.ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
 
 
 def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
-    """ONNX Runtime's fused operators as those that they began with: same shapes."""
+    """ONNX Runtime's own operators as those that they began with: same shapes."""
+    if node.op_type == nbits.OPERATOR:
+        return onnx.helper.make_node("MatMul", [node.input[0], _unpacked_name(node)], node.output)
     if node.op_type not in _FUSED:
         return node
     return onnx.helper.make_node(
@@ -403,7 +441,16 @@ def _without_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
     outside = tensor.data_location == onnx.TensorProto.EXTERNAL
     if not outside and _tensor_bytes(tensor) <= _INLINE_BYTES:
         return tensor
-    stand_in = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    return _nowhere(tensor.name, tensor.data_type, tuple(tensor.dims))
+
+
+def _unpacked_name(node: onnx.NodeProto) -> str:
+    return f"{node.output[0]}:unpacked"
+
+
+def _nowhere(name: str, data_type: int, shape: Shape) -> onnx.TensorProto:
+    """A tensor of which only type and shape are known."""
+    stand_in = onnx.TensorProto(name=name, data_type=data_type, dims=shape)
     stand_in.data_location = onnx.TensorProto.EXTERNAL
     stand_in.external_data.add(key="location", value="nowhere")
     return stand_in

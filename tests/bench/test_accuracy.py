@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.accuracy import LIMITS, agreement, judged_precision
+from bench.accuracy import LIMITS, agreement, judged_precision, parity_limit
 from bench.case import Case
+from export.recipes import RECIPES
 
 RNG = np.random.default_rng(5)
 REFERENCE = (RNG.normal(size=(16, 40)) + 3 * RNG.normal(size=40)).astype(np.float32)
@@ -143,3 +144,26 @@ def test_a_row_is_judged_by_what_it_stores_else_by_what_it_computes_in(
 ) -> None:
     """INT8 files have INT8's limit; an fp32 file run in bf16 has that of bf16."""
     assert judged_precision(Case("vgg19", recipe, "ort", 2, precision=precision)) == judged
+
+
+@pytest.mark.parametrize(
+    ("recipe", "precision", "limit"),
+    [
+        ("fp32", "bf16", "bf16"),
+        ("int8-static", "fp32", "int8"),
+        ("int4-weights", "fp32", "int4"),
+        ("low-rank", "fp32", "low-rank"),
+        ("low-rank", "bf16", "low-rank"),
+        ("fp16-weights", "fp32", "fp16"),
+        ("fp32-slim", "fp32", "fp32"),
+    ],
+)
+def test_another_network_is_held_to_a_limit_of_its_own(recipe, precision, limit) -> None:
+    """A split network computes in fp32 and is none: its outputs differ by what was left out."""
+    assert parity_limit(Case("vgg19", recipe, "ort", 2, precision=precision)) == limit
+    assert limit in LIMITS
+
+
+def test_every_recipe_has_a_limit() -> None:
+    """No row is left without a parity."""
+    assert all(parity_limit(Case("vgg19", name, "ort", 2)) in LIMITS for name in RECIPES)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.case import Case, crossover, file_format, left_out, plan, unsupported
 from bench.options import UsageError, parse
-from export.recipes import RECIPES
+from export.recipes import FILE_LEVEL, RECIPES
 from export.variants import ALIASES, VARIANTS
 from runtimes import REGISTRY
 
@@ -47,6 +47,18 @@ def test_full_suite_has_every_variant_and_recipe() -> None:
     assert "xception-flatten-wide/fp32-ort-tools/ort" not in keys  # over that package's 2 GB
     assert "vgg19/int8-dynamic/torch-eager" in keys
     assert len(keys) == len(set(keys))
+
+
+def test_full_suite_changes_files_alone_where_it_says_something() -> None:
+    """Of each family one variant, with large fully connected layers; other suites have none."""
+    keys = planned("--suite", "full")
+    for recipe in FILE_LEVEL:
+        found = {key.split("/")[0].split("@")[0] for key in keys if f"/{recipe}/ort" in key}
+        assert found == {"vgg19", "xception-flatten", "revisited-base"}
+    for suite in ("quick", "default"):
+        assert not any(
+            f"/{name}/" in key for key in planned("--suite", suite) for name in FILE_LEVEL
+        )
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def artifact(recipe: str, runtime: str, built: Built, precision: str = "fp32") -
     [
         ("fp32", "ort", 4),
         ("fp32-opt", "ort", 4),  # its own operators can't be counted: those of its source
+        ("fp32-slim", "ort", 4),
         ("fp32", "torch-eager", 4),
         ("fp32", "ncnn", 4),
         ("fp16-weights", "ncnn", 2),

@@ -46,6 +46,8 @@ KNOWN_UNSUPPORTED = {
     ("opencv", "int8-dynamic", "fp32"): "opencv cannot r",
 }
 """(runtime, recipe, precision) -> a part of its reason. Anything else has to work."""
+NOT_HERE = ("low-rank",)
+"""Recipes by which this variant gains nothing: it has one small fully connected layer."""
 PROGRAM = Path(__file__).with_name("contract.py")
 ROOT = Path(__file__).parents[2]
 TRIES = 3
@@ -55,7 +57,7 @@ def cases() -> list[Case]:
     """Every runtime with every recipe and precision that makes a file for it."""
     found = []
     for name in REAL:
-        for recipe in RECIPES.values():
+        for recipe in (row for row in RECIPES.values() if row.name not in NOT_HERE):
             only = recipe.runtimes is None or name in recipe.runtimes
             if only and set(recipe.chains) & set(REGISTRY[name].formats):
                 free = recipe.precision == "fp32"
@@ -154,7 +156,7 @@ def test_answers_are_those_of_the_torch_module(
         reason = KNOWN_WRONG[case.runtime, case.recipe]
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     answer, artifact = supported(case, told)
-    judged = accuracy.judged_precision(case)
+    judged = accuracy.parity_limit(case)
     parity = accuracy.agreement(unpacked(answer["outputs"]), logits(artifact), judged)
     assert parity.passed, parity
 
