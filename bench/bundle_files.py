@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,16 @@ from runtimes import REGISTRY, computed_in
 
 TEMPLATES = Path(__file__).parent / "templates"
 _RUNTIME = "# the runtime\n"
+_RESIZE = "    # the resize\n"
+_CHANNELS = "    # the channels\n"
 """The line of predict.txt in whose place a runtime's part stands."""
 _BESIDES = {"executorch": ("torch",)}
 """What an adapter imports besides its runtime's own distribution."""
-_ONLY = {"resize": "squash", "channel_order": "RGB", "layout": "NCHW"}
+_ONLY = {
+    "resize": ("squash", "crop"),
+    "channel_order": ("RGB", "BGR", "GREY"),
+    "layout": ("NCHW", "NHWC"),
+}
 _HEEDED = {"size", "first", "filter", "mean", "std", "scale", *_ONLY}
 """What predict.py makes of ``export.images.Preprocess``: a field more needs a line there."""
 _CPU_BUILD = "https://download.pytorch.org/whl/cpu"
@@ -48,7 +54,8 @@ def write(folder: Path, order: Order) -> None:
     artifact, chosen = order.artifact, order.chosen
     model, provenance = model_of(chosen, artifact), provenance_of(chosen, artifact, order.store)
     _copy_model(artifact, folder / bundle.FILES)
-    (folder / "predict.py").write_text(predict(chosen.case.runtime), encoding="utf-8")
+    code = predict(chosen.case.runtime, preprocess_of(artifact))
+    (folder / "predict.py").write_text(code, encoding="utf-8")
     (folder / "selftest.py").write_text(_template("selftest"), encoding="utf-8")
     (folder / bundle.MODEL).write_bytes(bundle.MODEL_JSON.dump_json(model, indent=1))
     (folder / "classes.txt").write_text(_class_lines(model), encoding="utf-8")
@@ -78,7 +85,7 @@ def write(folder: Path, order: Order) -> None:
 def model_of(chosen: Chosen, artifact: Artifact) -> Model:
     """What ``predict.py`` is told."""
     case = chosen.case
-    height, width = artifact.input_size
+    first, second, third = artifact.image_shape
     threads = dict.fromkeys(launch.THREAD_VARIABLES, str(case.threads))
     return Model(
         case=str(case),
@@ -88,7 +95,7 @@ def model_of(chosen: Chosen, artifact: Artifact) -> Model:
         precision=case.precision,
         computed_in=computed_in(artifact, case.precision),
         threads=case.threads,
-        input_shape=(case.batch_size, 3, height, width),
+        input_shape=(case.batch_size, first, second, third),
         output_shape=(case.batch_size, len(artifact.class_names)),
         preprocess=preprocess_of(artifact),
         classes=artifact.class_names,
@@ -108,7 +115,7 @@ def preprocess_of(artifact: Artifact) -> dict[str, Any]:
     if not artifact.preprocess:
         raise UsageError(f"{artifact.key} does not say how it takes an image: build it again")
     how = asdict(Preprocess.from_json(artifact.preprocess))
-    odd = [f"{name} {how[name]}" for name, value in _ONLY.items() if how[name] != value]
+    odd = [f"{name} {how[name]}" for name, values in _ONLY.items() if how[name] not in values]
     odd += sorted(set(how) - _HEEDED)
     if odd:
         raise UsageError(f"{artifact.key} takes images in a way that predict.py can't: {odd}")
@@ -129,9 +136,43 @@ def provenance_of(chosen: Chosen, artifact: Artifact, store: Store) -> Provenanc
     )
 
 
-def predict(runtime: str) -> str:
-    """The text of ``predict.py`` for one runtime."""
-    return _template("predict").replace(_RUNTIME, _template(runtime))
+def predict(runtime: str, how: Mapping[str, Any]) -> str:
+    """The text of ``predict.py`` for one runtime and one way to prepare images."""
+    # Pillow resizes each channel by itself, and rounds: grey has to be made before.
+    mode = "L" if how["channel_order"] == "GREY" else "RGB"
+    text = _template("predict").replace(_RUNTIME, _template(runtime))
+    text = text.replace("MODE)", f'"{mode}")').replace(_CHANNELS, _channels(how))
+    return text.replace(_RESIZE, "".join(f"    {line}\n" for line in _resize(how)))
+
+
+def _resize(how: Mapping[str, Any]) -> Iterator[str]:
+    """What ``export.images.Preprocess`` does for this size, in Pillow's words."""
+    (height, width), first = how["size"], how["first"]
+    kind = f"Image.Resampling.{how['filter'].upper()}"
+    if how["resize"] == "squash":
+        if first is not None:
+            yield f"image = image.resize(({first}, {first}), Image.Resampling.BILINEAR)"
+        yield f"image = image.resize(({width}, {height}), {kind})"
+        return
+    if first is None:
+        yield f"factor = max({width} / image.width, {height} / image.height)"
+        least = f"zip(({width}, {height}), image.size, strict=True)"
+        yield f"sides = [max(n, round(side * factor)) for n, side in {least}]"
+    else:
+        yield f"sides = [int({first} * side / min(image.size)) for side in image.size]"
+    yield f"left, top = round((sides[0] - {width}) / 2), round((sides[1] - {height}) / 2)"
+    crop = f"crop((left, top, left + {width}, top + {height}))"
+    yield f"image = image.resize(sides, {kind}).{crop}"
+
+
+def _channels(how: Mapping[str, Any]) -> str:
+    """The lines that make numbers of a resized image, in the order that the model takes."""
+    order = {"GREY": "[..., None]", "BGR": "[..., ::-1]"}.get(how["channel_order"], "")
+    turned = ".transpose(2, 0, 1)" if how["layout"] == "NCHW" else ""
+    return (
+        f"    values = (np.asarray(image){order}.astype(np.float32) * scale - mean) / std\n"
+        f"    return np.ascontiguousarray(values{turned})\n"
+    )
 
 
 def requirements(runtime: str, versions: Mapping[str, str]) -> str:

@@ -49,7 +49,8 @@ def pictures() -> dict[str, Image.Image]:
 
 def loaded(folder: Path, **model: Any) -> ModuleType:
     """``predict.py`` with a model that answers nothing, as a module."""
-    code = bundle_files.predict("ort")
+    how = model.get("preprocess", asdict(Preprocess((8, 8))))
+    code = bundle_files.predict("ort", how)
     start, end = code.index("import onnxruntime"), code.index("def preprocess")
     code = f"{code[:start]}def load():\n    return None\n{code[end:]}"
     said = {"file": "model/none", "environment": {}, "input_shape": [1, 3, 8, 8], **model}
@@ -71,8 +72,12 @@ def loaded(folder: Path, **model: Any) -> ModuleType:
         Preprocess((7, 91), filter="nearest", mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.7)),
         Preprocess((64, 64), filter="bicubic", mean=(0, 0, 0), std=(1, 1, 1), scale=1),
         Preprocess((48, 40), filter="lanczos", scale=1 / 127.5, mean=(1, 1, 1), std=(1, 1, 1)),
+        Preprocess((32, 20), resize="crop", channel_order="BGR"),
+        Preprocess((16, 16), first=19, resize="crop", filter="bicubic", layout="NHWC"),
+        Preprocess((28, 28), mean=(0.1,), std=(0.3,), channel_order="GREY"),
+        Preprocess((9, 28), channel_order="GREY", layout="NHWC", mean=(0,), std=(1,), first=40),
     ],
-    ids=lambda how: f"{how.size}, {how.filter}",
+    ids=lambda how: f"{how.size}, {how.filter}, {how.resize}, {how.channel_order}, {how.layout}",
 )
 def test_preprocessing_is_that_of_the_tables(tmp_path: Path, how: Preprocess, name: str) -> None:
     """Array for array, whatever the size, the filter and the image's mode."""
@@ -102,10 +107,15 @@ def test_a_preprocessing_of_tomorrow_is_refused(
         bundle_files.preprocess_of(replace(artifact, preprocess=Preprocess((8, 8)).to_json()))
 
 
+@pytest.mark.parametrize(
+    "how",
+    [Preprocess((8, 8)), Preprocess((8, 8), 9, "crop", "bicubic", channel_order="BGR")],
+    ids=str,
+)
 @pytest.mark.parametrize("runtime", REAL)
-def test_it_is_short_and_needs_three_packages(runtime: str) -> None:
+def test_it_is_short_and_needs_three_packages(runtime: str, how: Preprocess) -> None:
     """At most 60 lines of at most 100 characters; of packages the runtime, numpy, Pillow."""
-    code = bundle_files.predict(runtime)
+    code = bundle_files.predict(runtime, asdict(how))
     assert len(code.splitlines()) <= MOST_LINES
     assert max(map(len, code.splitlines())) <= 100
     asked = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import)]
