@@ -21,6 +21,8 @@ from export.variants import VARIANTS, Variant  # noqa: E402
 
 NETWORKS = [row for row in VARIANTS.values() if row.family == "revisited"]
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10.zip"
+STUDENTS = [row for row in VARIANTS.values() if row.family == "student"]
+PLANTS = CIFAR.with_name("plants40.zip")
 CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 IMAGES = 500
 LEAST_RIGHT = 0.6
@@ -57,6 +59,25 @@ def test_a_packaged_network_knows_its_images(variant: Variant) -> None:
     folder = ImageFolder.open(CIFAR)
     loaded = folder.load(spread(folder.part("test"), IMAGES, seed=5))
     inputs = Preprocess(variant.input_size).batch(loaded.images)
+    with torch.inference_mode():
+        answers = module_of(variant)(torch.from_numpy(inputs)).argmax(1).numpy()
+    labels = np.array([entry.label for entry in loaded.entries])
+    assert np.mean(answers == labels) > LEAST_RIGHT
+
+
+@pytest.mark.parametrize("variant", STUDENTS, ids=lambda row: row.name)
+def test_a_student_knows_its_leaves(variant: Variant) -> None:
+    """Each has weights of its own, and is right about most images that no training has seen."""
+    path = checkpoint_of(variant.name, TRAINED)
+    assert path is not None
+    facts = checkpoint_facts(path)
+    assert (facts.name, len(facts.class_names)) == ("plants40", variant.classes)
+    if not PLANTS.exists():
+        pytest.skip(f"{PLANTS.name} is not here: it is no part of the project")
+    folder = ImageFolder.open(PLANTS)
+    assert facts.class_names == folder.class_names
+    loaded = folder.load(spread(folder.part("test"), 200, seed=5))
+    inputs = Preprocess(variant.input_size, facts.first).batch(loaded.images)
     with torch.inference_mode():
         answers = module_of(variant)(torch.from_numpy(inputs)).argmax(1).numpy()
     labels = np.array([entry.label for entry in loaded.entries])
