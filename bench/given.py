@@ -13,7 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.options import GIVEN_FLAGS, Options, UsageError
-from export.given import DESCRIBED, Described, GivenError, Said, checked, settings_beside, variant
+from export.given import (
+    DESCRIBED,
+    Described,
+    GivenError,
+    Said,
+    checked,
+    printable,
+    settings_beside,
+    variant,
+)
 from export.variants import Variant, register
 
 _LIMIT_S = 300.0
@@ -34,7 +43,8 @@ def opened(options: Options) -> Options:
         rows = tuple(_variant(Path(name), flags) for name in options.model)
         register(rows)
     except (GivenError, ValueError) as exc:
-        raise UsageError(f"--model: {exc}") from exc
+        # Names in a file may hold anything.
+        raise UsageError(f"--model: {printable(str(exc))}") from exc
     return replace(options, given=rows)
 
 

@@ -32,6 +32,9 @@ from export.images import (
 from export.variants import Given, Variant
 
 FAMILY = "own"
+_MOST_PIXELS = 16_000_000
+"""Of an input: 4000 x 4000. What claims more would fill the memory before it is found out."""
+_MOST_CLASSES = 1_000_000
 _NO_SCALE = 1.0
 _BYTE = 1 / 255
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -175,7 +178,8 @@ def variant(described: Described, flags: Said, beside: Said) -> Variant:
     preprocess, batch = _preprocess(described, source, merged)
     target, count = _output(described, merged)
     return Variant(
-        name=path.name,
+        # It stands in row keys, whose parts are set apart by other signs, and in tables.
+        name=re.sub(r"[^\w.+-]+", "-", path.name),
         family=FAMILY,
         builder="",
         input_size=preprocess.size,
@@ -324,6 +328,11 @@ def _size(described: Described, source: Port, values: Mapping[str, Any]) -> tupl
                 "--size out"
             )
         sides.append(wanted if own is None else own)
+    if sides[0] * sides[1] > _MOST_PIXELS:
+        raise GivenError(
+            f"{described.file} takes images of {sides[0]} x {sides[1]} pixels, more than "
+            f"{_MOST_PIXELS}: that is no image classifier"
+        )
     return sides[0], sides[1]
 
 
@@ -361,6 +370,11 @@ def _output(described: Described, said: Said) -> tuple[Port, int]:
         raise GivenError(
             f"{described.file}: its output {target.name!r} has the shape {shown}; a classifier's "
             "is batch x classes"
+        )
+    if shape[1] > _MOST_CLASSES:
+        raise GivenError(
+            f"{described.file}: its output {target.name!r} has {shape[1]} numbers for an image, "
+            f"more classes than {_MOST_CLASSES}"
         )
     return target, shape[1]
 
@@ -415,7 +429,7 @@ def _listed_names(said: Said) -> tuple[str, ...] | None:
                 f"class names: {file} is neither a JSON list of names nor numbers to names"
             )
         return names
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return tuple(printable(line).strip() for line in text.splitlines() if line.strip())
 
 
 def _own_names(described: Described) -> tuple[str, ...] | None:
@@ -442,4 +456,9 @@ def _names_in(text: str) -> tuple[str, ...] | None:
         value = [numbered.get(str(number)) for number in range(len(numbered))]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return None
-    return tuple(re.sub(r"\s+", " ", name).strip() for name in value) or None
+    return tuple(printable(re.sub(r"\s+", " ", name)).strip() for name in value) or None
+
+
+def printable(text: str) -> str:
+    """``text`` with a mark in the place of what would move a terminal's cursor or colour it."""
+    return "".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in text)
