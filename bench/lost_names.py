@@ -11,27 +11,27 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench import block, files, given, labelled, launch
 from bench.case import Case
-from bench.matching import Matching, Pair, matched
+from bench.matching import Matching, matched
 from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, parse
 from bench.record import Labelled, write_atomically
 from bench.run import heed_signals
 from export.artifact import Artifact, default_store
+from export.given import printable
 from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
 
 _RUNTIME = "ort"
 _MOST_IMAGES = 1000
 _LEAST_IMAGES = 2
 _SEED = 4
-_LEAST_SHARE = 0.5
-"""Of right answers, for a model that was trained on these classes. Better than chance is not
-enough: a network that has learnt something else tells colours and textures apart as well."""
 _UNKNOWN = "unknown_{:04d}"
 
 
@@ -56,8 +56,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     images = "class folders of labelled images, to find lost class names by"
     add("--data", default=None, metavar="DIR_OR_ZIP", help=images)
     add("--images", type=int, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
-    weak = "share of right answers that a model of these classes must exceed (default: 0.5)"
-    add("--least-share", type=float, default=_LEAST_SHARE, metavar="SHARE", help=weak)
+    weak = "share of right answers that a model of these classes must exceed (default: halfway "
+    more = "between all and what naming always the most frequent class gives)"
+    add("--least-share", type=float, default=None, metavar="SHARE", help=f"{weak}{more}")
     names = "write the names in the order of the outputs, for --class-names of bench.run"
     add("--write", type=Path, default=None, metavar="FILE.json", help=names)
     add("--store", type=Path, default=None, metavar="DIR", help="built files")
@@ -68,7 +69,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def without_data(words: argparse.Namespace) -> str:
     """Why flags of this search say nothing; empty: there are none, or ``--data`` stands there."""
-    usual = {"images": _MOST_IMAGES, "least_share": _LEAST_SHARE, "write": None, "store": None}
+    usual = {"images": _MOST_IMAGES, "least_share": None, "write": None, "store": None}
     given_ones = [name for name in GIVEN_FLAGS if name in words]
     changed = [name for name, value in usual.items() if getattr(words, name) != value]
     if words.data or not (given_ones or changed):
@@ -78,13 +79,13 @@ def without_data(words: argparse.Namespace) -> str:
 
 
 def find(file: Path, words: argparse.Namespace) -> int:
-    """The search, its errors as sentences; the exit code."""
+    """The search, its errors as sentences; the exit code: 3 where the model gave no answers."""
     heed_signals()
     try:
         return _run(file, words)
     except (UsageError, files.BuildError, launch.ChildDied) as exc:
         print(f"error: {exc}", file=sys.stderr)
-        return 2 if isinstance(exc, UsageError) else 1
+        return 2 if isinstance(exc, UsageError) else 3
     except KeyboardInterrupt:
         return 130
 
@@ -93,7 +94,7 @@ def _run(file: Path, words: argparse.Namespace) -> int:
     options = _options(file, words)
     if words.images < _LEAST_IMAGES:
         raise UsageError(f"--images {words.images}: give {_LEAST_IMAGES} or more")
-    if not 0 <= words.least_share < 1:
+    if words.least_share is not None and not 0 <= words.least_share < 1:
         raise UsageError(f"--least-share {words.least_share:g}: give a share below 1")
     folder, entries = _images(Path(words.data), words.images)
     console = Console()
@@ -102,13 +103,20 @@ def _run(file: Path, words: argparse.Namespace) -> int:
     labels = [entry.label for entry in entries]
     found = matched(answers, labels, len(artifact.class_names), len(folder.class_names))
     console.print(table(found, folder.class_names))
-    console.print(verdict(found, folder, words.least_share), highlight=False)
+    console.print(Text(verdict(found, folder, words.least_share)))
     if not known(found, words.least_share):
         return 1
     if words.write is not None:
-        write_atomically(words.write, _dumped(found, artifact, folder).encode())
-        console.print(f"names: {words.write}", highlight=False)
+        _write(words.write, _dumped(found, artifact, folder))
+        console.print(Text(f"names: {words.write}"))
     return 0
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        write_atomically(file, text.encode())
+    except OSError as exc:
+        raise UsageError(f"--write {file}: {exc.strerror}") from exc
 
 
 def _options(file: Path, words: argparse.Namespace) -> Options:
@@ -187,7 +195,7 @@ def table(found: Matching, names: Sequence[str]) -> Table:
     for pair in sorted(found.pairs, key=lambda pair: pair.output):
         result.add_row(
             str(pair.output),
-            names[pair.folder],
+            Text(printable(names[pair.folder])),
             f"{pair.hits} of {pair.images} images",
             str(pair.answers),
             "" if pair.sure else "unsure",
@@ -195,12 +203,21 @@ def table(found: Matching, names: Sequence[str]) -> Table:
     return result
 
 
-def known(found: Matching, least_share: float) -> bool:
+def least(found: Matching, said: float | None) -> float:
+    """The share of right answers that a model of these classes must exceed.
+
+    Better than chance is not enough: a network that has learnt something else tells colours
+    and textures apart as well, and of two classes half are right by chance.
+    """
+    return (1 + found.chance) / 2 if said is None else said
+
+
+def known(found: Matching, least_share: float | None) -> bool:
     """Whether the model was trained on these classes, as far as that can be told."""
-    return found.better_than_chance and found.surely_right > least_share
+    return found.better_than_chance and found.surely_right > least(found, least_share)
 
 
-def verdict(found: Matching, folder: ImageFolder, least_share: float) -> str:
+def verdict(found: Matching, folder: ImageFolder, least_share: float | None) -> str:
     """What the test says, in a sentence or two."""
     counted = (
         f"assigned by every other image, {found.hits} of the {found.tested} others are answered "
@@ -210,7 +227,8 @@ def verdict(found: Matching, folder: ImageFolder, least_share: float) -> str:
     if not known(found, least_share):
         weak = (
             f" That is better than chance, as it is of any network that has learnt something; but "
-            f"it is not sure that more than {least_share:.0%} are right (--least-share)."
+            f"it is not sure that more than {least(found, least_share):.0%} are right "
+            "(--least-share)."
         )
         return (
             f"This model was not trained on the classes of {folder.path.name}, or its images are "
@@ -218,22 +236,20 @@ def verdict(found: Matching, folder: ImageFolder, least_share: float) -> str:
             f"{weak if found.better_than_chance else ''} No names are written."
         )
     unsure = [pair for pair in found.pairs if not pair.sure]
-    more = f"; {len(unsure)} pairs rest on too little and are marked" if unsure else ""
+    more = f"; {len(unsure)} pairs rest on too little: look at them" if unsure else ""
     return f"The model knows these classes: {counted}{more}."
 
 
 def _dumped(found: Matching, artifact: Artifact, folder: ImageFolder) -> str:
-    """The names in output order, as ``--class-names`` reads them: numbers to names."""
-    sure = {pair.output: pair for pair in found.pairs if pair.sure}
-    names = {
-        str(number): _name(sure.get(number), number, folder)
-        for number in range(len(artifact.class_names))
-    }
-    return json.dumps(names, indent=1, ensure_ascii=False) + "\n"
-
-
-def _name(pair: Pair | None, number: int, folder: ImageFolder) -> str:
-    return _UNKNOWN.format(number) if pair is None else folder.class_names[pair.folder]
+    """The names in output order, as ``--class-names`` reads them, and what each rests on."""
+    assigned = {pair.output: folder.class_names[pair.folder] for pair in found.pairs}
+    outputs = range(len(artifact.class_names))
+    pairs = [
+        {**asdict(pair), "class": folder.class_names[pair.folder]}
+        for pair in sorted(found.pairs, key=lambda pair: pair.output)
+    ]
+    names = [assigned.get(number, _UNKNOWN.format(number)) for number in outputs]
+    return json.dumps({"names": names, "pairs": pairs}, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 ALPHA = 0.01
 """Above this p-value a model is taken for one that does not know the classes."""
 _PAIR_ALPHA = 0.05
-"""The same of a single pair, divided by how many there are (Bonferroni)."""
+"""The same of a single pair, divided by how many it was chosen from (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def _assigned(counts: NDArray[np.int_]) -> dict[int, int]:
 def _pairs(counts: NDArray[np.int_]) -> tuple[Pair, ...]:
     assigned = _assigned(counts)
     total = int(counts.sum())
-    limit = _PAIR_ALPHA / len(assigned)
+    # Any output could have been assigned to any folder: so many were looked at.
+    limit = _PAIR_ALPHA / counts.size
     found = []
     for output, folder in assigned.items():
         hits, images = int(counts[output, folder]), int(counts[:, folder].sum())

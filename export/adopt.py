@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.given import DESCRIBED, Described, GivenError, Port
+from export.given import DESCRIBED, METADATA, MOST_METADATA, Described, GivenError, Port
 from export.images import Preprocess
 from export.optimize import LARGEST_SINGLE_FILE, data_files
 from export.variants import Given
@@ -58,7 +58,11 @@ def describe(file: Path) -> Described:
         opset=_opset(model, file),
         inputs=tuple(_port(value) for value in model.graph.input if value.name not in known),
         outputs=tuple(_port(value) for value in model.graph.output),
-        metadata={entry.key: entry.value for entry in model.metadata_props},
+        metadata={
+            entry.key: entry.value
+            for entry in model.metadata_props
+            if entry.key in METADATA and len(entry.value) <= MOST_METADATA
+        },
     )
 
 

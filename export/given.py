@@ -35,6 +35,7 @@ FAMILY = "own"
 _MOST_PIXELS = 16_000_000
 """Of an input: 4000 x 4000. What claims more would fill the memory before it is found out."""
 _MOST_CLASSES = 1_000_000
+_MOST_TEXT_BYTES = 16 << 20
 _NO_SCALE = 1.0
 _BYTE = 1 / 255
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -56,6 +57,10 @@ _TOLD = ("mean", "std", "scale", "channel_order", "resize", "filter")
 _METADATA_NAMES = ("deploybench.class_names", "class_names", "classes", "labels", "names")
 _METADATA_PREPROCESS = "deploybench.preprocess"
 _MADE_UP = "deploybench.class_names_are_placeholders"
+METADATA = (*_METADATA_NAMES, _METADATA_PREPROCESS, _MADE_UP)
+"""What is read of a file's own metadata; a file may hold any amount of others."""
+MOST_METADATA = 4 << 20
+"""Characters of one of them."""
 
 
 class GivenError(ValueError):
@@ -149,21 +154,34 @@ def checked(values: Mapping[str, Any], where: str) -> Said:
 def settings_beside(model: Path) -> Said:
     """What the TOML file beside a model says: ``model.toml`` for ``model.onnx``; or nothing.
 
-    A name of a file in it is relative to its folder.
+    A file that it names must stand beside it.
     """
     file = model.with_suffix(".toml")
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         return Said()
+    try:
+        table = tomllib.loads(_text_of(file))
     except OSError as exc:
         raise GivenError(f"{file}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise GivenError(f"{file} is not TOML: {exc}") from exc
     said = checked({key.replace("-", "_"): value for key, value in table.items()}, str(file))
     if isinstance(said.class_names, str):
+        if Path(said.class_names).name != said.class_names:
+            raise GivenError(
+                f"{file}: class_names {said.class_names!r} should be the name of a file beside it"
+            )
         said = replace(said, class_names=str(file.parent / said.class_names))
     return said
+
+
+def _text_of(file: Path) -> str:
+    """The text of a small regular file; an ``OSError`` for any other."""
+    if not file.is_file():
+        raise OSError(None, "this is no regular file")
+    if file.stat().st_size > _MOST_TEXT_BYTES:
+        raise OSError(None, f"it is larger than {_MOST_TEXT_BYTES >> 20} MiB")
+    return file.read_text(encoding="utf-8")
 
 
 def variant(described: Described, flags: Said, beside: Said) -> Variant:
@@ -419,9 +437,10 @@ def _listed_names(said: Said) -> tuple[str, ...] | None:
         return said.class_names
     file = Path(said.class_names)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _text_of(file)
     except (OSError, UnicodeDecodeError) as exc:
-        raise GivenError(f"class names: {file} can't be read: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise GivenError(f"class names: {file} can't be read: {reason}") from exc
     if file.suffix.lower() == ".json":
         names = _names_in(text)
         if names is None:
@@ -451,6 +470,8 @@ def _names_in(text: str) -> tuple[str, ...] | None:
             return None
     except RecursionError:
         return None
+    if isinstance(value, dict) and isinstance(value.get("names"), list):
+        value = value["names"]  # as deploybench inspect --write has it
     if isinstance(value, dict):
         numbered = {str(key): name for key, name in value.items()}
         value = [numbered.get(str(number)) for number in range(len(numbered))]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import look, lost_names
+from bench.given import describe as described_by_a_child
+from bench.matching import Matching
 from export import variants
+from export.given import Said, class_names
 from export.images import ImageFolder, spread
 from export.variants import VARIANTS
 from tests.conftest import Built
@@ -65,7 +69,11 @@ def test_permuted_names_are_found_again(
     words = [str(nameless), "--data", str(data), "--store", str(store_folder)]
     assert lost_names.main([*words, "--write", str(tmp_path / "names.json")]) == 0
     found = json.loads((tmp_path / "names.json").read_text())
-    assert found == {str(number): renamed[name] for number, name in enumerate(names)}
+    assert found["names"] == [renamed[name] for name in names]
+    assert [pair["images"] for pair in found["pairs"]] == [30] * 10
+    assert all(pair["sure"] for pair in found["pairs"])
+    told = Said(class_names=str(tmp_path / "names.json"))
+    assert class_names(described_by_a_child(nameless), told, Said(), 10) == tuple(found["names"])
     said = capsys.readouterr().out
     assert "The model knows these classes" in said
     assert "of 30 images" in said
@@ -84,6 +92,16 @@ def test_images_of_other_classes_are_refused(
     assert lost_names.main([*words, "--write", str(tmp_path / "names.json")]) == 1
     assert "was not trained on the classes of data" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "names.json").exists()
+
+
+def test_of_two_classes_more_than_half_is_demanded() -> None:
+    """Half are right by chance: halfway between that and all, unless somebody says otherwise."""
+    some = Matching((), hits=66, tested=80, chance=0.5, p_value=1e-9)
+    assert 0.5 < some.surely_right < 0.75
+    assert not lost_names.known(some, None)
+    assert lost_names.known(some, 0.5)
+    assert lost_names.known(replace(some, hits=78), None)
+    assert not lost_names.known(replace(some, hits=78, p_value=0.02), None)
 
 
 def test_inspect_takes_the_same_flags(

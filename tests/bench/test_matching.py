@@ -74,6 +74,18 @@ def test_a_pair_that_rests_on_too_little_is_unsure() -> None:
     assert sure == {0: True, 1: True, 2: False}
 
 
+def test_a_pair_was_chosen_from_all_that_there_could_be() -> None:
+    """Of many outputs and folders some rare answer falls into one folder twice, by chance."""
+    labels = [number % 40 for number in range(800)]
+    answers = list(labels)
+    for image in [number for number in range(800) if labels[number] == 3]:
+        answers[image] = 5  # the third output is named twice only, both times rightly
+    answers[3] = answers[43] = 3
+    found = matched(answers, labels, 40, 40)
+    (third,) = (pair for pair in found.pairs if pair.output == 3)
+    assert (third.folder, third.hits, third.answers, third.sure) == (3, 2, 2, False)
+
+
 def test_too_few_images_are_refused() -> None:
     """Nothing can be tested with one."""
     with pytest.raises(ValueError, match="two or more"):

@@ -49,7 +49,7 @@ def images(count: int = 2) -> Any:
 
 def test_a_file_is_described_without_its_weights(tmp_path: Path) -> None:
     """Inputs, outputs, opset, metadata, and a hash over all that belongs to it."""
-    file = keras_like(tmp_path / "a.onnx", metadata={"names": "x"}, external=True)
+    file = keras_like(tmp_path / "a.onnx", metadata={"names": "x", "other": "y"}, external=True)
     found = describe(file)
     assert [(port.name, port.shape) for port in found.inputs] == [("image", (None, 16, 16, 3))]
     assert [(port.name, port.shape) for port in found.outputs] == [("probs", (None, CLASSES))]

@@ -196,6 +196,11 @@ def test_class_names_from_a_file(tmp_path: Path) -> None:
         variant(
             described(), Said(**{**vars(TOLD), "class_names": str(tmp_path / "names.json")}), Said()
         )
+    (tmp_path / "leaf.toml").write_text('class-names = "../names.txt"\n')
+    with pytest.raises(GivenError, match="should be the name of a file beside it"):
+        settings_beside(tmp_path / "leaf.onnx")
+    with pytest.raises(GivenError, match="this is no regular file"):
+        variant(described(), Said(**{**vars(TOLD), "class_names": "/dev/zero"}), Said())
     with pytest.raises(GivenError, match="can't be read"):
         variant(described(), Said(**{**vars(TOLD), "class_names": str(tmp_path / "no")}), Said())
 
@@ -227,6 +232,7 @@ def test_no_file_beside_says_nothing(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("mean = [", "is not TOML"),
+        ("mean = " + "[" * 5000, "is not TOML"),
         ("means = [1, 2, 3]", "'means' is unknown; known are preset"),
         ('mean = "grey"', "mean 'grey'"),
         ('preset = "keras"', "preset is 'keras'; known are torch, tf"),
