@@ -204,6 +204,7 @@ def test_nothing_is_left_in_the_users_home(case: Case, told: Told) -> None:
     assert answer["left_at_home"] == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", REAL)
 def test_as_many_cores_work_as_threads_were_set(name: str, threads: int, built: Built) -> None:
