@@ -55,6 +55,15 @@ def test_rows_that_prove_nothing_are_left_out_with_the_reason(spoilt, reason, ru
     ]
 
 
+@pytest.mark.parametrize(
+    ("weights", "whose"), [("own", "the given file, unoptimised"), ("seeded", "fp32 torch module")]
+)
+def test_a_wrong_row_says_whose_outputs_it_should_have(weights: str, whose: str, run_of) -> None:
+    """A given file has no torch module."""
+    found = fields.field([run_of(*measured(replace(FP32, weights=weights), 1, passed=False))])
+    assert whose in found.left_out[0].reason
+
+
 def test_what_is_planned_and_not_measured_is_named(run_of) -> None:
     """A run that was interrupted may lack the best row."""
     found = fields.field([run_of(*measured(FP32, 1, 1, 1), cases=(FP32, INT8))])
