@@ -143,6 +143,24 @@ def test_of_a_row_in_two_runs_the_newer_counts(run_of) -> None:
         assert one.header.run == "b-2"
 
 
+def test_a_newer_run_that_has_not_come_to_a_row_leaves_the_older_one(run_of) -> None:
+    """Whoever interrupts a run again and again must not lose what an earlier one measured."""
+    old = run_of(*measured(FP32, 10, 10, 10), *measured(INT8, 8, 8, 8))
+    new = run_of(
+        *measured(FP32, 9, 9, 9),
+        run="b-2",
+        started="2026-03-01T00:00:00+00:00",
+        cases=(FP32, INT8),
+    )
+    for runs in ([old, new], [new, old]):
+        found = fields.field(runs)
+        assert [(one.case, one.header.run) for one in found.contenders] == [
+            (FP32, "b-2"),
+            (INT8, "default-1"),
+        ]
+        assert found.left_out == ()
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
