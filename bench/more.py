@@ -22,6 +22,7 @@ from bench.record import Measurement, RunHeader
 from bench.rows import Row, twins
 from bench.stats import CONFIDENCE, LEAST_BLOCKS
 from bench.turned import POWER
+from export.variants import OWN
 
 MOST_BLOCKS = 1000
 """As ``--blocks`` takes."""
@@ -114,9 +115,12 @@ def more_images(contenders: Sequence[Contender], images: int | None) -> Measure:
 def _command(
     header: RunHeader, cases: Sequence[Case], blocks: int, images: int | None = None
 ) -> str:
-    """The run's own command, narrowed to these cases, with so many blocks."""
+    """The run's own command, narrowed to these cases, with so many blocks.
+
+    Given models are not named: ``--model``, which stands in the run's own command, brings them.
+    """
     chosen = {
-        "-m": _names(case.variant for case in cases),
+        "-m": _names(case.variant for case in cases if case.weights != OWN),
         "--recipes": _names(case.recipe for case in cases),
         "--runtimes": _names(case.runtime for case in cases),
         **_precisions(header, cases),
@@ -127,6 +131,8 @@ def _command(
     }
     if chosen["-b"] == "1":
         del chosen["-b"]
+    if not chosen["-m"]:
+        del chosen["-m"]
     dropped = _NARROWED | chosen.keys()
     added = [word for pair in chosen.items() for word in pair]
     return shlex.join([*_PROGRAM, *_without(_words(header), dropped), *added])
@@ -179,8 +185,12 @@ def _answers_s(row: Row) -> float:
 
 
 def _in_product(case: Case, cases: Sequence[Case]) -> bool:
-    """Whether globs that name each of ``cases`` name this one as well."""
-    fields = ("variant", "recipe", "runtime", "precision", "threads", "batch_size")
+    """Whether globs that name each of ``cases`` name this one as well.
+
+    Of given models all come along, whatever is named.
+    """
+    named = () if case.weights == OWN else ("variant",)
+    fields = (*named, "recipe", "runtime", "precision", "threads", "batch_size")
     return all(getattr(case, name) in {getattr(one, name) for one in cases} for name in fields)
 
 
