@@ -99,5 +99,15 @@ def test_more_images_are_there_only_where_a_run_asked_about_fewer(run_of) -> Non
     assert "has no more of them" in more.more_images(whole, 4000).text
     part = "python -m bench.run --data images.zip --accuracy-images 1000"
     found = more.more_images(field(run_of, part, answers).contenders, 4000)
-    assert found.command.endswith("--blocks 1 --accuracy-images 4000")
+    assert found.command.endswith("--blocks 3 --accuracy-images 4000")
     assert "--accuracy-images 1000" not in found.command
+    assert found.text.endswith("in a run of its own, to be read without this one")
+
+
+def test_at_least_one_image_more_than_there_are(run_of) -> None:
+    """Where fewer would have been enough on average, as of blocks."""
+    part = "python -m bench.run --data images.zip --accuracy-images 1000"
+    rows = field(run_of, part, answering(thousand_images(), 50)).contenders
+    found = more.more_images(rows, 300)
+    assert "about 1001 labelled images instead of 1000" in found.text
+    assert found.command.endswith("--accuracy-images 1001")
