@@ -16,11 +16,11 @@ from scipy.special import ndtri, stdtrit
 
 from bench import stats
 from bench.case import Case
-from bench.contenders import Contender
+from bench.contenders import Contender, log_ratio
 from bench.options import SUITES
 from bench.record import Measurement, RunHeader
-from bench.rows import Row, twins
-from bench.stats import CONFIDENCE, LEAST_BLOCKS
+from bench.rows import Row, Table, twins
+from bench.stats import CONFIDENCE, LEAST_BLOCKS, Spread
 from bench.turned import POWER
 from export.variants import OWN
 
@@ -50,15 +50,65 @@ class Measure:
 # --- how much
 
 
-def blocks_to_tell(deviation: float, distance: float) -> int | None:
+def blocks_to_tell(
+    deviation: float, distance: float, of_interval: float | None = None
+) -> int | None:
     """So many blocks tell a mean from what is ``distance`` away; ``None``: over ``MOST_BLOCKS``.
 
-    ``deviation`` is the standard deviation of a block (of a difference, where blocks are paired).
+    ``deviation`` is the standard deviation of a block (of a difference, where blocks are paired),
+    ``of_interval`` that of those whose interval must be shorter, where they are others.
     """
     counts = np.arange(LEAST_BLOCKS, MOST_BLOCKS + 1)
-    factor = stdtrit(counts - 1, (1 + CONFIDENCE) / 2) + stdtrit(counts - 1, POWER)
-    enough = factor * deviation / np.sqrt(counts) <= abs(distance)
+    half = stdtrit(counts - 1, (1 + CONFIDENCE) / 2) * (
+        deviation if of_interval is None else of_interval
+    )
+    enough = (half + stdtrit(counts - 1, POWER) * deviation) / np.sqrt(counts) <= abs(distance)
     return int(counts[np.argmax(enough)]) if distance and enough.any() else None
+
+
+def blocks_to_separate(one: Contender, other: Contender, axis: str) -> int | None:
+    """So many blocks of each likely tell two rows of one run apart on an axis that blocks measure.
+
+    As ``contenders.separated`` wants it, in time also by more than an A/A pair differs.
+    ``None``: there is no hope.
+    """
+    found = log_ratio(one, other, axis)
+    if found is None:
+        return LEAST_BLOCKS
+    tables = {id(row.table): row.table for row in (one, other) if axis == "latency"}
+    counts = [
+        blocks_to_tell(_of_a_block(found), found.value),
+        *(_blocks_beyond(found, twin) for table in tables.values() if (twin := _twin(table))),
+    ]
+    known = [count for count in counts if count is not None]
+    return max(known) if len(known) == len(counts) else None
+
+
+def _twin(table: Table) -> Spread | None:
+    """How far the A/A pair is from itself; ``None``: there is none, or nobody knows."""
+    if table.twin is None:
+        return None
+    first, again = table.twin
+    return stats.paired_log_ratio(first.image_medians_s, again.image_medians_s)
+
+
+def _blocks_beyond(found: Spread, twin: Spread) -> int | None:
+    """How many tell ``found`` from what an A/A pair leaves open, which shrinks along with it.
+
+    It shrinks to nothing, for the file is the same, unless its own interval says otherwise: after
+    few blocks its mean is noise, and would call many rows a tie that are none.
+    """
+    low, high = twin.interval()
+    remains = 0.0 if low <= 0 <= high else abs(twin.value)
+    distance = abs(found.value) - remains
+    again = _of_a_block(twin)
+    both = math.hypot(_of_a_block(found), again)
+    return blocks_to_tell(both, distance, again) if distance > 0 else None
+
+
+def _of_a_block(mean: Spread) -> float:
+    """Standard deviation of one of the blocks that a mean is of."""
+    return mean.error * math.sqrt(mean.freedom + 1)
 
 
 def images_to_tell(variance: float, difference: float) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from bench import more, pareto
 from bench.case import AGAIN, Case, crossover
-from bench.contenders import Contender, log_ratio, ratio, separated
+from bench.contenders import Contender, ratio, separated
 from bench.field import competing
 from bench.pick import known_axes
 from bench.record import Measurement, Run, RunHeader
@@ -141,11 +141,7 @@ def _proven(one: Contender, other: Contender, axis: str) -> bool:
 def _could_be_told(one: Contender, other: Contender) -> bool:
     if _proven(one, other, "latency") or _proven(other, one, "latency"):
         return False
-    spread = log_ratio(one, other, "latency")
-    if spread is None:
-        return True  # too few blocks to know
-    deviation = spread.error * (spread.freedom + 1) ** 0.5
-    wanted = more.blocks_to_tell(deviation, spread.value)
+    wanted = more.blocks_to_separate(one, other, "latency")
     return wanted is not None and wanted <= MOST_ROUNDS
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench import field as fields
 from bench import more, options, stats
-from bench.case import Case
+from bench.case import AGAIN, Case
 from tests.bench.made_up import answering, measured, thousand_images
 
 FAST = Case("vgg19-gap", "int8-static", "ort", 2)
@@ -38,6 +39,20 @@ def test_blocks_that_nobody_would_wait_for_are_not_named() -> None:
     assert more.blocks_to_tell(0.05, 0.0) is None
     assert more.blocks_to_tell(0.5, 0.001) is None
     assert more.blocks_to_tell(0.0, 0.01) == stats.LEAST_BLOCKS
+
+
+def test_blocks_must_tell_more_than_an_aa_pair_differs(run_of) -> None:
+    """Of a wide one that more blocks make narrow it takes more of them; of a biased one no number
+    will do, and that is a tie."""
+    rows = (*measured(FAST, 10, 10, 10.02), *measured(SLOW, 10.3, 10.3, 10.31))
+    counts = []
+    for again in ((10, 10, 10.02), (9.9, 10.1, 10), (11, 11, 11.02)):
+        twin = measured(replace(FAST, copy=AGAIN), *again)
+        one, other = fields.field([run_of(*rows, *twin)], ["vgg19*"]).contenders
+        counts.append(more.blocks_to_separate(one, other, "latency"))
+    exact, wide, biased = counts
+    assert (exact, biased) == (stats.LEAST_BLOCKS, None)
+    assert wide is not None and wide > stats.LEAST_BLOCKS
 
 
 def test_images_follow_from_the_share_that_differs() -> None:
