@@ -17,7 +17,7 @@ from bench.case import NULL, Case
 from bench.contenders import Contender
 from bench.options import UsageError, check_names, matching
 from bench.record import Run, RunHeader, find_runs, read_run
-from bench.rows import Row, Table, family_of, table_order, tables_of
+from bench.rows import Row, Table, family_of, right_one, table_order, tables_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ def field(runs: Sequence[Run], variants: Sequence[str] = (), runtimes: Sequence[
     found: dict[Case, Contender | LeftOut] = {}
     for run in sorted(runs, key=lambda run: (run.header.started, run.header.run)):
         found |= _judged(run)
+    for run in runs:  # that a later run has not come to a row yet says nothing about it
+        found = _planned(run) | found
     _check_globs(found, variants, runtimes)
     kept = [
         one
@@ -121,10 +123,21 @@ def _judged(run: Run) -> dict[Case, Contender | LeftOut]:
         for row in table.rows:
             found[row.case] = LeftOut(str(row.case), why_left_out(row))
         found |= {one.case: one for one in competing(table, run.header)}
-    for case in run.header.cases:
-        if case.scenario == "single":
-            found.setdefault(case, LeftOut(str(case), "not measured yet"))
-    return {case: one for case, one in found.items() if not case.copy and case.runtime != NULL}
+    return {case: one for case, one in found.items() if _may_be_shipped(case)}
+
+
+def _planned(run: Run) -> dict[Case, Contender | LeftOut]:
+    """What the run was to measure in our own loop, as rows that it has not come to."""
+    return {
+        case: LeftOut(str(case), "not measured yet")
+        for case in run.header.cases
+        if case.scenario == "single" and _may_be_shipped(case)
+    }
+
+
+def _may_be_shipped(case: Case) -> bool:
+    """Not a copy, and not the harness's own."""
+    return not case.copy and case.runtime != NULL
 
 
 def competing(table: Table, header: RunHeader) -> tuple[Contender, ...]:
@@ -146,9 +159,9 @@ def why_left_out(row: Row) -> str:
         return "parity was not taken: nobody knows whether its answers are right"
     if not row.parity.passed:
         return (
-            "parity failed: its outputs are not those of its fp32 torch module (centred cosine "
-            f"{row.parity.cosine:.3f}, largest error {row.parity.max_error:.2g} of the largest "
-            "output)"
+            f"parity failed: its outputs are not those of the {right_one(row.case)} (centred "
+            f"cosine {row.parity.cosine:.3f}, largest error {row.parity.max_error:.2g} of the "
+            "largest output)"
         )
     if row.verdict.level == "INVALID":
         return f"INVALID ({', '.join(row.verdict.codes)}): its numbers prove nothing"

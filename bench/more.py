@@ -16,12 +16,13 @@ from scipy.special import ndtri, stdtrit
 
 from bench import stats
 from bench.case import Case
-from bench.contenders import Contender
+from bench.contenders import Contender, log_ratio
 from bench.options import SUITES
 from bench.record import Measurement, RunHeader
-from bench.rows import Row, twins
-from bench.stats import CONFIDENCE, LEAST_BLOCKS
+from bench.rows import Row, Table, twins
+from bench.stats import CONFIDENCE, LEAST_BLOCKS, Spread
 from bench.turned import POWER
+from export.variants import OWN
 
 MOST_BLOCKS = 1000
 """As ``--blocks`` takes."""
@@ -49,15 +50,65 @@ class Measure:
 # --- how much
 
 
-def blocks_to_tell(deviation: float, distance: float) -> int | None:
+def blocks_to_tell(
+    deviation: float, distance: float, of_interval: float | None = None
+) -> int | None:
     """So many blocks tell a mean from what is ``distance`` away; ``None``: over ``MOST_BLOCKS``.
 
-    ``deviation`` is the standard deviation of a block (of a difference, where blocks are paired).
+    ``deviation`` is the standard deviation of a block (of a difference, where blocks are paired),
+    ``of_interval`` that of those whose interval must be shorter, where they are others.
     """
     counts = np.arange(LEAST_BLOCKS, MOST_BLOCKS + 1)
-    factor = stdtrit(counts - 1, (1 + CONFIDENCE) / 2) + stdtrit(counts - 1, POWER)
-    enough = factor * deviation / np.sqrt(counts) <= abs(distance)
+    half = stdtrit(counts - 1, (1 + CONFIDENCE) / 2) * (
+        deviation if of_interval is None else of_interval
+    )
+    enough = (half + stdtrit(counts - 1, POWER) * deviation) / np.sqrt(counts) <= abs(distance)
     return int(counts[np.argmax(enough)]) if distance and enough.any() else None
+
+
+def blocks_to_separate(one: Contender, other: Contender, axis: str) -> int | None:
+    """So many blocks of each likely tell two rows of one run apart on an axis that blocks measure.
+
+    As ``contenders.separated`` wants it, in time also by more than an A/A pair differs.
+    ``None``: there is no hope.
+    """
+    found = log_ratio(one, other, axis)
+    if found is None:
+        return LEAST_BLOCKS
+    tables = {id(row.table): row.table for row in (one, other) if axis == "latency"}
+    counts = [
+        blocks_to_tell(_of_a_block(found), found.value),
+        *(_blocks_beyond(found, twin) for table in tables.values() if (twin := _twin(table))),
+    ]
+    known = [count for count in counts if count is not None]
+    return max(known) if len(known) == len(counts) else None
+
+
+def _twin(table: Table) -> Spread | None:
+    """How far the A/A pair is from itself; ``None``: there is none, or nobody knows."""
+    if table.twin is None:
+        return None
+    first, again = table.twin
+    return stats.paired_log_ratio(first.image_medians_s, again.image_medians_s)
+
+
+def _blocks_beyond(found: Spread, twin: Spread) -> int | None:
+    """How many tell ``found`` from what an A/A pair leaves open, which shrinks along with it.
+
+    It shrinks to nothing, for the file is the same, unless its own interval says otherwise: after
+    few blocks its mean is noise, and would call many rows a tie that are none.
+    """
+    low, high = twin.interval()
+    remains = 0.0 if low <= 0 <= high else abs(twin.value)
+    distance = abs(found.value) - remains
+    again = _of_a_block(twin)
+    both = math.hypot(_of_a_block(found), again)
+    return blocks_to_tell(both, distance, again) if distance > 0 else None
+
+
+def _of_a_block(mean: Spread) -> float:
+    """Standard deviation of one of the blocks that a mean is of."""
+    return mean.error * math.sqrt(mean.freedom + 1)
 
 
 def images_to_tell(variance: float, difference: float) -> int | None:
@@ -95,7 +146,7 @@ def more_blocks(contenders: Sequence[Contender], blocks: int | None) -> Measure:
 
 
 def more_images(contenders: Sequence[Contender], images: int | None) -> Measure:
-    """The asking about ``images`` labelled images."""
+    """The asking about ``images`` labelled images, in a run with as many blocks as there are."""
     labelled = contenders[0].table.labelled
     asked = len(labelled.labels) if labelled else 0
     if images is None:
@@ -103,20 +154,27 @@ def more_images(contenders: Sequence[Contender], images: int | None) -> Measure:
     words = _words(contenders[0].header)
     whole = not any(word.startswith("--accuracy-images") for word in words)
     where = f"the {labelled.split} part of {labelled.data}" if labelled else "the data"
-    text = f"about {images} labelled images instead of {asked} would likely decide it"
+    wanted = max(images, asked + 1)
+    text = f"about {wanted} labelled images instead of {asked} would likely decide it"
     if whole:
         return Measure(f"{text}; {where} has no more of them")
-    command = _command(contenders[0].header, [one.case for one in contenders], 1, images)
+    blocks = max(len(one.row.timed) for one in contenders)
+    command = _command(contenders[0].header, [one.case for one in contenders], blocks, wanted)
     image_s = sum(one.costs["latency"] or 0.0 for one in contenders)
-    return Measure(text, command, _seconds(contenders, 1) + images * image_s)
+    # Rows that were asked about other images can't stand beside these (bench.field).
+    text += ", in a run of its own, to be read without this one"
+    return Measure(text, command, _seconds(contenders, blocks) + wanted * image_s)
 
 
 def _command(
     header: RunHeader, cases: Sequence[Case], blocks: int, images: int | None = None
 ) -> str:
-    """The run's own command, narrowed to these cases, with so many blocks."""
+    """The run's own command, narrowed to these cases, with so many blocks.
+
+    Given models are not named: ``--model``, which stands in the run's own command, brings them.
+    """
     chosen = {
-        "-m": _names(case.variant for case in cases),
+        "-m": _names(case.variant for case in cases if case.weights != OWN),
         "--recipes": _names(case.recipe for case in cases),
         "--runtimes": _names(case.runtime for case in cases),
         **_precisions(header, cases),
@@ -127,6 +185,8 @@ def _command(
     }
     if chosen["-b"] == "1":
         del chosen["-b"]
+    if not chosen["-m"]:
+        del chosen["-m"]
     dropped = _NARROWED | chosen.keys()
     added = [word for pair in chosen.items() for word in pair]
     return shlex.join([*_PROGRAM, *_without(_words(header), dropped), *added])
@@ -179,8 +239,12 @@ def _answers_s(row: Row) -> float:
 
 
 def _in_product(case: Case, cases: Sequence[Case]) -> bool:
-    """Whether globs that name each of ``cases`` name this one as well."""
-    fields = ("variant", "recipe", "runtime", "precision", "threads", "batch_size")
+    """Whether globs that name each of ``cases`` name this one as well.
+
+    Of given models all come along, whatever is named.
+    """
+    named = () if case.weights == OWN else ("variant",)
+    fields = (*named, "recipe", "runtime", "precision", "threads", "batch_size")
     return all(getattr(case, name) in {getattr(one, name) for one in cases} for name in fields)
 
 

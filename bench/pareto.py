@@ -1,8 +1,10 @@
-"""Which rows are beaten by another one beyond doubt: pure functions over costs.
+"""Which rows are beaten by another one: pure functions over costs.
 
 A cost is what one pays for a row on one axis: less is better, ``None`` is unknown. One row
-dominates another if it costs no more on any axis and if, on at least one, that it costs less is
-proven (whatever "proven" is for that axis). What is proven is not transitive by itself: a wide
+dominates another if it costs no more on any axis, by the estimates, and if, on at least one, that
+it costs less is proven (whatever "proven" is for that axis). "Not proven worse" would do for the
+other axes only at a price: a difference that few blocks leave open would take a row off the front,
+and rows could beat each other in a circle. What is proven is not transitive by itself: a wide
 interval overlaps what a narrow one excludes. What it says is, so that chains count.
 """
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bench import constraints, more, pareto, stats
+from bench import constraints, more, pareto
 from bench.constraints import Constraint, Judgement
-from bench.contenders import AXES, Contender, answers, log_ratio, separated
+from bench.contenders import AXES, Contender, answers, separated
 from bench.field import Field
 from bench.more import Measure
 
@@ -182,12 +182,4 @@ def to_separate(one: Contender, other: Contender, axis: str) -> Measure:
         return more.more_images([one, other], images)
     if one.header.run != other.header.run:
         return Measure("measure both in one run: only then are their blocks paired by round")
-    return more.more_blocks([one, other], _blocks(one, other, axis))
-
-
-def _blocks(one: Contender, other: Contender, axis: str) -> int | None:
-    spread = log_ratio(one, other, axis)
-    if spread is None:
-        return stats.LEAST_BLOCKS
-    deviation = spread.error * (spread.freedom + 1) ** 0.5
-    return more.blocks_to_tell(deviation, spread.value)
+    return more.more_blocks([one, other], more.blocks_to_separate(one, other, axis))

@@ -203,14 +203,15 @@ def _instead(found: Recommendation, instead: Judged | None) -> str:
 
 
 def _front(found: Recommendation) -> str:
-    """The rows that no other beats beyond doubt."""
+    """The rows that no other one beats, and what "beats" is (``bench.pareto``)."""
     cells = [_cells(found, one) for one in found.front]
     if not cells:
         return ""
     beaten = len(found.judged) - len(cells)
     head = (
         f"Beaten by no other row: {len(cells)} of {len(found.judged)}. To each of the other "
-        f"{beaten} there is one that is no worse anywhere and better beyond doubt somewhere."
+        f"{beaten} there is one that is no worse anywhere by the estimates and proven better "
+        "somewhere, at 95 % for each pair by itself: of many pairs some are so by chance."
         if beaten
         else f"Beaten by no other row: all {len(cells)}."
     )

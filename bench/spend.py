@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from bench import more, pareto
 from bench.case import AGAIN, Case, crossover
-from bench.contenders import Contender, log_ratio, ratio, separated
+from bench.contenders import Contender, ratio, separated
 from bench.field import competing
 from bench.pick import known_axes
 from bench.record import Measurement, Run, RunHeader
@@ -59,7 +59,7 @@ def further_rounds(
     while rounds < MOST_ROUNDS:
         groups = _open(header, measurements, rounds)
         if not groups:
-            return _decided_sentence(header, measurements, rounds)
+            return _end_sentence(header, measurements, rounds)
         until = 2 * rounds + 1  # 1, 3, 7, ...: between two looks whole pairs of rounds
         while rounds < until:
             done = [block for block in measurements if block.round < rounds]
@@ -73,14 +73,23 @@ def further_rounds(
     return f"{MOST_ROUNDS} blocks a row: what they do not tell apart is a tie"
 
 
-def _decided_sentence(header: RunHeader, measurements: Sequence[Measurement], rounds: int) -> str:
-    """That there is nothing to decide any more, and of whom nothing is known."""
+def _end_sentence(header: RunHeader, measurements: Sequence[Measurement], rounds: int) -> str:
+    """That no more blocks decide anything, how many are not told apart, and who is not known."""
     tables = tables_of(_seen(header, measurements, rounds)).values()
     void = sum(row.verdict.level == "INVALID" for table in tables for row in table.rows)
     again = f"; {void} INVALID, which the same command measures again" if void else ""
     if not any(competing(table, header) for table in tables):
         return f"nothing to decide: no row is measured, right and believable{again}"
+    untold = _not_told_apart(header, measurements, rounds)
+    if untold:
+        return f"given up: {len(untold)} rows not told apart, {_why(untold)}{again}"
     return f"decided: each row is beaten, or told apart from the others that are not{again}"
+
+
+def _why(untold: Sequence[bool]) -> str:
+    if any(untold):
+        return f"{sum(untold)} of which got too few blocks: the budget dropped them, or a rival"
+    return f"which would likely take more than {MOST_ROUNDS} blocks"
 
 
 def _spent_sentence(done: Sequence[Measurement], budget_s: float, groups: Iterable[_Group]) -> str:
@@ -133,20 +142,46 @@ def undecided(rows: Sequence[Contender], rounds: int) -> tuple[Contender, ...]:
     )
 
 
+def _not_told_apart(
+    header: RunHeader, measurements: Sequence[Measurement], rounds: int
+) -> list[bool]:
+    """For each unbeaten row that is not told apart from another: whether more blocks would tell.
+
+    Those that got no more blocks are among them.
+    """
+    gone = _screened_out(header, measurements)
+    found = []
+    for table in tables_of(_seen(header, measurements, rounds)).values():
+        rows = [one for one in competing(table, header) if one.case not in gone]
+        front = _unbeaten(rows, _proven)
+        for one in front:
+            ties = [other for other in front if other is not one and not _apart(one, other)]
+            found += [any(_could_be_told(one, other) for other in ties)] if ties else []
+    return found
+
+
+def _screened_out(header: RunHeader, measurements: Sequence[Measurement]) -> set[Case]:
+    """Whom the first round showed to be beaten."""
+    tables = tables_of(_seen(header, measurements, 1)).values()
+    first = [competing(table, header) for table in tables]
+    return {one.case for rows in first for one in set(rows).difference(screened(rows))}
+
+
 def _proven(one: Contender, other: Contender, axis: str) -> bool:
     """As on the page, with the error that each of several looks may make."""
     return separated(one, other, axis, 1 - FAMILY_ERROR / LOOKS)
 
 
 def _could_be_told(one: Contender, other: Contender) -> bool:
-    if _proven(one, other, "latency") or _proven(other, one, "latency"):
+    if _apart(one, other):
         return False
-    spread = log_ratio(one, other, "latency")
-    if spread is None:
-        return True  # too few blocks to know
-    deviation = spread.error * (spread.freedom + 1) ** 0.5
-    wanted = more.blocks_to_tell(deviation, spread.value)
+    wanted = more.blocks_to_separate(one, other, "latency")
     return wanted is not None and wanted <= MOST_ROUNDS
+
+
+def _apart(one: Contender, other: Contender) -> bool:
+    """Whether it is told which of two takes less time."""
+    return _proven(one, other, "latency") or _proven(other, one, "latency")
 
 
 def _unbeaten(rows: Sequence[Contender], told: Told) -> tuple[Contender, ...]:

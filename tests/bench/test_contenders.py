@@ -55,6 +55,15 @@ def test_rows_that_prove_nothing_are_left_out_with_the_reason(spoilt, reason, ru
     ]
 
 
+@pytest.mark.parametrize(
+    ("weights", "whose"), [("own", "the given file, unoptimised"), ("seeded", "fp32 torch module")]
+)
+def test_a_wrong_row_says_whose_outputs_it_should_have(weights: str, whose: str, run_of) -> None:
+    """A given file has no torch module."""
+    found = fields.field([run_of(*measured(replace(FP32, weights=weights), 1, passed=False))])
+    assert whose in found.left_out[0].reason
+
+
 def test_what_is_planned_and_not_measured_is_named(run_of) -> None:
     """A run that was interrupted may lack the best row."""
     found = fields.field([run_of(*measured(FP32, 1, 1, 1), cases=(FP32, INT8))])
@@ -132,6 +141,24 @@ def test_of_a_row_in_two_runs_the_newer_counts(run_of) -> None:
     for runs in ([old, new], [new, old]):
         (one,) = fields.field(runs).contenders
         assert one.header.run == "b-2"
+
+
+def test_a_newer_run_that_has_not_come_to_a_row_leaves_the_older_one(run_of) -> None:
+    """Whoever interrupts a run again and again must not lose what an earlier one measured."""
+    old = run_of(*measured(FP32, 10, 10, 10), *measured(INT8, 8, 8, 8))
+    new = run_of(
+        *measured(FP32, 9, 9, 9),
+        run="b-2",
+        started="2026-03-01T00:00:00+00:00",
+        cases=(FP32, INT8),
+    )
+    for runs in ([old, new], [new, old]):
+        found = fields.field(runs)
+        assert [(one.case, one.header.run) for one in found.contenders] == [
+            (FP32, "b-2"),
+            (INT8, "default-1"),
+        ]
+        assert found.left_out == ()
 
 
 @pytest.mark.parametrize(

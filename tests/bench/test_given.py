@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import given, run
+from bench import field as fields
+from bench import given, more, run
 from bench.case import Case, file_format, plan, unsupported
 from bench.options import UsageError, parse, parse_size
-from bench.record import find_runs, read_run
+from bench.record import Run, find_runs, read_run
 from export import variants
 from export.given import Described, Port
 from export.variants import OWN, VARIANTS
+from tests.bench.made_up import measured
 
 TOLD = ["--preset", "torch", "--resize", "squash", "--filter", "bilinear"]
 
@@ -123,6 +128,36 @@ def test_a_wrong_argument_names_the_remedy(
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(UsageError, match=message):
         given.opened(parse([word.format(folder=tmp_path) for word in words]))
+
+
+_ANOTHER_PROCESS = """
+import sys
+from bench import given, options
+print([row.name for row in given.opened(options.parse(sys.argv[1:])).given])
+"""
+
+
+def test_what_would_decide_about_a_model_can_be_typed_anew(
+    tmp_path: Path, run_of: Callable[..., Run]
+) -> None:
+    """Another process knows no variant of the model's name: --model brings it."""
+    pytest.importorskip("onnx")
+    from tests.export.given_files import keras_like
+
+    keras_like(tmp_path / "leaf.onnx")
+    cases = [Case("leaf.onnx", recipe, "ort", 1, weights=OWN) for recipe in ("fp32", "fp32-opt")]
+    blocks = [block for case in cases for block in measured(case, 10, 10, 10.1)]
+    command = shlex.join(["python", "-m", "bench.run", "--model", "leaf.onnx", *TOLD])
+    found = more.more_blocks(fields.field([run_of(*blocks, command=command)]).contenders, 9)
+    done = subprocess.run(
+        [sys.executable, "-c", _ANOTHER_PROCESS, *shlex.split(found.command)[3:]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("['leaf.onnx']", 0), done.stderr
 
 
 def test_sizes() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench import field as fields
 from bench import more, options, stats
-from bench.case import Case
+from bench.case import AGAIN, Case
 from tests.bench.made_up import answering, measured, thousand_images
 
 FAST = Case("vgg19-gap", "int8-static", "ort", 2)
@@ -38,6 +39,20 @@ def test_blocks_that_nobody_would_wait_for_are_not_named() -> None:
     assert more.blocks_to_tell(0.05, 0.0) is None
     assert more.blocks_to_tell(0.5, 0.001) is None
     assert more.blocks_to_tell(0.0, 0.01) == stats.LEAST_BLOCKS
+
+
+def test_blocks_must_tell_more_than_an_aa_pair_differs(run_of) -> None:
+    """Of a wide one that more blocks make narrow it takes more of them; of a biased one no number
+    will do, and that is a tie."""
+    rows = (*measured(FAST, 10, 10, 10.02), *measured(SLOW, 10.3, 10.3, 10.31))
+    counts = []
+    for again in ((10, 10, 10.02), (9.9, 10.1, 10), (11, 11, 11.02)):
+        twin = measured(replace(FAST, copy=AGAIN), *again)
+        one, other = fields.field([run_of(*rows, *twin)], ["vgg19*"]).contenders
+        counts.append(more.blocks_to_separate(one, other, "latency"))
+    exact, wide, biased = counts
+    assert (exact, biased) == (stats.LEAST_BLOCKS, None)
+    assert wide is not None and wide > stats.LEAST_BLOCKS
 
 
 def test_images_follow_from_the_share_that_differs() -> None:
@@ -99,5 +114,15 @@ def test_more_images_are_there_only_where_a_run_asked_about_fewer(run_of) -> Non
     assert "has no more of them" in more.more_images(whole, 4000).text
     part = "python -m bench.run --data images.zip --accuracy-images 1000"
     found = more.more_images(field(run_of, part, answers).contenders, 4000)
-    assert found.command.endswith("--blocks 1 --accuracy-images 4000")
+    assert found.command.endswith("--blocks 3 --accuracy-images 4000")
     assert "--accuracy-images 1000" not in found.command
+    assert found.text.endswith("in a run of its own, to be read without this one")
+
+
+def test_at_least_one_image_more_than_there_are(run_of) -> None:
+    """Where fewer would have been enough on average, as of blocks."""
+    part = "python -m bench.run --data images.zip --accuracy-images 1000"
+    rows = field(run_of, part, answering(thousand_images(), 50)).contenders
+    found = more.more_images(rows, 300)
+    assert "about 1001 labelled images instead of 1000" in found.text
+    assert found.command.endswith("--accuracy-images 1001")

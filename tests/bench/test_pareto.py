@@ -1,4 +1,4 @@
-"""Who is beaten beyond doubt: laws that hold whatever is measured and whatever is proven."""
+"""Who is beaten: laws that hold whatever is measured and whatever is proven."""
 
 from __future__ import annotations
 

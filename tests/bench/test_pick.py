@@ -49,6 +49,17 @@ def test_the_best_is_picked_and_the_next_is_the_runner_up() -> None:
     assert found.exit_code == 0
 
 
+def test_no_worse_is_by_the_estimates_and_better_is_proven() -> None:
+    """A byte less of memory that nothing proves keeps a slower row from being beaten; where both
+    have as much, it is."""
+    for peak_bytes, front in ((300_000_000, [str(SMALL)]), (299_999_999, [str(SMALL), str(BIG)])):
+        found = recommended(
+            *measured(BIG, 20, 20, 21, peak_bytes=peak_bytes),
+            *measured(SMALL, 10, 10, 11),
+        )
+        assert names(*found.front) == front
+
+
 def test_what_a_constraint_costs_is_the_pick_without_it() -> None:
     """One that changes nothing costs nothing."""
     found = recommended(*three(), limits={"--max-p50": "50ms", "--max-size": "1MB"})

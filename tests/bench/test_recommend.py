@@ -82,6 +82,17 @@ def test_three_for_what_is_undecided(capsys) -> None:
     assert "not enough samples: " in capsys.readouterr().out
 
 
+def test_the_table_says_what_beats_a_row_and_how_sure_that_is(capsys) -> None:
+    """Of some hundred pairs at 95 % each not all are right."""
+    assert recommend.main(["--records", str(CIFAR)]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "there is one that is no worse anywhere by the estimates and proven better somewhere, at "
+        "95 % for each pair by itself: of many pairs some are so by chance."
+    ) in text
+    assert "beyond doubt" not in text
+
+
 def test_rows_without_accuracy_are_told_and_not_picked(capsys) -> None:
     """Seeded weights have none: exit 1, and every row is named with the reason."""
     words = ["--records", str(DEFAULT), "-m", "vgg19-gap", "--max-accuracy-drop", "1"]

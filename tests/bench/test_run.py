@@ -262,12 +262,15 @@ def test_a_budget_is_spent_on_contenders_and_told(
     numbers = [number for number, _ in lab.ran]
     assert [numbers.count(number) for number in range(4)] == [5, 4, 4, 0]
     assert [name for number, name in lab.ran if number and "null" in name] == []
-    assert "no more blocks (decided: " in capsys.readouterr().out
+    assert "no more blocks (given up: 3 rows not told apart, " in capsys.readouterr().out
     (path,) = find_runs(lab.out)
     budget = read_run(path).header.budget
     assert budget is not None
-    assert (budget.seconds, budget.stopped.partition(":")[0]) == (600, "decided")
-    assert "(--budget of 600 s; ended: decided: " in (lab.out / "README.md").read_text()
+    assert (budget.seconds, budget.stopped.partition(":")[0]) == (600, "given up")
+    assert (
+        "(--budget of 600 s; ended: given up: 3 rows not told apart, "
+        in (lab.out / "README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("after", [3, 5, 8, 13])
