@@ -356,6 +356,16 @@ def test_weak_filters_removed(tmp_path):
     assert "weak-filters" not in codes(after)
 
 
+def test_most_filters_of_zeros(tmp_path):
+    """The median is 0 then, and under a tenth of it is nothing: they are found all the same."""
+    filters = {name: copy.copy(value) for name, value in FILTERS.items()}
+    filters["second.weight"] = weights(10, 8, 3, 3, seed=1)
+    filters["second.weight"][:6] = 0
+    found = finding(examine(convolutional(tmp_path / "zeros.onnx", filters)), "weak-filters")
+    assert found.evidence == ("second.weight: 6 of 10 (60 %) are 0 throughout",)
+    assert found.remedies[0].bytes_saved == 4 * 6 * (8 * 9 + 16 * 10)
+
+
 def test_removal_is_what_pruning_does(tmp_path):
     """The same figures as torch-pruning's, through BatchNorm and a depthwise convolution."""
     torch.manual_seed(0)
