@@ -41,8 +41,9 @@ def unfused_norms(net: Net) -> Iterator[Finding]:
             continue
         parts = [net.tensors.get(name) for name in node.input[1:5]]
         stored = [part for part in parts if part is not None]
-        bias = 0 if len(above.input) > 2 and above.input[2] else max(x.size_bytes for x in stored)
-        saved += sum(part.size_bytes for part in stored) - bias
+        sizes = [part.size_bytes for part in stored]  # none where they are computed
+        bias = 0 if len(above.input) > 2 and above.input[2] else max(sizes, default=0)
+        saved += sum(sizes) - bias
         evidence.append(f"{shown(net.layer(node))} behind {shown(net.layer(above))}")
     if evidence:
         remedy = Remedy(

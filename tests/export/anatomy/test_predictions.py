@@ -177,6 +177,19 @@ def test_folded_batchnorm(tmp_path):
     assert "unfused-batchnorm" not in codes(after)
 
 
+def test_batchnorm_whose_factors_are_computed(tmp_path):
+    """Behind an Identity no factor is stored with it: it is named, and no bytes are promised."""
+    names = ("scale", "shift", "mean", "var")
+    nodes = [
+        helper.make_node("Conv", ["input", "conv.weight"], ["a"]),
+        *(helper.make_node("Identity", [name], [f"{name}.x"]) for name in names),
+        helper.make_node("BatchNormalization", ["a", *(f"{x}.x" for x in names)], ["logits"]),
+    ]
+    tensors = {"conv.weight": FILTERS["conv.weight"], **{x: np.ones(8, "f4") for x in names}}
+    examined = examine(write_graph(tmp_path / "norm.onnx", nodes, tensors))
+    assert finding(examined, "unfused-batchnorm").remedies[0].bytes_saved == 0
+
+
 def test_batchnorm_that_others_read_too_stays(tmp_path):
     """Where a convolution's output has a second reader, folding would change that one."""
     nodes = [
