@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from export.anatomy.contents import UnreadableFile
+from export.links import leads_out
 from export.optimize import _Field, _fields, beside
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # in ModelProto, GraphProto and TensorProto
@@ -162,6 +163,10 @@ def _check_outside(tensor: TensorProto, file: Path, expected: int) -> None:
         length = int(place.get("length", expected))
     except ValueError as exc:
         raise UnreadableFile(f"{exc}: only data files beside the .onnx file are read") from exc
+    if data != file and leads_out(data, file.parent):  # the file itself is the user's choice
+        raise UnreadableFile(
+            f"{file}: its data file {data.name!r} is a link that leads out of its folder: refused"
+        )
     if not data.is_file():
         raise UnreadableFile(f"{file} needs its data file {data.name!r} beside it: fetch that, too")
     if offset < 0 or length != expected or offset + expected > data.stat().st_size:

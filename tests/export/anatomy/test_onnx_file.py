@@ -69,6 +69,25 @@ def test_data_outside_of_the_folder_is_refused(tmp_path, location):
         read_onnx(tmp_path / "bad.onnx")
 
 
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    """Nor by way of a symbolic link; the .onnx itself may be one, for its user chose it."""
+    (tmp_path / "secret").write_bytes(bytes(16))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.data")
+    _write_with(folder / "bad.onnx", tensor)
+    (folder / "w.data").symlink_to(tmp_path / "secret")
+    with pytest.raises(UnreadableFile, match="'w.data' is a link that leads out of its folder"):
+        read_onnx(folder / "bad.onnx")
+    nodes = [helper.make_node("Conv", ["input", "w"], ["logits"])]
+    tensors = {"w": weights(64, 64, 5, 5)}
+    large = write_graph(tmp_path / "large.onnx", nodes, tensors, shape=("n", 64, 8, 8))
+    (folder / "link.onnx").symlink_to(large)
+    assert read_onnx(folder / "link.onnx").contents.parameters == 64 * 64 * 25
+
+
 def test_a_data_file_that_is_too_short_is_an_error(tmp_path):
     """And one that is missing: each names what to fetch."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
@@ -117,6 +136,10 @@ def test_a_name_that_is_no_text_is_an_error(tmp_path):
     """protobuf gives such a name as bytes, which nothing later expects."""
     file = convolutional(tmp_path / "small.onnx", FILTERS)
     file.write_bytes(file.read_bytes().replace(b"conv.weight", b"conv.\xff\xfeight"))
+    with pytest.raises(UnreadableFile, match="which is no text"):
+        read_onnx(file)
+    convolutional(file, FILTERS)
+    file.write_bytes(file.read_bytes().replace(b"batch", b"ba\xffch"))
     with pytest.raises(UnreadableFile, match="which is no text"):
         read_onnx(file)
 
