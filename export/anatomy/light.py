@@ -25,6 +25,10 @@ _MOST_OTHER_BYTES = 1 << 29
 """What a graph without its large weights may take: more is no classifier's."""
 
 
+class _TooLarge(ValueError):
+    """More than is held in memory."""
+
+
 def light_model(file: Path) -> onnx.ModelProto:
     """The model with its large weights as references, those inside the file to the file itself.
 
@@ -36,6 +40,12 @@ def light_model(file: Path) -> onnx.ModelProto:
     try:
         with file.open("rb") as stream:
             model = _parsed(stream)
+    except _TooLarge as exc:
+        raise UnreadableFile(
+            f"{file} takes over {_MOST_OTHER_BYTES >> 20} MiB besides its large weights: what "
+            "stands in Constant nodes, or number by number, can't be mapped; save it with its "
+            "weights as initialisers of raw bytes"
+        ) from exc
     except (DecodeError, ValueError) as exc:
         # The names in a damaged file's message may be anything: the reason is enough.
         raise UnreadableFile(
@@ -60,7 +70,7 @@ def _parsed(stream: BinaryIO) -> onnx.ModelProto:
         for inner in list(_fields(stream, outer.content, outer.end)):
             graph += _light(stream, inner)
             if len(graph) > _MOST_OTHER_BYTES:
-                raise ValueError("the graph without its weights is too large")
+                raise _TooLarge("the graph without its weights")
     model: onnx.ModelProto = onnx.ModelProto.FromString(bytes(rest))
     model.graph.ParseFromString(bytes(graph))
     return model
@@ -69,7 +79,7 @@ def _parsed(stream: BinaryIO) -> onnx.ModelProto:
 def _whole(stream: BinaryIO, field: _Field) -> bytes:
     """A field with its tag."""
     if field.end - field.start > _MOST_OTHER_BYTES:
-        raise ValueError("a field that holds no weights is too large")
+        raise _TooLarge("a field that holds no weights")
     stream.seek(field.start)
     return stream.read(field.end - field.start)
 

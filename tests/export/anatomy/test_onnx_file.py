@@ -88,6 +88,20 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
     assert read_onnx(folder / "link.onnx").contents.parameters == 64 * 64 * 25
 
 
+def test_weights_that_can_not_be_mapped_are_bounded(tmp_path, monkeypatch):
+    """The file is whole: the error says what is wrong with it, and not that it is damaged."""
+    value = onnx.numpy_helper.from_array(weights(64, 3, 3, 3), "w")
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=value),
+        helper.make_node("Conv", ["input", "w"], ["logits"]),
+    ]
+    file = write_graph(tmp_path / "c.onnx", nodes, {})
+    for most in (4000, 6950):  # of one field, of the whole graph
+        monkeypatch.setattr("export.anatomy.light._MOST_OTHER_BYTES", most)
+        with pytest.raises(UnreadableFile, match="besides its large weights"):
+            read_onnx(file)
+
+
 def test_a_data_file_that_is_too_short_is_an_error(tmp_path):
     """And one that is missing: each names what to fetch."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
