@@ -36,6 +36,8 @@ from export.anatomy.light import light_model, stored_bytes, subgraph_inputs, sub
 # The look-ups above are private to the package whose source is part of every built file's
 # key: to make them public would build everything anew.
 
+_IMAGE_RANK = 4
+
 
 @dataclass(frozen=True)
 class Net:
@@ -117,17 +119,17 @@ def opset(model: onnx.ModelProto) -> int:
 def _free_batch(model: onnx.ModelProto) -> int:
     """The batch that the graph fixes, 1 where it is free; a free one without a name gets one."""
     stored = {tensor.name for tensor in model.graph.initializer}
-    fixed = 1
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in stored and dims:
-            if not dims[0].HasField("dim_value"):
-                dims[0].dim_param = dims[0].dim_param or "batch"
-            elif dims[0].dim_value > 0:
-                fixed = dims[0].dim_value
-            else:  # tools that write 0 or -1 mean "free"
-                dims[0].dim_param = "batch"
-    return fixed
+    inputs = [x.type.tensor_type.shape.dim for x in model.graph.input if x.name not in stored]
+    for dims in filter(len, inputs):
+        if not dims[0].HasField("dim_value"):
+            dims[0].dim_param = dims[0].dim_param or "batch"
+        elif dims[0].dim_value <= 0:  # tools that write 0 or -1 mean "free"
+            dims[0].dim_param = "batch"
+    # Other inputs may be anything: a vector of ten factors is no batch of ten.
+    images = next((dims for dims in inputs if len(dims) == _IMAGE_RANK), None)
+    if images is None and len(inputs) == 1 and len(inputs[0]) > 1:
+        images = inputs[0]
+    return max(1, images[0].dim_value) if images else 1
 
 
 def _complete_shapes(model: onnx.ModelProto, graph: _Graph) -> None:

@@ -196,6 +196,23 @@ def test_macs_are_for_one_image_whatever_the_batch(tmp_path):
     assert read_onnx(fixed).contents.macs == free.macs
 
 
+def test_macs_are_for_one_image_whatever_stands_beside_it(tmp_path):
+    """An input of ten factors is no batch of ten, before or behind the images."""
+    file = convolutional(tmp_path / "one.onnx", FILTERS, shape=(2, 3, 8, 8))
+    macs = read_onnx(file).contents.macs
+    model = onnx.load(file)
+    for place in (0, 1):
+        factors = helper.make_tensor_value_info("factors", TensorProto.FLOAT, [10])
+        inputs = list(model.graph.input)[:1]
+        inputs.insert(place, factors)
+        other = onnx.ModelProto()
+        other.CopyFrom(model)
+        del other.graph.input[:]
+        other.graph.input.extend(inputs)
+        onnx.save(other, tmp_path / "two.onnx")
+        assert read_onnx(tmp_path / "two.onnx").contents.macs == macs
+
+
 def test_blocks_by_names_and_by_stages(tmp_path):
     """Names with parts divide; where they say nothing, the sizes of the maps do."""
     nodes = [
