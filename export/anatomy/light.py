@@ -56,7 +56,8 @@ def light_model(file: Path) -> onnx.ModelProto:
     _check_names(model, file)
     model = _without_functions(model)
     _lift_constants(model)
-    for tensor in model.graph.initializer:
+    inside = (tensor for node in model.graph.node for tensor in subgraph_tensors(node))
+    for tensor in (*model.graph.initializer, *inside):
         _check(tensor, file)
     return model
 
@@ -140,7 +141,14 @@ def _check_names(model: onnx.ModelProto, file: Path) -> None:
         *(name for node in graph.node for name in (*node.input, *node.output)),
         *(name for node in graph.node for name in (node.name, node.op_type, node.domain)),
         *(value.name for value in (*graph.initializer, *graph.input, *graph.output)),
+        *(dim.dim_param for x in graph.input for dim in x.type.tensor_type.shape.dim),
         *(text for entry in model.metadata_props for text in (entry.key, entry.value)),
+        *(
+            text
+            for tensor in graph.initializer
+            for entry in tensor.external_data
+            for text in (entry.key, entry.value)
+        ),
     ]
     wrong = next((name for name in names if not isinstance(name, str)), None)
     if wrong is not None:

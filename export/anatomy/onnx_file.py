@@ -32,6 +32,7 @@ from export.anatomy.contents import (
     stem,
 )
 from export.anatomy.light import light_model, stored_bytes, subgraph_inputs, subgraph_tensors
+from export.anatomy.wiring import check_wiring
 
 # The look-ups above are private to the package whose source is part of every built file's
 # key: to make them public would build everything anew.
@@ -89,9 +90,13 @@ class Net:
 def read_onnx(file: Path) -> Net:
     """Take an .onnx file apart; an ``UnreadableFile`` where that is not possible."""
     model = light_model(file)
+    check_wiring(model, opset(model), file)
+    _set_aside_shapeless(model)
     batch = _free_batch(model)
     try:
         graph = _Graph(model, file)
+    except KeyError as exc:
+        raise UnreadableFile(f"{file}: a value has type {exc}, which ONNX does not know") from exc
     except (RuntimeError, onnx.shape_inference.InferenceError) as exc:
         raise UnreadableFile(f"{file}: its shapes contradict one another: {exc}") from exc
     _complete_shapes(model, graph)
@@ -114,6 +119,15 @@ def read_onnx(file: Path) -> Net:
 def opset(model: onnx.ModelProto) -> int:
     """The version of the standard operators."""
     return max((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), default=0)
+
+
+def _set_aside_shapeless(model: onnx.ModelProto) -> None:
+    """Of inputs without dimensions only the types are kept: there is no batch among those."""
+    inputs = model.graph.input
+    for i in reversed(range(len(inputs))):
+        if not inputs[i].type.tensor_type.shape.dim:
+            model.graph.value_info.add().CopyFrom(inputs[i])
+            del inputs[i]
 
 
 def _free_batch(model: onnx.ModelProto) -> int:
@@ -159,7 +173,7 @@ def _file_bytes(file: Path, model: onnx.ModelProto) -> int:
         entry.value
         for tensor in model.graph.initializer
         for entry in tensor.external_data
-        if entry.key == "location"
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and entry.key == "location"
     }
     return sum(path.stat().st_size for path in {file, *(file.with_name(x) for x in names)})
 

@@ -213,6 +213,36 @@ def test_macs_are_for_one_image_whatever_stands_beside_it(tmp_path):
         assert read_onnx(tmp_path / "two.onnx").contents.macs == macs
 
 
+def test_an_input_without_a_shape_is_no_batch(tmp_path):
+    """A scalar beside the images, as old exporters wrote it for each stored scalar."""
+    file = convolutional(tmp_path / "one.onnx", FILTERS)
+    macs = read_onnx(file).contents.macs
+    model = onnx.load(file)
+    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("s", TensorProto.FLOAT, []))
+    onnx.save(model, file)
+    assert read_onnx(file).contents.macs == macs
+
+
+@pytest.mark.parametrize(
+    ("nodes", "text"),
+    [
+        ([("Identity", ["a"], ["b"]), ("Identity", ["b"], ["a"])], "needs its own output"),
+        ([("Relu", ["input"], ["a"]), ("Tanh", ["input"], ["a"])], "'a' is made twice"),
+        ([("Conv", ["input"], ["a"])], "lacks inputs or outputs"),
+        ([("Relu", ["input"], ["a"]), ("Relu", ["input"], [])], "lacks inputs or outputs"),
+    ],
+)
+def test_a_graph_that_can_not_be_walked_is_an_error(tmp_path, nodes, text):
+    """It would keep us walking for ever, or stumbling."""
+    made = [helper.make_node(*node) for node in nodes]
+    file = write_graph(tmp_path / "odd.onnx", [helper.make_node("Relu", ["input"], ["x"])], {})
+    model = onnx.load(file)
+    model.graph.node.extend(made)
+    onnx.save(model, file)
+    with pytest.raises(UnreadableFile, match=text):
+        read_onnx(file)
+
+
 def test_blocks_by_names_and_by_stages(tmp_path):
     """Names with parts divide; where they say nothing, the sizes of the maps do."""
     nodes = [
