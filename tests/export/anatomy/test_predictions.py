@@ -529,3 +529,14 @@ def test_worst_come_first(tmp_path):
         "no-preprocessing",
         "no-provenance",
     ]
+
+
+@pytest.mark.parametrize("side", [64, 1100])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_diverged_have_no_rank(tmp_path, side, value):
+    """A training that went wrong is what one looks into: its file is examined like any."""
+    matrix = weights(side, side)
+    matrix[0, 0] = value
+    state = {"a.weight": torch.from_numpy(matrix), "b.weight": torch.full((4, 3, 3, 3), value)}
+    save_file(state, tmp_path / "diverged.safetensors")
+    assert "low-rank" not in codes(examine(tmp_path / "diverged.safetensors"))
