@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import lost_names
+from bench.run import heed_signals
 from export.inspecting import Request, with_more, words_of
 
 COMMAND = (sys.executable, "-m", "export.anatomy")
@@ -22,7 +23,7 @@ _GRACE_S = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what the child prints; 2: usage, or a file that can't be read.
+    """Print what the child prints; 2: usage, or a file that can't be read; 130 if interrupted.
 
     1 with ``--data``: the model was not trained on these classes.
     """
@@ -30,7 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if reason := lost_names.without_data(words):
         print(f"error: {reason}", file=sys.stderr)
         return 2
-    code = _run(asked)
+    # The child is in a session of its own: only we can end it.
+    heed_signals()
+    try:
+        code = _run(asked)
+    except KeyboardInterrupt:
+        return 130
     if code == 0 and words.data:
         print()
         return lost_names.find(asked.file, words)

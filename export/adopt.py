@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 from export.given import DESCRIBED, METADATA, MOST_METADATA, Described, GivenError, Port
 from export.images import Preprocess
+from export.links import leads_out
 from export.optimize import LARGEST_SINGLE_FILE, data_files
 from export.variants import Given
 
@@ -86,7 +87,7 @@ def _files(file: Path) -> list[Path]:
     """The file and its data files, which must be there and beside it."""
     found = [file, *data_files(file)]
     for path in found:
-        if path.is_symlink() and not path.resolve().is_relative_to(file.parent.resolve()):
+        if leads_out(path, file.parent):
             raise ValueError(f"{path.name} is a link that leads out of its folder")
         if not path.is_file():
             raise OSError(None, f"its data file {path.name} is missing: both belong together")

@@ -7,10 +7,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from export.anatomy.contents import UnreadableFile
+from export.anatomy.contents import UnreadableFile, shown
 from export.inspecting import Request, request
 
 _MAPPED_PRIVATELY = (".pt", ".pth", ".bin", ".ckpt")
+_LONGEST = 1000
+"""Characters of an error: a library's words may quote the file at any length."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _look(asked)
     except (UnreadableFile, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {shown(str(exc), _LONGEST)}", file=sys.stderr)
         return 2
     except MemoryError:
         print(

@@ -45,8 +45,10 @@ def weak_filters(tensor: Tensor) -> Weak:
     """Count the filters of a convolution whose norm is small."""
     norms = filter_norms(tensor)
     median = float(np.median(norms))
-    weak = int(np.count_nonzero(norms < WEAK * median)) if median > 0 else 0
-    return Weak(tensor, norms.size, weak, int(np.count_nonzero(norms == 0)), median)
+    zero = int(np.count_nonzero(norms == 0))
+    # Where over half of them are 0 the median is 0, too, and nothing is under a tenth of it.
+    weak = max(zero, int(np.count_nonzero(norms < WEAK * median)))
+    return Weak(tensor, norms.size, weak, zero, median)
 
 
 def filter_norms(tensor: Tensor) -> NDArray[np.float64]:
@@ -114,8 +116,7 @@ def filters_of_state(contents: Contents) -> Iterator[Finding]:
 def _finding(found: list[Weak], saved: tuple[int, int | None], extra: tuple[str, ...]) -> Finding:
     found.sort(key=lambda one: one.weak / one.filters, reverse=True)
     lines = [
-        f"{shown(x.tensor.name)}: {x.weak} of {x.filters} ({percent(x.weak, x.filters)}) under "
-        f"{WEAK:g} of the median norm {x.median:.2g}" + (f", {x.zero} of them 0" if x.zero else "")
+        f"{shown(x.tensor.name)}: {x.weak} of {x.filters} ({percent(x.weak, x.filters)}) {_why(x)}"
         for x in found[:_LISTED]
     ]
     more = (f"and {len(found) - _LISTED} layers more",) if len(found) > _LISTED else ()
@@ -125,6 +126,13 @@ def _finding(found: list[Weak], saved: tuple[int, int | None], extra: tuple[str,
     )
     title = f"{several(weak, 'filter')} of {several(len(found), 'layer')} could go, by their norm"
     return Finding("weak-filters", title, (*lines, *more, *extra), (remedy,))
+
+
+def _why(one: Weak) -> str:
+    if one.zero == one.weak:
+        return "are 0 throughout"
+    zero = f", {one.zero} of them 0" if one.zero else ""
+    return f"under {WEAK:g} of the median norm {one.median:.2g}{zero}"
 
 
 @dataclass(frozen=True)

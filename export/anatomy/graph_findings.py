@@ -41,8 +41,9 @@ def unfused_norms(net: Net) -> Iterator[Finding]:
             continue
         parts = [net.tensors.get(name) for name in node.input[1:5]]
         stored = [part for part in parts if part is not None]
-        bias = 0 if len(above.input) > 2 and above.input[2] else max(x.size_bytes for x in stored)
-        saved += sum(part.size_bytes for part in stored) - bias
+        sizes = [part.size_bytes for part in stored]  # none where they are computed
+        bias = 0 if len(above.input) > 2 and above.input[2] else max(sizes, default=0)
+        saved += sum(sizes) - bias
         evidence.append(f"{shown(net.layer(node))} behind {shown(net.layer(above))}")
     if evidence:
         remedy = Remedy(
@@ -65,7 +66,7 @@ def foldable(net: Net) -> Iterator[Finding]:
         None if net.contents.no_macs else sum(x or 0 for x in macs),
         len(nodes),
     )
-    evidence = [f"{node.op_type} {shown(net.layer(node))}" for node in nodes]
+    evidence = [_named(net, node) for node in nodes]
     if unknown:
         evidence.insert(0, f"{unknown} results are of unknown size, not counted")
     title = f"constants are computed anew for every image by {several(len(nodes), 'node')}"
@@ -146,7 +147,7 @@ def dynamic_batch(net: Net) -> Iterator[Finding]:
     nodes = [node for node in (*shapes, *behind) if id(node) not in before]
     saved = _bytes_saved(net, [*already, *nodes])[0] - _bytes_saved(net, already)[0]
     if nodes:
-        evidence = [f"{node.op_type} {shown(net.layer(node))}" for node in nodes]
+        evidence = [_named(net, node) for node in nodes]
         name = shown(sorted(free)[0])
         title = (
             f"the free batch of input {name} keeps {several(len(nodes), 'node')} computing shapes"
@@ -169,6 +170,10 @@ def old_opset(net: Net) -> Iterator[Finding]:
         )
         title = f"opset {version} is too old for INT8 by channel"
         yield Finding("old-opset", title, evidence, (remedy,))
+
+
+def _named(net: Net, node: onnx.NodeProto) -> str:
+    return f"{shown(node.op_type)} {shown(net.layer(node))}"
 
 
 def _some(lines: list[str]) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 NO_MACS = "weights only: multiply-accumulates are known of an .onnx only (tf2onnx makes one)"
 
 _MOST_CONFIG_BYTES = 64 << 20
-_MOST_UNPACKED_BYTES = 16 << 30
+_MOST_UNPACKED_BYTES = 4 << 30
+"""Of a compressed .keras, in a temporary file, which counts as nobody's memory."""
 _MOST_RATIO = 200  # of unpacked to stored bytes; weights hardly compress
 _MOST_OBJECTS = 100_000
 _COPIED_BYTES = 1 << 20
@@ -110,14 +111,14 @@ def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
 
 def _unpacked(file: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     """A compressed member in a temporary file, if it is no zip bomb."""
-    most = min(_MOST_UNPACKED_BYTES, _MOST_RATIO * max(1, info.compress_size))
+    likely = _MOST_RATIO * max(1, info.compress_size)
+    most = min(_MOST_UNPACKED_BYTES, likely)
+    why = "which no weights do" if likely <= most else "the most that is: save it uncompressed"
     target = tempfile.TemporaryFile()  # noqa: SIM115 mapped as long as its values are
     with archive.open(info) as source:
         while chunk := source.read(_COPIED_BYTES):
             if target.tell() + len(chunk) > most:
-                raise UnreadableFile(
-                    f"{file}: {WEIGHTS} unpacks to more than {most} bytes, which no weights do"
-                )
+                raise UnreadableFile(f"{file}: {WEIGHTS} unpacks to more than {most} bytes, {why}")
             target.write(chunk)
     target.flush()
     return target
@@ -157,7 +158,6 @@ class _Segment(io.RawIOBase):
 
 
 def _contents(file: Path, opened: Any, config: str, place: _Place) -> Contents:
-    order = _order(opened, config)
     found = []
     for path, dataset in _datasets(opened, file):
         tensor = _tensor(path, dataset, _values(file, dataset, place))
@@ -165,6 +165,7 @@ def _contents(file: Path, opened: Any, config: str, place: _Place) -> Contents:
         found.append(replace(tensor, zeros=zeros))
     if not found:
         raise UnreadableFile(f"{file} holds no weights: is it a Keras file?")
+    order = _order(opened, config)  # only now: all links are known to lead nowhere else
     found.sort(key=lambda tensor: order.get(tensor.layer.split("/")[-1], len(order)))
     return Contents(
         file=file,
@@ -186,8 +187,12 @@ def _datasets(opened: Any, file: Path) -> Iterator[tuple[str, Any]]:
         path, group = left.pop()
         for name in group:
             where = f"{path}/{name}" if path else name
-            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-                raise UnreadableFile(f"{file}: {where!a} leads to another file: refused")
+            # A soft link is none, either: it may go through an external one, and is followed
+            # before anybody could ask where to.
+            if type(group.get(name, getlink=True)) is not h5py.HardLink:
+                raise UnreadableFile(
+                    f"{file}: {where!a} is a link that leads to another file, or could: refused"
+                )
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
@@ -197,7 +202,7 @@ def _datasets(opened: Any, file: Path) -> Iterator[tuple[str, Any]]:
                 raise UnreadableFile(f"{file} has over {_MOST_OBJECTS} parts: no classifier has")
             if isinstance(item, h5py.Group):
                 left.append((where, item))
-            elif item.dtype.kind in "fiub":
+            elif isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
                 yield where, _checked(item, where, file)
 
 

@@ -16,12 +16,17 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from export.anatomy.contents import UnreadableFile
+from export.links import leads_out
 from export.optimize import _Field, _fields, beside
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # in ModelProto, GraphProto and TensorProto
 _LARGE = 1 << 16
 _MOST_OTHER_BYTES = 1 << 29
 """What a graph without its large weights may take: more is no classifier's."""
+
+
+class _TooLarge(ValueError):
+    """More than is held in memory."""
 
 
 def light_model(file: Path) -> onnx.ModelProto:
@@ -35,6 +40,12 @@ def light_model(file: Path) -> onnx.ModelProto:
     try:
         with file.open("rb") as stream:
             model = _parsed(stream)
+    except _TooLarge as exc:
+        raise UnreadableFile(
+            f"{file} takes over {_MOST_OTHER_BYTES >> 20} MiB besides its large weights: what "
+            "stands in Constant nodes, or number by number, can't be mapped; save it with its "
+            "weights as initialisers of raw bytes"
+        ) from exc
     except (DecodeError, ValueError) as exc:
         # The names in a damaged file's message may be anything: the reason is enough.
         raise UnreadableFile(
@@ -45,7 +56,8 @@ def light_model(file: Path) -> onnx.ModelProto:
     _check_names(model, file)
     model = _without_functions(model)
     _lift_constants(model)
-    for tensor in model.graph.initializer:
+    inside = (tensor for node in model.graph.node for tensor in subgraph_tensors(node))
+    for tensor in (*model.graph.initializer, *inside):
         _check(tensor, file)
     return model
 
@@ -59,7 +71,7 @@ def _parsed(stream: BinaryIO) -> onnx.ModelProto:
         for inner in list(_fields(stream, outer.content, outer.end)):
             graph += _light(stream, inner)
             if len(graph) > _MOST_OTHER_BYTES:
-                raise ValueError("the graph without its weights is too large")
+                raise _TooLarge("the graph without its weights")
     model: onnx.ModelProto = onnx.ModelProto.FromString(bytes(rest))
     model.graph.ParseFromString(bytes(graph))
     return model
@@ -68,7 +80,7 @@ def _parsed(stream: BinaryIO) -> onnx.ModelProto:
 def _whole(stream: BinaryIO, field: _Field) -> bytes:
     """A field with its tag."""
     if field.end - field.start > _MOST_OTHER_BYTES:
-        raise ValueError("a field that holds no weights is too large")
+        raise _TooLarge("a field that holds no weights")
     stream.seek(field.start)
     return stream.read(field.end - field.start)
 
@@ -129,7 +141,14 @@ def _check_names(model: onnx.ModelProto, file: Path) -> None:
         *(name for node in graph.node for name in (*node.input, *node.output)),
         *(name for node in graph.node for name in (node.name, node.op_type, node.domain)),
         *(value.name for value in (*graph.initializer, *graph.input, *graph.output)),
+        *(dim.dim_param for x in graph.input for dim in x.type.tensor_type.shape.dim),
         *(text for entry in model.metadata_props for text in (entry.key, entry.value)),
+        *(
+            text
+            for tensor in graph.initializer
+            for entry in tensor.external_data
+            for text in (entry.key, entry.value)
+        ),
     ]
     wrong = next((name for name in names if not isinstance(name, str)), None)
     if wrong is not None:
@@ -162,6 +181,10 @@ def _check_outside(tensor: TensorProto, file: Path, expected: int) -> None:
         length = int(place.get("length", expected))
     except ValueError as exc:
         raise UnreadableFile(f"{exc}: only data files beside the .onnx file are read") from exc
+    if data != file and leads_out(data, file.parent):  # the file itself is the user's choice
+        raise UnreadableFile(
+            f"{file}: its data file {data.name!r} is a link that leads out of its folder: refused"
+        )
     if not data.is_file():
         raise UnreadableFile(f"{file} needs its data file {data.name!r} beside it: fetch that, too")
     if offset < 0 or length != expected or offset + expected > data.stat().st_size:

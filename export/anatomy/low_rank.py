@@ -104,6 +104,8 @@ def _exact(matrix: NDArray[np.generic]) -> NDArray[np.float64] | None:
     gram = np.zeros((len(matrix), len(matrix)))
     for part in _column_parts(matrix):
         wide = part.astype(np.float64)
+        if not np.isfinite(wide).all():
+            return None
         gram += wide @ wide.T
     return _shares(np.linalg.eigvalsh(gram), float(np.trace(gram)))
 
@@ -118,6 +120,8 @@ def _projected(matrix: NDArray[np.generic]) -> NDArray[np.float64] | None:
     total = 0.0
     for part in _column_parts(matrix):
         taken = part.astype(np.float32, copy=False)
+        if not np.isfinite(taken).all():
+            return None
         sketch += taken @ chance.standard_normal((taken.shape[1], rank), dtype=np.float32)
         total += _squares(taken)
     basis = np.linalg.qr(sketch)[0]

@@ -32,9 +32,12 @@ from export.anatomy.contents import (
     stem,
 )
 from export.anatomy.light import light_model, stored_bytes, subgraph_inputs, subgraph_tensors
+from export.anatomy.wiring import check_wiring
 
 # The look-ups above are private to the package whose source is part of every built file's
 # key: to make them public would build everything anew.
+
+_IMAGE_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,13 @@ class Net:
 def read_onnx(file: Path) -> Net:
     """Take an .onnx file apart; an ``UnreadableFile`` where that is not possible."""
     model = light_model(file)
+    check_wiring(model, opset(model), file)
+    _set_aside_shapeless(model)
     batch = _free_batch(model)
     try:
         graph = _Graph(model, file)
+    except KeyError as exc:
+        raise UnreadableFile(f"{file}: a value has type {exc}, which ONNX does not know") from exc
     except (RuntimeError, onnx.shape_inference.InferenceError) as exc:
         raise UnreadableFile(f"{file}: its shapes contradict one another: {exc}") from exc
     _complete_shapes(model, graph)
@@ -114,20 +121,29 @@ def opset(model: onnx.ModelProto) -> int:
     return max((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), default=0)
 
 
+def _set_aside_shapeless(model: onnx.ModelProto) -> None:
+    """Of inputs without dimensions only the types are kept: there is no batch among those."""
+    inputs = model.graph.input
+    for i in reversed(range(len(inputs))):
+        if not inputs[i].type.tensor_type.shape.dim:
+            model.graph.value_info.add().CopyFrom(inputs[i])
+            del inputs[i]
+
+
 def _free_batch(model: onnx.ModelProto) -> int:
     """The batch that the graph fixes, 1 where it is free; a free one without a name gets one."""
     stored = {tensor.name for tensor in model.graph.initializer}
-    fixed = 1
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in stored and dims:
-            if not dims[0].HasField("dim_value"):
-                dims[0].dim_param = dims[0].dim_param or "batch"
-            elif dims[0].dim_value > 0:
-                fixed = dims[0].dim_value
-            else:  # tools that write 0 or -1 mean "free"
-                dims[0].dim_param = "batch"
-    return fixed
+    inputs = [x.type.tensor_type.shape.dim for x in model.graph.input if x.name not in stored]
+    for dims in filter(len, inputs):
+        if not dims[0].HasField("dim_value"):
+            dims[0].dim_param = dims[0].dim_param or "batch"
+        elif dims[0].dim_value <= 0:  # tools that write 0 or -1 mean "free"
+            dims[0].dim_param = "batch"
+    # Other inputs may be anything: a vector of ten factors is no batch of ten.
+    images = next((dims for dims in inputs if len(dims) == _IMAGE_RANK), None)
+    if images is None and len(inputs) == 1 and len(inputs[0]) > 1:
+        images = inputs[0]
+    return max(1, images[0].dim_value) if images else 1
 
 
 def _complete_shapes(model: onnx.ModelProto, graph: _Graph) -> None:
@@ -157,7 +173,7 @@ def _file_bytes(file: Path, model: onnx.ModelProto) -> int:
         entry.value
         for tensor in model.graph.initializer
         for entry in tensor.external_data
-        if entry.key == "location"
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and entry.key == "location"
     }
     return sum(path.stat().st_size for path in {file, *(file.with_name(x) for x in names)})
 

@@ -20,6 +20,7 @@ SCHEMA = 1
 """Of the JSON; 1: the first."""
 
 _WIDTH = 110  # of what goes into a file
+_LONGEST = 400  # of a sentence with names in it
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -32,7 +33,8 @@ def show(found: Examination, layers: int) -> None:
     contents = found.contents
     console.print(Text(_headline(contents)), soft_wrap=True)
     if contents.no_macs:
-        console.print(Text(f"no multiply-accumulates: {contents.no_macs}"), soft_wrap=True)
+        why = shown(contents.no_macs, _LONGEST)  # it names operators, nodes and values
+        console.print(Text(f"no multiply-accumulates: {why}"), soft_wrap=True)
     if 1 < len(found.blocks) < len(contents.layers):
         console.print(_blocks(found))
     console.print(_layers(contents, layers))
@@ -75,7 +77,7 @@ def _layers(contents: Contents, most: int) -> Table:
     table = _table("layer", contents)
     chosen = _largest(contents, most)
     for layer in chosen:
-        kind = f" {layer.kind}" if layer.kind else ""
+        kind = f" {shown(layer.kind, 40)}" if layer.kind else ""
         row = (layer.size_bytes, layer.parameters, layer.zeros, layer.macs)
         table.add_row(Text(f"{shown(layer.name, 40)}{kind}"), *_cells(contents, *row))
     kept = {layer.name for layer in chosen}

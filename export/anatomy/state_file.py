@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -131,8 +130,6 @@ def _loaded(file: Path) -> object:
     except RuntimeError as exc:
         if "mmap can only be used" not in str(exc):
             raise
-    except pickle.UnpicklingError:
-        raise
     return torch.load(file, map_location="cpu", weights_only=True)
 
 

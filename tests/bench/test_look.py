@@ -60,6 +60,28 @@ def test_its_own_alarm_is_told_as_one(monkeypatch, capfd):
     assert "not read within 600 s" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_child_too(number):
+    """Ctrl-C or a polite kill: 130, no traceback, and nobody goes on reading."""
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    code = f"""
+import signal, sys
+from bench import look
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+look.COMMAND = (sys.executable, "-c", {child!r})
+sys.exit(look.main(["a.onnx"]))
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None and started.stderr is not None
+        pid = int(started.stdout.readline())
+        started.send_signal(number)
+        assert started.wait() == 130
+        assert started.stderr.read() == b""
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_words_mean_the_same_to_the_child():
     """What was parsed is handed on whole, also for a name that looks like a flag."""
     asked = Request(Path("-x.onnx"), 3, Path("a.svg"), Path("b.json"), 512, 9)

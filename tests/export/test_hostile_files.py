@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -18,6 +17,7 @@ from onnx import TensorProto, helper  # noqa: E402
 from bench.given import describe as described_by_a_child  # noqa: E402
 from export.adopt import adopt, describe  # noqa: E402
 from export.given import GivenError, Said, variant  # noqa: E402
+from tests.export.damage import damage, damaged  # noqa: E402
 from tests.export.given_files import keras_like  # noqa: E402
 
 TOLD = Said(preset="bytes", resize="squash", filter="bilinear", size=(16, 16))
@@ -27,23 +27,6 @@ TOLD = Said(preset="bytes", resize="squash", filter="bilinear", size=(16, 16))
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A small classifier whose bytes are to be changed."""
     return keras_like(tmp_path_factory.mktemp("whole") / "a.onnx", size=None).read_bytes()
-
-
-@st.composite
-def damage(draw: st.DrawFn) -> list[tuple[str, float, bytes]]:
-    """Some changes: bytes overwritten, put in or cut out, at places given as shares."""
-    kinds = st.sampled_from(["over", "in", "out"])
-    change = st.tuples(kinds, st.floats(0, 1), st.binary(min_size=1, max_size=9))
-    return draw(st.lists(change, min_size=1, max_size=4))
-
-
-def damaged(content: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
-    """``content`` with these changes."""
-    for kind, share, new in changes:
-        place = int(share * len(content))
-        rest = content[place:] if kind == "in" else content[place + len(new) :]
-        content = content[:place] + (b"" if kind == "out" else new) + rest
-    return content
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,6 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export.anatomy.contents import UnreadableFile
+from export.anatomy.examine import examine
+from export.anatomy.show import as_json
+
 
 def write_graph(
     file: Path,
@@ -32,6 +36,15 @@ def write_graph(
     helper.set_model_props(model, dict(metadata or {}))
     onnx.save(model, file)
     return file
+
+
+def refusal(file: Path) -> str:
+    """Why a file is not examined; empty where it is. Other errors than the one are the test's."""
+    try:
+        as_json(examine(file))
+    except UnreadableFile as exc:
+        return str(exc)
+    return ""
 
 
 def weights(*shape: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:

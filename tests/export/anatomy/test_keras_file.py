@@ -108,6 +108,16 @@ def test_a_link_to_another_file_is_refused(tmp_path):
         read_keras(tmp_path / "a.h5")
 
 
+def test_a_link_by_way_of_another_is_refused_unopened(tmp_path):
+    """A soft link may go through an external one; the file behind that is not opened at all."""
+    for name in ("soft", "model_weights"):
+        with h5py.File(tmp_path / "a.h5", "w") as opened:
+            opened[name] = h5py.SoftLink("/z/x")
+            opened["z"] = h5py.ExternalLink("absent.h5", "/")  # to open it would be an error
+        with pytest.raises(UnreadableFile, match=f"'{name}' is a link that leads to another"):
+            read_keras(tmp_path / "a.h5")
+
+
 def test_values_in_another_file_are_refused(tmp_path):
     """HDF5 can keep an array's bytes anywhere on the disk; that is not followed."""
     (tmp_path / "secret").write_bytes(bytes(64))
@@ -127,6 +137,21 @@ def test_bombs_are_refused(tmp_path):
         archive.writestr("model.weights.h5", bytes(1 << 24))
     with pytest.raises(UnreadableFile, match="unpacks to more than"):
         read_keras(tmp_path / "a.keras")
+
+
+def test_what_a_zip_unpacks_to_is_bounded(tmp_path, monkeypatch):
+    """It goes into a temporary file, which no limit of memory holds."""
+    monkeypatch.setattr("export.anatomy.keras_file._MOST_UNPACKED_BYTES", 5000)
+    with pytest.raises(UnreadableFile, match="more than 5000 bytes, the most that is"):
+        read_keras(keras_3(tmp_path / "a.keras", zipfile.ZIP_DEFLATED))
+    assert read_keras(keras_3(tmp_path / "b.keras")).parameters == PARAMETERS
+
+
+def test_a_type_is_no_array(tmp_path):
+    """HDF5 can store a type under a name."""
+    with h5py.File(keras_2(tmp_path / "a.h5"), "a") as opened:
+        opened["kind"] = np.dtype("f4")
+    assert read_keras(tmp_path / "a.h5").parameters == PARAMETERS
 
 
 @pytest.mark.parametrize("write", [keras_2, keras_3])

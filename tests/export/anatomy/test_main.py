@@ -8,14 +8,16 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
 from export.anatomy import __main__ as command
-from export.anatomy.contents import shown
+from export.anatomy.contents import UnreadableFile, shown
 from export.anatomy.examine import examine
 from export.anatomy.show import as_json, show
 from export.anatomy.treemap import Rectangle, squarified, write_treemap
-from tests.export.anatomy.graphs import convolutional, weights
+from tests.export.anatomy.graphs import convolutional, weights, write_graph
 
 FILTERS = {"conv.weight": weights(8, 3, 3, 3), "second.weight": weights(16, 8, 3, 3, seed=1)}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -97,8 +99,6 @@ def test_names_cannot_steer_a_terminal(tmp_path, capsys):
     assert shown(name) == "\\x1b[31mred\\u202e[bold]x"
     filters = {name + ".weight" if k == "head.weight" else k: v for k, v in FILTERS.items()}
     file = convolutional(tmp_path / "evil.onnx", filters, metadata={"x": name})
-    import onnx
-
     model = onnx.load(file)
     for node in model.graph.node:
         node.input[:] = [x.replace("second", name) for x in node.input]
@@ -112,6 +112,46 @@ def test_names_cannot_steer_a_terminal(tmp_path, capsys):
     write_treemap(found, tmp_path / "evil.svg")
     assert "\x1b" not in (tmp_path / "evil.svg").read_text("utf-8")
     ET.parse(tmp_path / "evil.svg")
+
+
+def test_operators_domains_and_nodes_cannot_steer_a_terminal(tmp_path, capsys):
+    """Nor can what a layer is called by its kind, and what a sentence quotes of the graph."""
+    evil = "\x1b[31m"
+    nodes = [
+        helper.make_node(f"Odd{evil}", ["w"], ["a"], name=f"fold{evil}"),
+        helper.make_node(f"Own{evil}", ["input", "v"], ["b"], domain=f"own{evil}"),
+        helper.make_node("Add", ["b", "a"], ["logits"]),
+    ]
+    tensors = {"w": weights(8), "v": weights(8)}
+    file = write_graph(tmp_path / "evil.onnx", nodes, tensors)
+    model = onnx.load(file)
+    model.opset_import.append(helper.make_opsetid(f"own{evil}", 1))
+    onnx.save(model, file)
+    show(examine(file), 0)
+    text = capsys.readouterr().out
+    assert "operator own\\x1b[31m.Own\\x1b[31m can't be counted" in text
+    assert "Odd\\x1b[31m fold\\x1b[31m" in text and "\x1b" not in text
+
+
+def test_values_cannot_steer_a_terminal(tmp_path, capsys):
+    """A sentence about work that is unknown names node and value."""
+    node = helper.make_node("Conv", ["x\x1b[1m", "w"], ["y\x1b[2m"], name="n\x1b[3m")
+    file = write_graph(tmp_path / "evil.onnx", [node], {"w": weights(8, 3, 3, 3)})
+    show(examine(file), 0)
+    text = capsys.readouterr().out
+    assert "Conv n\\x1b[3m has no known shape: y\\x1b[2m" in text and "\x1b" not in text
+
+
+def test_an_error_cannot_steer_a_terminal(file, monkeypatch, capsys):
+    """A library's words quote the file."""
+
+    def fail(path: Path) -> None:
+        raise UnreadableFile(f"{path.name}: node \x1b[3m")
+
+    monkeypatch.setattr("export.anatomy.examine.examine", fail)
+    monkeypatch.setattr(command, "_limit", lambda asked: None)
+    assert command.main([str(file)]) == 2
+    assert capsys.readouterr().err == "error: small.onnx: node \\x1b[3m\n"
 
 
 def test_the_command_writes_all(file, tmp_path):
@@ -135,8 +175,6 @@ def test_what_cannot_be_read_is_2(file, tmp_path):
 def test_a_node_without_its_inputs_is_2(tmp_path):
     """A graph that no tool could run: a sentence."""
     file = convolutional(tmp_path / "odd.onnx", FILTERS)
-    import onnx
-
     model = onnx.load(file)
     del model.graph.node[0].input[:]
     onnx.save(model, file)

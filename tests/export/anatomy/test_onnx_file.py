@@ -69,6 +69,39 @@ def test_data_outside_of_the_folder_is_refused(tmp_path, location):
         read_onnx(tmp_path / "bad.onnx")
 
 
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    """Nor by way of a symbolic link; the .onnx itself may be one, for its user chose it."""
+    (tmp_path / "secret").write_bytes(bytes(16))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.data")
+    _write_with(folder / "bad.onnx", tensor)
+    (folder / "w.data").symlink_to(tmp_path / "secret")
+    with pytest.raises(UnreadableFile, match="'w.data' is a link that leads out of its folder"):
+        read_onnx(folder / "bad.onnx")
+    nodes = [helper.make_node("Conv", ["input", "w"], ["logits"])]
+    tensors = {"w": weights(64, 64, 5, 5)}
+    large = write_graph(tmp_path / "large.onnx", nodes, tensors, shape=("n", 64, 8, 8))
+    (folder / "link.onnx").symlink_to(large)
+    assert read_onnx(folder / "link.onnx").contents.parameters == 64 * 64 * 25
+
+
+def test_weights_that_can_not_be_mapped_are_bounded(tmp_path, monkeypatch):
+    """The file is whole: the error says what is wrong with it, and not that it is damaged."""
+    value = onnx.numpy_helper.from_array(weights(64, 3, 3, 3), "w")
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=value),
+        helper.make_node("Conv", ["input", "w"], ["logits"]),
+    ]
+    file = write_graph(tmp_path / "c.onnx", nodes, {})
+    for most in (4000, 6950):  # of one field, of the whole graph
+        monkeypatch.setattr("export.anatomy.light._MOST_OTHER_BYTES", most)
+        with pytest.raises(UnreadableFile, match="besides its large weights"):
+            read_onnx(file)
+
+
 def test_a_data_file_that_is_too_short_is_an_error(tmp_path):
     """And one that is missing: each names what to fetch."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
@@ -119,6 +152,10 @@ def test_a_name_that_is_no_text_is_an_error(tmp_path):
     file.write_bytes(file.read_bytes().replace(b"conv.weight", b"conv.\xff\xfeight"))
     with pytest.raises(UnreadableFile, match="which is no text"):
         read_onnx(file)
+    convolutional(file, FILTERS)
+    file.write_bytes(file.read_bytes().replace(b"batch", b"ba\xffch"))
+    with pytest.raises(UnreadableFile, match="which is no text"):
+        read_onnx(file)
 
 
 def test_constant_nodes_are_stored_weights(tmp_path):
@@ -157,6 +194,53 @@ def test_macs_are_for_one_image_whatever_the_batch(tmp_path):
     free = read_onnx(convolutional(tmp_path / "free.onnx", FILTERS)).contents
     fixed = convolutional(tmp_path / "fixed.onnx", FILTERS, shape=(4, 3, 8, 8))
     assert read_onnx(fixed).contents.macs == free.macs
+
+
+def test_macs_are_for_one_image_whatever_stands_beside_it(tmp_path):
+    """An input of ten factors is no batch of ten, before or behind the images."""
+    file = convolutional(tmp_path / "one.onnx", FILTERS, shape=(2, 3, 8, 8))
+    macs = read_onnx(file).contents.macs
+    model = onnx.load(file)
+    for place in (0, 1):
+        factors = helper.make_tensor_value_info("factors", TensorProto.FLOAT, [10])
+        inputs = list(model.graph.input)[:1]
+        inputs.insert(place, factors)
+        other = onnx.ModelProto()
+        other.CopyFrom(model)
+        del other.graph.input[:]
+        other.graph.input.extend(inputs)
+        onnx.save(other, tmp_path / "two.onnx")
+        assert read_onnx(tmp_path / "two.onnx").contents.macs == macs
+
+
+def test_an_input_without_a_shape_is_no_batch(tmp_path):
+    """A scalar beside the images, as old exporters wrote it for each stored scalar."""
+    file = convolutional(tmp_path / "one.onnx", FILTERS)
+    macs = read_onnx(file).contents.macs
+    model = onnx.load(file)
+    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("s", TensorProto.FLOAT, []))
+    onnx.save(model, file)
+    assert read_onnx(file).contents.macs == macs
+
+
+@pytest.mark.parametrize(
+    ("nodes", "text"),
+    [
+        ([("Identity", ["a"], ["b"]), ("Identity", ["b"], ["a"])], "needs its own output"),
+        ([("Relu", ["input"], ["a"]), ("Tanh", ["input"], ["a"])], "'a' is made twice"),
+        ([("Conv", ["input"], ["a"])], "lacks inputs or outputs"),
+        ([("Relu", ["input"], ["a"]), ("Relu", ["input"], [])], "lacks inputs or outputs"),
+    ],
+)
+def test_a_graph_that_can_not_be_walked_is_an_error(tmp_path, nodes, text):
+    """It would keep us walking for ever, or stumbling."""
+    made = [helper.make_node(*node) for node in nodes]
+    file = write_graph(tmp_path / "odd.onnx", [helper.make_node("Relu", ["input"], ["x"])], {})
+    model = onnx.load(file)
+    model.graph.node.extend(made)
+    onnx.save(model, file)
+    with pytest.raises(UnreadableFile, match=text):
+        read_onnx(file)
 
 
 def test_blocks_by_names_and_by_stages(tmp_path):

@@ -177,6 +177,19 @@ def test_folded_batchnorm(tmp_path):
     assert "unfused-batchnorm" not in codes(after)
 
 
+def test_batchnorm_whose_factors_are_computed(tmp_path):
+    """Behind an Identity no factor is stored with it: it is named, and no bytes are promised."""
+    names = ("scale", "shift", "mean", "var")
+    nodes = [
+        helper.make_node("Conv", ["input", "conv.weight"], ["a"]),
+        *(helper.make_node("Identity", [name], [f"{name}.x"]) for name in names),
+        helper.make_node("BatchNormalization", ["a", *(f"{x}.x" for x in names)], ["logits"]),
+    ]
+    tensors = {"conv.weight": FILTERS["conv.weight"], **{x: np.ones(8, "f4") for x in names}}
+    examined = examine(write_graph(tmp_path / "norm.onnx", nodes, tensors))
+    assert finding(examined, "unfused-batchnorm").remedies[0].bytes_saved == 0
+
+
 def test_batchnorm_that_others_read_too_stays(tmp_path):
     """Where a convolution's output has a second reader, folding would change that one."""
     nodes = [
@@ -356,6 +369,16 @@ def test_weak_filters_removed(tmp_path):
     assert "weak-filters" not in codes(after)
 
 
+def test_most_filters_of_zeros(tmp_path):
+    """The median is 0 then, and under a tenth of it is nothing: they are found all the same."""
+    filters = {name: copy.copy(value) for name, value in FILTERS.items()}
+    filters["second.weight"] = weights(10, 8, 3, 3, seed=1)
+    filters["second.weight"][:6] = 0
+    found = finding(examine(convolutional(tmp_path / "zeros.onnx", filters)), "weak-filters")
+    assert found.evidence == ("second.weight: 6 of 10 (60 %) are 0 throughout",)
+    assert found.remedies[0].bytes_saved == 4 * 6 * (8 * 9 + 16 * 10)
+
+
 def test_removal_is_what_pruning_does(tmp_path):
     """The same figures as torch-pruning's, through BatchNorm and a depthwise convolution."""
     torch.manual_seed(0)
@@ -506,3 +529,14 @@ def test_worst_come_first(tmp_path):
         "no-preprocessing",
         "no-provenance",
     ]
+
+
+@pytest.mark.parametrize("side", [64, 1100])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_diverged_have_no_rank(tmp_path, side, value):
+    """A training that went wrong is what one looks into: its file is examined like any."""
+    matrix = weights(side, side)
+    matrix[0, 0] = value
+    state = {"a.weight": torch.from_numpy(matrix), "b.weight": torch.full((4, 3, 3, 3), value)}
+    save_file(state, tmp_path / "diverged.safetensors")
+    assert "low-rank" not in codes(examine(tmp_path / "diverged.safetensors"))

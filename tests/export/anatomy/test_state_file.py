@@ -83,13 +83,13 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 def test_a_file_cut_off_anywhere_is_an_error(tmp_path, name):
     """Each length below the whole is refused with the file's name."""
     whole = tmp_path / name
-    state = {"a.weight": torch.ones(16, 16)}
+    state = {"a": torch.ones(2)}
     if name.endswith(".pt"):
         torch.save(state, whole)
     else:
         save_file(state, whole)
     content = whole.read_bytes()
-    for length in range(0, len(content), 61):
+    for length in range(len(content)):
         cut = tmp_path / f"cut{whole.suffix}"
         cut.write_bytes(content[:length])
         with pytest.raises(UnreadableFile, match="cut"):
