@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export.batches import batch_of
 from export.given import DESCRIBED, Described, GivenError, Port
 from export.images import Preprocess
 from export.optimize import LARGEST_SINGLE_FILE, data_files
@@ -242,15 +243,8 @@ def answers(file: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     (source,), (target,) = session.get_inputs(), session.get_outputs()
-    rows = []
-    for image in inputs:
-        batch = np.repeat(image[None], _batch(source.shape), axis=0)
-        rows.append(session.run([target.name], {source.name: batch})[0][:1])
-    return np.concatenate(rows)
-
-
-def _batch(shape: Sequence[object]) -> int:
-    return shape[0] if isinstance(shape[0], int) else 1
+    feeds = ({source.name: batch_of(image, source.shape)} for image in inputs)
+    return np.concatenate([session.run([target.name], feed)[0][:1] for feed in feeds])
 
 
 if __name__ == "__main__":

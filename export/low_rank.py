@@ -20,6 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.anatomy import initializer_array
+from export.batches import batch_of
 from export.build import CannotShrink
 from export.factors import LEAST_SAVING, Array, Factors, Split, factorized
 from export.linear import bias_of, linear_layers, linear_matrices
@@ -143,9 +144,9 @@ def _features(
     session = onnxruntime.InferenceSession(
         shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    given = session.get_inputs()[0].name
-    found = [session.run(names, {given: image[None]}) for image in images]
+    given = session.get_inputs()[0]
+    found = [session.run(names, {given.name: batch_of(image, given.shape)}) for image in images]
     return {
-        name: np.concatenate(rows)
+        name: np.concatenate([row[:1] for row in rows])
         for name, rows in zip(names, zip(*found, strict=True), strict=True)
     }

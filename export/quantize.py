@@ -22,6 +22,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
 from onnxruntime.quantization.calibrate import CalibraterBase, save_tensors_data
 
+from export.batches import batch_of
 from export.build import Int8
 from export.linear import ranks, split_linear
 from export.optimize import (
@@ -230,11 +231,11 @@ def _collect(calibrator: CalibraterBase, batches: Iterable[NDArray[np.float32]])
     (125 MB an image on VGG-19). Not by CalibMaxIntermediateOutputs, which drops
     whole batches unmerged (ONNX Runtime 1.31). Returns the number of images.
     """
-    name = calibrator.infer_session.get_inputs()[0].name
+    given = calibrator.infer_session.get_inputs()[0]
     count = 0
     for batch in batches:
         for image in batch:
-            calibrator.collect_data(_OneBatch({name: image[None]}))
+            calibrator.collect_data(_OneBatch({given.name: batch_of(image, given.shape)}))
             count += 1
     return count
 

@@ -58,7 +58,7 @@ _STATIC = Step(
     source="file",
     libraries=_ONNX,
     options=("int8", "data"),
-    code=_LINEAR,
+    code=(*_LINEAR, "export.batches:"),
 )
 
 STEPS: Mapping[str, Step] = MappingProxyType(
@@ -104,7 +104,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="file",
             libraries=("scipy", *_ONNX),
             options=_CALIBRATED,
-            code=(*_LINEAR, "export.factors:"),
+            code=(*_LINEAR, "export.batches:", "export.factors:"),
         ),
         "linear-to-int4": Step(
             "export.int4_weights:int4_weights",

@@ -14,6 +14,7 @@ from export.low_rank import METADATA, low_rank
 from export.optimize import data_files, read_metadata, stored_bytes
 from export.quantize import prepare
 from export.steps import _refuses
+from tests.export.given_files import keras_like
 
 RANK = 6
 """Of the large matrix of the foreign network, but for some noise."""
@@ -86,6 +87,18 @@ def test_the_head_is_left_alone(prepared, tmp_path, photos, operators):
     layers = low_rank(prepared(), target, photos)["low_rank"]["layers"]
     assert len(layers) == 1
     assert [x for x in operators(target) if x in ("MatMul", "Gemm")] == ["MatMul", "Gemm", "Gemm"]
+
+
+def test_a_fixed_batch_is_fed_image_by_image(tmp_path):
+    """A given file that takes four at a time is split as one that takes any number."""
+    chance = np.random.default_rng(1)
+    images = chance.uniform(0, 255, (9, 1, 1, 1)) * chance.uniform(size=(9, 16, 16, 3))
+    facts = []
+    for batch in (4, "N"):
+        source, target = tmp_path / "prepared.onnx", tmp_path / "low.onnx"
+        prepare(keras_like(tmp_path / "given.onnx", batch=batch), source)
+        facts.append(low_rank(source, target, images.astype(np.float32), bound=0.9))
+    assert facts[0] == facts[1]
 
 
 def test_no_layer_gains(prepared, tmp_path, photos):

@@ -25,6 +25,7 @@ from export.models.vgg import FixedAveragePool2d
 from export.optimize import data_files, read_metadata, stored_bytes
 from export.quantize import QuantizeError, prepare, quantize_dynamic, quantize_static
 from export.to_onnx import write_onnx
+from tests.export.given_files import keras_like
 
 SIZE = (20, 20)
 HEAD = 16 * 49 * 64 + 64 * 10  # weights of the fully connected layers
@@ -423,3 +424,17 @@ def test_same_bytes_in_every_process(folder, images, tmp_path):
         contents = [(tmp_path / f"{name}.onnx").read_bytes() for name in ("static", "dynamic")]
         digests.add(tuple(hashlib.sha256(content).hexdigest() for content in contents))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("method", quantize.METHODS)
+def test_a_fixed_batch_is_calibrated_image_by_image(tmp_path, method):
+    """A given file that takes four at a time gets the ranges of one that takes any number."""
+    photos = np.random.default_rng(1).uniform(0, 255, (8, 16, 16, 3)).astype(np.float32)
+    made = {}
+    for batch in (4, "N"):
+        prepared, target = tmp_path / f"{batch}.onnx", tmp_path / f"{batch}-int8.onnx"
+        prepare(keras_like(tmp_path / "given.onnx", batch=batch), prepared)
+        quantize_static(prepared, target, [photos], Int8(method=method))
+        session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+        made[batch] = session.run(None, {"image": photos[:4]})[0]
+    np.testing.assert_allclose(made[4], made["N"], atol=1e-6)
