@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from export.batches import batch_of
 from export.given import DESCRIBED, Described, GivenError, Port
 from export.images import Preprocess
 from export.optimize import LARGEST_SINGLE_FILE, data_files
+from export.subgraphs import read_by
 from export.variants import Given
 
 _IMAGES = "images"
@@ -205,22 +206,12 @@ def _drop_unneeded(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
             kept.append(node)
-            needed.update(_read_by(node))
+            needed.update(read_by(node))
     del graph.node[:]
     graph.node.extend(reversed(kept))
     left = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(left)
-
-
-def _read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """All values that a node takes, those that its subgraphs take from outside among them."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _read_by(inner)
-            yield from (value.name for value in graph.output)
 
 
 def _fix_sides(value: onnx.ValueInfoProto, given: Given, size: tuple[int, int]) -> None:

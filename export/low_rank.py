@@ -33,6 +33,7 @@ from export.rewrite import (
     replace_tensors,
     save_rewritten,
     tensor_writer,
+    used_names,
 )
 
 ERROR_BOUND = 0.05
@@ -102,7 +103,7 @@ def _rewrite(
         place = nodes.index(node)
         nodes[place : place + 1], values = _as_two(node, factors, shift, graph)
         written += [write(name, array) for name, array in values.items()]
-    used = {name for node in nodes for name in node.input}
+    used = used_names(graph, nodes)
     written += [write(n, initializer_array(t, source)) for n, t in tensors.items() if n in used]
     replace_nodes(graph, nodes)
     replace_tensors(graph, written)

@@ -50,7 +50,13 @@ _ONNX = ("onnx", "onnxruntime")
 _MODULE = ("export.to_pt2:",)
 """What counts the layers of a module whose file isn't taken apart."""
 _CALIBRATED = ("calibration_images", "data")
-_REWRITTEN = ("export.anatomy:", "export.nbits:", "export.optimize:", "export.rewrite:")
+_REWRITTEN = (
+    "export.anatomy:",
+    "export.nbits:",
+    "export.optimize:",
+    "export.rewrite:",
+    "export.subgraphs:",
+)
 _LINEAR = (*_REWRITTEN, "export.linear:")
 """What the steps share that know fully connected layers."""
 _STATIC = Step(
@@ -63,7 +69,12 @@ _STATIC = Step(
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
-        "adopt": Step("export.adopt:adopt", source="given", libraries=("onnx",)),
+        "adopt": Step(
+            "export.adopt:adopt",
+            source="given",
+            libraries=("onnx",),
+            code=("export.anatomy:", "export.nbits:", "export.optimize:", "export.subgraphs:"),
+        ),
         "to-onnx": Step(
             "export.to_onnx:write_onnx",
             source="module",

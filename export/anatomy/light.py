@@ -6,7 +6,6 @@ protobuf would hold them twice, so an .onnx of 2 GB would take 4 GB only to be l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -213,23 +212,3 @@ def stored_bytes(tensor: TensorProto) -> int:
         return sum(len(text) for text in tensor.string_data)
     elements: int = math.prod(tensor.dims)
     return (elements * _bits(tensor) + 7) // 8
-
-
-def subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
-    """The tensors in the bodies of a control-flow node, however deep."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from graph.initializer
-            for inner in graph.node:
-                yield from (a.t for a in inner.attribute if a.HasField("t"))
-                yield from subgraph_tensors(inner)
-
-
-def subgraph_inputs(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that the bodies of a control-flow node read, those from outside among them."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield from inner.input
-                yield from subgraph_inputs(inner)
-            yield from (value.name for value in graph.output)
