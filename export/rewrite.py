@@ -41,7 +41,7 @@ def tensor_writer(source: Path, target: Path) -> Iterator[Writer]:
 def read_model(source: Path) -> onnx.ModelProto:
     """The model without what stands in data files, all of its weights among the initialisers."""
     model = onnx.load(source, load_external_data=False)
-    _lift_constants(model.graph)
+    lift_constants(model.graph)
     _unlist_weights(model)
     return model
 
@@ -91,18 +91,22 @@ def used_names(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> set[s
     return {name for node in nodes for name in read_by(node)} | {x.name for x in graph.output}
 
 
-def _lift_constants(graph: onnx.GraphProto) -> None:
-    """Make initialisers of what stands in Constant nodes, as TensorFlow's exporters write them."""
+def lift_constants(graph: onnx.GraphProto) -> None:
+    """Make initialisers of what stands in Constant nodes, as TensorFlow's exporters write them.
+
+    Those that hold no tensor stay.
+    """
     kept = []
     for node in graph.node:
-        values = [a.t for a in node.attribute if a.name == "value"]
-        if node.op_type == "Constant" and values:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and value is not None and value.ByteSize():
             tensor = graph.initializer.add()
-            tensor.CopyFrom(values[0])
+            tensor.CopyFrom(value)
             tensor.name = node.output[0]
         else:
             kept.append(node)
-    replace_nodes(graph, kept)
+    if len(kept) < len(graph.node):
+        replace_nodes(graph, kept)
 
 
 def _unlist_weights(model: onnx.ModelProto) -> None:

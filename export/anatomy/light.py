@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from export.anatomy.contents import UnreadableFile
 from export.optimize import _Field, _fields, beside
+from export.rewrite import lift_constants
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # in ModelProto, GraphProto and TensorProto
 _LARGE = 1 << 16
@@ -43,7 +44,7 @@ def light_model(file: Path) -> onnx.ModelProto:
         raise UnreadableFile(f"{file} holds no ONNX graph: is it an .onnx file?")
     _check_names(model, file)
     model = _without_functions(model)
-    _lift_constants(model)
+    lift_constants(model.graph)
     for tensor in model.graph.initializer:
         _check(tensor, file)
     return model
@@ -103,22 +104,6 @@ def _parts(stream: BinaryIO, field: _Field) -> list[_Field]:
 def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Functions of the file's own, put where they are called."""
     return onnx.inliner.inline_local_functions(model) if model.functions else model
-
-
-def _lift_constants(model: onnx.ModelProto) -> None:
-    """Constant nodes that hold a tensor become initialisers: some exporters store weights so."""
-    kept = []
-    for node in model.graph.node:
-        value = next((a.t for a in node.attribute if a.name == "value"), None)
-        if node.op_type == "Constant" and value is not None and value.ByteSize():
-            model.graph.initializer.add().CopyFrom(value)
-            model.graph.initializer[-1].name = node.output[0]
-        else:
-            kept.append(node)
-    if len(kept) < len(model.graph.node):
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-        del model.graph.node[:]
-        model.graph.node.extend(copies)
 
 
 def _check_names(model: onnx.ModelProto, file: Path) -> None:
