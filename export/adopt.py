@@ -18,12 +18,13 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnx.external_data_helper import load_external_data_for_model
 
 from export.batches import batch_of
 from export.given import DESCRIBED, Described, GivenError, Port
 from export.images import Preprocess
-from export.optimize import LARGEST_SINGLE_FILE, data_files
-from export.subgraphs import read_by
+from export.optimize import LARGEST_SINGLE_FILE, beside
+from export.subgraphs import all_tensors, read_by
 from export.variants import Given
 
 _IMAGES = "images"
@@ -50,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def describe(file: Path) -> Described:
     """What an .onnx file says of itself, its weights left unread; raises ``GivenError``."""
-    model = _read(file)
+    model, files = _read(file)
     known = {tensor.name for tensor in model.graph.initializer}
     known |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return Described(
         file=str(file.absolute()),
-        sha256=_sha256(file),
-        size_bytes=sum(path.stat().st_size for path in _files(file)),
+        sha256=_sha256(files),
+        size_bytes=sum(path.stat().st_size for path in files),
         opset=_opset(model, file),
         inputs=tuple(_port(value) for value in model.graph.input if value.name not in known),
         outputs=tuple(_port(value) for value in model.graph.output),
@@ -64,11 +65,11 @@ def describe(file: Path) -> Described:
     )
 
 
-def _read(file: Path) -> onnx.ModelProto:
-    """The graph of a file, with checks of what would trip up later steps."""
+def _read(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
+    """The graph of a file and all of its files, with checks of what would trip up later steps."""
     try:
-        _files(file)
         model = onnx.load(file, load_external_data=False)
+        files = _files(file, model)
     except OSError as exc:
         raise GivenError(f"{file}: {exc.strerror or exc}") from exc
     except (DecodeError, ValueError) as exc:
@@ -77,12 +78,20 @@ def _read(file: Path) -> onnx.ModelProto:
         raise GivenError(f"{file} is not an .onnx file, or its graph is empty")
     if len(model.graph.node) > _MOST_NODES:
         raise GivenError(f"{file} has {len(model.graph.node)} nodes, more than {_MOST_NODES}")
-    return model
+    return model, files
 
 
-def _files(file: Path) -> list[Path]:
-    """The file and its data files, which must be there and beside it."""
-    found = [file, *data_files(file)]
+def _files(file: Path, model: onnx.ModelProto) -> list[Path]:
+    """The file and its data files, which must be there and beside it.
+
+    All that any tensor of the model names: ``export.optimize.data_files``, which reads no
+    more than it must, knows those of the graph's own initialisers.
+    """
+    places = (entry for tensor in all_tensors(model) for entry in tensor.external_data)
+    names = {entry.value for entry in places if entry.key == "location"}
+    if any(not isinstance(name, str) for name in names):
+        raise ValueError("the name of a data file is no text")
+    found = [file, *(beside(file, name) for name in sorted(names))]
     for path in found:
         if path.is_symlink() and not path.resolve().is_relative_to(file.parent.resolve()):
             raise ValueError(f"{path.name} is a link that leads out of its folder")
@@ -91,10 +100,10 @@ def _files(file: Path) -> list[Path]:
     return found
 
 
-def _sha256(file: Path) -> str:
-    """Over the contents of the file and its data files, in the order of their names."""
+def _sha256(files: Sequence[Path]) -> str:
+    """Over the contents of a file and its data files."""
     whole = hashlib.sha256()
-    for path in _files(file):
+    for path in files:
         with path.open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
     return whole.hexdigest()
@@ -127,9 +136,10 @@ def adopt(given: Given, size: tuple[int, int], target: Path) -> None:
     Raises ``GivenError`` for a file that has changed since it was described.
     """
     file = Path(given.file)
-    if _sha256(file) != given.sha256:
+    model, files = _read(file)
+    if _sha256(files) != given.sha256:
         raise GivenError(f"{file} has changed since this build began: start it again")
-    model = onnx.load(file)
+    load_external_data_for_model(model, str(file.parent))
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in known]
