@@ -1,8 +1,9 @@
 """Fully connected layers split in two by a truncated singular value decomposition.
 
 ``x W`` becomes ``(x A) B`` with A (inputs, rank) and B (rank, outputs). The rank is the
-smallest at which the layer's own outputs, on calibration images that had no part in
-choosing the directions, are off by no more than a bound.
+smallest at which the layer's own outputs, all together and on calibration images that had
+no part in choosing the directions, are off by no more than a bound. As these images choose
+the rank, others may be off by somewhat more.
 How the directions are chosen stands in ``export.factors``.
 """
 
@@ -37,7 +38,8 @@ from export.rewrite import (
 )
 
 ERROR_BOUND = 0.05
-"""Largest error of a layer's outputs over the images, less their mean, as a share of them."""
+"""Largest error of a layer's outputs, less their mean, as a share of them, on the images that
+choose the rank."""
 METADATA = "deploybench.low_rank"
 _LEAST_IMAGES = 6
 _ORT_ERRORS_ONLY = 3

@@ -305,7 +305,7 @@ _ROWS = (
     Recipe(
         "low-rank",
         precision="fp32",
-        summary="fully connected layers split in two by SVD, each off by 5 % at most",
+        summary="fully connected layers split in two by SVD, each off by about 5 %",
         chains={"onnx": ("to-onnx", "prepare", "low-rank")},
         parity="low-rank",
     ),

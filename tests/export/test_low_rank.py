@@ -47,6 +47,7 @@ def test_answers_stay_within_the_bound(
     assert (split["inputs"], split["outputs"]) == (512, 64)
     assert 0 < split["rank"] <= RANK
     assert 0 < split["error"] <= facts["bound"] == 0.05
+    assert split["images"] == 5  # a third: those that chose the rank
 
 
 @pytest.mark.parametrize("options", [{"opset": 9, "listed": True}, {"outside": True}])
