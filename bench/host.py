@@ -42,6 +42,7 @@ INSTRUCTION_SETS = (
 )
 """As the kernel spells them: those that decide which inference kernels run."""
 CANARY_TURNS = 9
+_CHILD_SHARE = 0.9
 _MOST_PARANOID = 2
 """perf_event_paranoid up to which a process of any user may count its own events; see
 the kernel's Documentation/admin-guide/sysctl/kernel.rst."""
@@ -105,6 +106,11 @@ def available_memory_bytes(proc: Path = PROC, sys: Path = SYS) -> int | None:
     groups = [limit - used for limit, used in _memory_limits(proc, sys)]
     known = ([] if machine is None else [machine]) + groups
     return max(0, min(known)) if known else None
+
+
+def child_memory_bytes(proc: Path = PROC, sys: Path = SYS) -> int:
+    """What one child may allocate unless told otherwise, of what is free; 0: unknown."""
+    return int(_CHILD_SHARE * (available_memory_bytes(proc, sys) or 0))
 
 
 def cpu_times(proc: Path = PROC) -> CpuTimes | None:

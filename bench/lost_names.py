@@ -23,7 +23,7 @@ from bench.case import Case
 from bench.matching import Matching, matched
 from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, parse
 from bench.record import Labelled, write_atomically
-from bench.run import heed_signals
+from bench.run import heed_signals, memory_limit
 from export.artifact import Artifact, default_store
 from export.given import printable
 from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
@@ -179,7 +179,7 @@ def _answers(
     batch = int(artifact.fixes.get("batch", 1))
     case = Case(artifact.variant, "fp32", _RUNTIME, options.threads[0], batch, artifact.weights)
     with tempfile.TemporaryDirectory(prefix="deploybench-names-") as logs:
-        setting = launch.Setting(case.threads, options.memory_limit)
+        setting = launch.Setting(case.threads, memory_limit(options))
         with launch.Child(setting, Path(logs) / "child.log") as child:
             loaded = child.ask(block.load_message(case, artifact), launch.LOAD_LIMIT_S)
             if loaded["status"] != "ok":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from bench import host
 
 _LIMIT_S = 900.0
 _CONVERTER = (sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort")
@@ -23,6 +27,7 @@ def write(model: Path, folder: Path) -> str:
                 check=False,
                 text=True,
                 timeout=_LIMIT_S,
+                preexec_fn=functools.partial(_limit_memory, host.child_memory_bytes()),
             )
         except subprocess.TimeoutExpired:
             return f"the converter was not done within {_LIMIT_S:.0f} s"
@@ -40,3 +45,9 @@ def write(model: Path, folder: Path) -> str:
             else:
                 shutil.copyfile(path, folder / path.name)
     return ""
+
+
+def _limit_memory(most_bytes: int) -> None:
+    """Of the converter, which folds what a file computes of constants, whatever its size."""
+    if most_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))

@@ -54,8 +54,6 @@ from export.variants import OWN, VARIANTS, Variant, weights_name
 from runtimes import REGISTRY
 
 _ROOT = Path(__file__).parent.parent
-_CHILD_SHARE = 0.9
-"""Of the free memory, what one child may allocate unless told otherwise."""
 _ELSEWHERE = ("out", "store", "fresh", "markdown")
 """Options that say where things go: a run is the same whatever they are."""
 _PEAK_SECONDS = 0.3
@@ -388,7 +386,7 @@ def _left(
 
 def memory_limit(options: Options) -> int:
     """Bytes of data that a child may allocate: what was asked for, or what is free."""
-    return options.memory_limit or int(_CHILD_SHARE * (host.available_memory_bytes() or 0))
+    return options.memory_limit or host.child_memory_bytes()
 
 
 def _header(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,14 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnx.external_data_helper import load_external_data_for_model
 
+from export.batches import batch_of
 from export.given import DESCRIBED, METADATA, MOST_METADATA, Described, GivenError, Port
 from export.images import Preprocess
 from export.links import leads_out
-from export.optimize import LARGEST_SINGLE_FILE, data_files
+from export.optimize import LARGEST_SINGLE_FILE, beside
+from export.subgraphs import all_tensors, read_by
 from export.variants import Given
 
 _IMAGES = "images"
@@ -49,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def describe(file: Path) -> Described:
     """What an .onnx file says of itself, its weights left unread; raises ``GivenError``."""
-    model = _read(file)
+    model, files = _read(file)
     known = {tensor.name for tensor in model.graph.initializer}
     known |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return Described(
         file=str(file.absolute()),
-        sha256=_sha256(file),
-        size_bytes=sum(path.stat().st_size for path in _files(file)),
+        sha256=_sha256(files),
+        size_bytes=sum(path.stat().st_size for path in files),
         opset=_opset(model, file),
         inputs=tuple(_port(value) for value in model.graph.input if value.name not in known),
         outputs=tuple(_port(value) for value in model.graph.output),
@@ -67,11 +70,11 @@ def describe(file: Path) -> Described:
     )
 
 
-def _read(file: Path) -> onnx.ModelProto:
-    """The graph of a file, with checks of what would trip up later steps."""
+def _read(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
+    """The graph of a file and all of its files, with checks of what would trip up later steps."""
     try:
-        _files(file)
         model = onnx.load(file, load_external_data=False)
+        files = _files(file, model)
     except OSError as exc:
         raise GivenError(f"{file}: {exc.strerror or exc}") from exc
     except (DecodeError, ValueError) as exc:
@@ -80,12 +83,20 @@ def _read(file: Path) -> onnx.ModelProto:
         raise GivenError(f"{file} is not an .onnx file, or its graph is empty")
     if len(model.graph.node) > _MOST_NODES:
         raise GivenError(f"{file} has {len(model.graph.node)} nodes, more than {_MOST_NODES}")
-    return model
+    return model, files
 
 
-def _files(file: Path) -> list[Path]:
-    """The file and its data files, which must be there and beside it."""
-    found = [file, *data_files(file)]
+def _files(file: Path, model: onnx.ModelProto) -> list[Path]:
+    """The file and its data files, which must be there and beside it.
+
+    All that any tensor of the model names: ``export.optimize.data_files``, which reads no
+    more than it must, knows those of the graph's own initialisers.
+    """
+    places = (entry for tensor in all_tensors(model) for entry in tensor.external_data)
+    names = {entry.value for entry in places if entry.key == "location"}
+    if any(not isinstance(name, str) for name in names):
+        raise ValueError("the name of a data file is no text")
+    found = [file, *(beside(file, name) for name in sorted(names))]
     for path in found:
         if leads_out(path, file.parent):
             raise ValueError(f"{path.name} is a link that leads out of its folder")
@@ -94,10 +105,10 @@ def _files(file: Path) -> list[Path]:
     return found
 
 
-def _sha256(file: Path) -> str:
-    """Over the contents of the file and its data files, in the order of their names."""
+def _sha256(files: Sequence[Path]) -> str:
+    """Over the contents of a file and its data files."""
     whole = hashlib.sha256()
-    for path in _files(file):
+    for path in files:
         with path.open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
     return whole.hexdigest()
@@ -130,9 +141,10 @@ def adopt(given: Given, size: tuple[int, int], target: Path) -> None:
     Raises ``GivenError`` for a file that has changed since it was described.
     """
     file = Path(given.file)
-    if _sha256(file) != given.sha256:
+    model, files = _read(file)
+    if _sha256(files) != given.sha256:
         raise GivenError(f"{file} has changed since this build began: start it again")
-    model = onnx.load(file)
+    load_external_data_for_model(model, str(file.parent))
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in known]
@@ -209,22 +221,12 @@ def _drop_unneeded(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
             kept.append(node)
-            needed.update(_read_by(node))
+            needed.update(read_by(node))
     del graph.node[:]
     graph.node.extend(reversed(kept))
     left = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(left)
-
-
-def _read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """All values that a node takes, those that its subgraphs take from outside among them."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _read_by(inner)
-            yield from (value.name for value in graph.output)
 
 
 def _fix_sides(value: onnx.ValueInfoProto, given: Given, size: tuple[int, int]) -> None:
@@ -247,15 +249,8 @@ def answers(file: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     (source,), (target,) = session.get_inputs(), session.get_outputs()
-    rows = []
-    for image in inputs:
-        batch = np.repeat(image[None], _batch(source.shape), axis=0)
-        rows.append(session.run([target.name], {source.name: batch})[0][:1])
-    return np.concatenate(rows)
-
-
-def _batch(shape: Sequence[object]) -> int:
-    return shape[0] if isinstance(shape[0], int) else 1
+    feeds = ({source.name: batch_of(image, source.shape)} for image in inputs)
+    return np.concatenate([session.run([target.name], feed)[0][:1] for feed in feeds])
 
 
 if __name__ == "__main__":

@@ -30,19 +30,24 @@ Array = NDArray[np.float64]
 
 LEAST_SAVING = 0.1
 """Of a layer's weights: for less, two products instead of one are not worth it."""
-_CHECKED = 3  # every third image measures the error, the others choose the directions
+_CHECKED = 3  # every third image chooses the rank, the others choose the directions
 _LEAST_WEIGHT = 1e-2  # of an input that no image uses, beside the mean of all
 _BLOCK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
 class Split:
-    """A layer that was split: its size, the rank, and the error of its outputs (a share)."""
+    """A layer that was split: its size, the rank, and the error of its outputs (a share).
+
+    The error is one for all outputs together, on as many ``images`` as stand here. They
+    chose the rank by it, so that it is an estimate, and a little too good: no bound.
+    """
 
     inputs: int
     outputs: int
     rank: int
     error: float
+    images: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,9 @@ def factorized(
     """``matrix`` (inputs, outputs) as two of the least rank that keeps to ``bound``.
 
     ``features`` is (images, inputs). The error is that of the products with images that
-    had no part in choosing the directions, less the mean, as a share of those products.
+    had no part in choosing the directions, less the mean, as a share of those products,
+    all outputs together. The same images choose the rank, and which of the two kinds of
+    directions is taken: on others the error may be above ``bound``.
     ``None`` where the rank would not save enough, or where all images are answered alike.
     Besides the factors only blocks of the matrix are copied, and a square of its shorter
     side.
@@ -83,7 +90,7 @@ def factorized(
         first=np.concatenate([(block @ kept).astype(np.float32) for _, block in _blocks(matrix)]),
         second=np.ascontiguousarray(kept.T, np.float32),
         shift=mean - (mean @ kept) @ kept.T,
-        split=Split(inputs, outputs, rank, error),
+        split=Split(inputs, outputs, rank, error, int(held.sum())),
     )
 
 

@@ -25,6 +25,7 @@ from export.rewrite import (
     replace_tensors,
     save_rewritten,
     tensor_writer,
+    used_names,
 )
 
 BLOCK = 32
@@ -60,7 +61,7 @@ def int4_weights(source: Path, target: Path) -> None:
             nodes[place : place + 1] = _as_nbits(layer.node, list(parts), inputs, outputs, graph)
         if not written:
             raise CannotShrink(f"{source.name} has no fully connected layer to round to 4 bits")
-        used = {name for node in nodes for name in node.input}
+        used = used_names(graph, nodes)
         for tensor in graph.initializer:
             if tensor.name in used:
                 written.append(write(tensor.name, initializer_array(tensor, source)))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from export.anatomy import initializer_array
 from export.rewrite import outside, replace_nodes
+from export.subgraphs import read_by
 
 _FLAT = 2  # the rank of what a fully connected layer takes
 
@@ -44,7 +45,7 @@ def linear_layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
         for tensor in graph.initializer
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == _FLAT
     }
-    uses = Counter(name for node in graph.node for name in node.input)
+    uses = Counter(name for node in graph.node for name in read_by(node))
     known = ranks(graph)
     return [
         node

@@ -1,8 +1,9 @@
 """Fully connected layers split in two by a truncated singular value decomposition.
 
 ``x W`` becomes ``(x A) B`` with A (inputs, rank) and B (rank, outputs). The rank is the
-smallest at which the layer's own outputs, on calibration images that had no part in
-choosing the directions, are off by no more than a bound.
+smallest at which the layer's own outputs, all together and on calibration images that had
+no part in choosing the directions, are off by no more than a bound. As these images choose
+the rank, others may be off by somewhat more.
 How the directions are chosen stands in ``export.factors``.
 """
 
@@ -20,6 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.anatomy import initializer_array
+from export.batches import batch_of
 from export.build import CannotShrink
 from export.factors import LEAST_SAVING, Array, Factors, Split, factorized
 from export.linear import bias_of, linear_layers, linear_matrices
@@ -32,10 +34,12 @@ from export.rewrite import (
     replace_tensors,
     save_rewritten,
     tensor_writer,
+    used_names,
 )
 
 ERROR_BOUND = 0.05
-"""Largest error of a layer's outputs over the images, less their mean, as a share of them."""
+"""Largest error of a layer's outputs, less their mean, as a share of them, on the images that
+choose the rank."""
 METADATA = "deploybench.low_rank"
 _LEAST_IMAGES = 6
 _ORT_ERRORS_ONLY = 3
@@ -101,7 +105,7 @@ def _rewrite(
         place = nodes.index(node)
         nodes[place : place + 1], values = _as_two(node, factors, shift, graph)
         written += [write(name, array) for name, array in values.items()]
-    used = {name for node in nodes for name in node.input}
+    used = used_names(graph, nodes)
     written += [write(n, initializer_array(t, source)) for n, t in tensors.items() if n in used]
     replace_nodes(graph, nodes)
     replace_tensors(graph, written)
@@ -143,9 +147,9 @@ def _features(
     session = onnxruntime.InferenceSession(
         shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    given = session.get_inputs()[0].name
-    found = [session.run(names, {given: image[None]}) for image in images]
+    given = session.get_inputs()[0]
+    found = [session.run(names, {given.name: batch_of(image, given.shape)}) for image in images]
     return {
-        name: np.concatenate(rows)
+        name: np.concatenate([row[:1] for row in rows])
         for name, rows in zip(names, zip(*found, strict=True), strict=True)
     }

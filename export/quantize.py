@@ -22,6 +22,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
 from onnxruntime.quantization.calibrate import CalibraterBase, save_tensors_data
 
+from export.batches import batch_of
 from export.build import Int8
 from export.linear import ranks, split_linear
 from export.optimize import (
@@ -73,19 +74,30 @@ def prepare(source: Path, target: Path) -> None:
 
     The weights go to ``<target>.data``. Without this step the quantiser would
     meet unfused BatchNorms and tensors of unknown type, which it leaves alone. A graph
-    before opset 13, which knows no scale for each channel, is converted to that.
+    before opset 13, which knows no scale for each channel, is converted to that. Every node
+    has a name afterwards.
     """
     with scratch(target) as folder:
         optimize_graph(_modern(source, folder), target, "basic", large=True)
     model = onnx.load(target, load_external_data=False)
-    for i, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{i}"
+    _name_nodes(model.graph)
     # ONNX Runtime lists initialisers here too; the quantiser transposes some and trips over it.
     del model.graph.value_info[:]
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), target)
     carry_metadata(source, target)
     stamp(target, _PREPARED)
     onnx.checker.check_model(target)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Give a name that is free to every node without: all later steps tell layers apart by it."""
+    taken = {node.name for node in graph.node}
+    for i, node in enumerate(graph.node):
+        if not node.name:
+            node.name = f"{node.op_type}_{i}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
 
 
 def _modern(source: Path, folder: Path) -> Path:
@@ -230,11 +242,11 @@ def _collect(calibrator: CalibraterBase, batches: Iterable[NDArray[np.float32]])
     (125 MB an image on VGG-19). Not by CalibMaxIntermediateOutputs, which drops
     whole batches unmerged (ONNX Runtime 1.31). Returns the number of images.
     """
-    name = calibrator.infer_session.get_inputs()[0].name
+    given = calibrator.infer_session.get_inputs()[0]
     count = 0
     for batch in batches:
         for image in batch:
-            calibrator.collect_data(_OneBatch({name: image[None]}))
+            calibrator.collect_data(_OneBatch({given.name: batch_of(image, given.shape)}))
             count += 1
     return count
 

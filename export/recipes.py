@@ -50,7 +50,13 @@ _ONNX = ("onnx", "onnxruntime")
 _MODULE = ("export.to_pt2:",)
 """What counts the layers of a module whose file isn't taken apart."""
 _CALIBRATED = ("calibration_images", "data")
-_REWRITTEN = ("export.anatomy:", "export.nbits:", "export.optimize:", "export.rewrite:")
+_REWRITTEN = (
+    "export.anatomy:",
+    "export.nbits:",
+    "export.optimize:",
+    "export.rewrite:",
+    "export.subgraphs:",
+)
 _LINEAR = (*_REWRITTEN, "export.linear:")
 """What the steps share that know fully connected layers."""
 _STATIC = Step(
@@ -58,12 +64,17 @@ _STATIC = Step(
     source="file",
     libraries=_ONNX,
     options=("int8", "data"),
-    code=_LINEAR,
+    code=(*_LINEAR, "export.batches:"),
 )
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
-        "adopt": Step("export.adopt:adopt", source="given", libraries=("onnx",)),
+        "adopt": Step(
+            "export.adopt:adopt",
+            source="given",
+            libraries=("onnx",),
+            code=("export.anatomy:", "export.nbits:", "export.optimize:", "export.subgraphs:"),
+        ),
         "to-onnx": Step(
             "export.to_onnx:write_onnx",
             source="module",
@@ -104,7 +115,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             source="file",
             libraries=("scipy", *_ONNX),
             options=_CALIBRATED,
-            code=(*_LINEAR, "export.factors:"),
+            code=(*_LINEAR, "export.batches:", "export.factors:"),
         ),
         "linear-to-int4": Step(
             "export.int4_weights:int4_weights",
@@ -294,7 +305,7 @@ _ROWS = (
     Recipe(
         "low-rank",
         precision="fp32",
-        summary="fully connected layers split in two by SVD, each off by 5 % at most",
+        summary="fully connected layers split in two by SVD, each off by about 5 %",
         chains={"onnx": ("to-onnx", "prepare", "low-rank")},
         parity="low-rank",
     ),

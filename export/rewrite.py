@@ -7,7 +7,7 @@ at a time, and all at once only where the file stays below protobuf's limit.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.optimize import LARGEST_SINGLE_FILE, carry_metadata, data_files, stored_bytes
+from export.subgraphs import made_inside, read_by
 
 _INLINE_BYTES = 1024
 _LISTED_INPUTS = 3
@@ -40,7 +41,7 @@ def tensor_writer(source: Path, target: Path) -> Iterator[Writer]:
 def read_model(source: Path) -> onnx.ModelProto:
     """The model without what stands in data files, all of its weights among the initialisers."""
     model = onnx.load(source, load_external_data=False)
-    _lift_constants(model.graph)
+    lift_constants(model.graph)
     _unlist_weights(model)
     return model
 
@@ -85,18 +86,27 @@ def replace_tensors(graph: onnx.GraphProto, tensors: list[onnx.TensorProto]) -> 
     graph.initializer.extend(tensors)
 
 
-def _lift_constants(graph: onnx.GraphProto) -> None:
-    """Make initialisers of what stands in Constant nodes, as TensorFlow's exporters write them."""
+def used_names(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """What ``nodes``, which take the place of the graph's own, and its outputs read."""
+    return {name for node in nodes for name in read_by(node)} | {x.name for x in graph.output}
+
+
+def lift_constants(graph: onnx.GraphProto) -> None:
+    """Make initialisers of what stands in Constant nodes, as TensorFlow's exporters write them.
+
+    Those that hold no tensor stay.
+    """
     kept = []
     for node in graph.node:
-        values = [a.t for a in node.attribute if a.name == "value"]
-        if node.op_type == "Constant" and values:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and value is not None and value.ByteSize():
             tensor = graph.initializer.add()
-            tensor.CopyFrom(values[0])
+            tensor.CopyFrom(value)
             tensor.name = node.output[0]
         else:
             kept.append(node)
-    replace_nodes(graph, kept)
+    if len(kept) < len(graph.node):
+        replace_nodes(graph, kept)
 
 
 def _unlist_weights(model: onnx.ModelProto) -> None:
@@ -112,8 +122,13 @@ def _unlist_weights(model: onnx.ModelProto) -> None:
 
 
 def fresh_name(wanted: str, graph: onnx.GraphProto) -> str:
-    """``wanted``, with as many underscores as it takes that no value of the graph is called so."""
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    """``wanted``, with as many underscores as it takes that no value is called so.
+
+    A value inside a body counts as well: none there may hide one from outside.
+    """
+    taken = {
+        name for node in graph.node for name in (*read_by(node), *node.output, *made_inside(node))
+    }
     taken |= {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
     while wanted in taken:
         wanted += "_"

@@ -29,6 +29,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from export import memory
 from export.artifact import Artifact, Store, default_store
 from export.build import (
     CALIBRATION_METHODS,
@@ -59,6 +60,7 @@ _SMALL_PIXELS = 64
 _PIXELS_PER_FILE = 15_000
 """What a file costs besides computing: exporting takes a second or two however small it is."""
 _MOST_CALIBRATION_IMAGES = 10_000
+_LAST_BYTES = 2000
 _BYTES_PER_BUILD = 8 * 2**30
 """So that the largest (xception-flatten-wide peaks at 11.5 GiB) has room beside an ordinary one."""
 
@@ -429,7 +431,7 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
     """Run ``python -m export.steps``; hands its answers on and returns how it ended."""
     log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "export.steps", str(writer), *words]
+    command = [sys.executable, "-m", "export.steps", str(writer), str(memory.child_bytes()), *words]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command,
@@ -456,7 +458,7 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
         with os.fdopen(reader) as answers:
             for line in answers:
                 on_line(line)
-        ending = _ending(process.wait())
+        ending = _ending(process.wait(), log)
         return f"being stopped after {CHILD_LIMIT_S:.0f} s" if late.is_set() else ending
     finally:
         watchdog.cancel()
@@ -480,17 +482,7 @@ def kill_with_children(pid: int) -> None:
 
 def workers() -> int:
     """How many variants are built at once: by cores, and by memory for the largest of them."""
-    return max(1, min(len(os.sched_getaffinity(0)), _memory_bytes() // _BYTES_PER_BUILD))
-
-
-def _memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """The machine's memory, or what a container leaves of it."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        text = limit.read_text().strip()
-    except OSError:
-        return physical
-    return min(physical, int(text)) if text.isdigit() else physical
+    return max(1, min(len(os.sched_getaffinity(0)), memory.machine_bytes() // _BYTES_PER_BUILD))
 
 
 def _environment(logs: Path) -> dict[str, str]:
@@ -508,12 +500,13 @@ def _environment(logs: Path) -> dict[str, str]:
     }
 
 
-def _ending(code: int) -> str:
+def _ending(code: int, log: Path) -> str:
     """An exit code in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    return f"{name} (out of memory?)" if name == "SIGKILL" else name
+    name = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    last = _printed(log)[-_LAST_BYTES:].decode(errors="replace")
+    # A C++ library that nobody caught ends the process with its last words in the log.
+    suspect = code != 0 and memory.tells_of_lack(last)
+    return f"{name} (out of memory?)" if name == "SIGKILL" or suspect else name
 
 
 def _sweep(store: Store) -> None:

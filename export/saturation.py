@@ -28,6 +28,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from export.batches import batch_of
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser, preprocess_of
 from export.qdq import Integers, Layer, grouped, quantised_layers, unfused, windows
@@ -171,8 +172,9 @@ def _quantised_inputs(
         kind = TensorProto.INT8 if negative else TensorProto.UINT8
         watched.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
     session = unfused(watched)
+    given = session.get_inputs()[0]
     for image in images:
-        feed = {model.graph.input[0].name: image[None]}
+        feed = {given.name: batch_of(image, given.shape)}
         yield dict(zip(signed, session.run(list(signed), feed), strict=True))
 
 

@@ -16,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from export.batches import batch_of
 from export.build import Int8
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser
@@ -78,8 +79,9 @@ def _layers(prepared: Path, int8: Int8) -> list[onnx.NodeProto]:
 def _answers(file: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits, one image at a time to bound the memory."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+    given = session.get_inputs()[0]
+    feeds = ({given.name: batch_of(image, given.shape)} for image in images)
+    return np.concatenate([session.run(None, feed)[0][:1] for feed in feeds])
 
 
 def _centred_cosine(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
+from export import memory
 from export.artifact import Artifact, LayerWork, Store, folder_bytes, folder_sha256, write_record
 from export.build import (
     CALIBRATION_SEED,
@@ -108,10 +109,14 @@ CHECKED = TypeAdapter(Checked)
 
 
 def main() -> None:
-    """Answer a job or a check on the descriptor ``sys.argv[1]``."""
+    """Answer a job or a check (``sys.argv[3]``) on the descriptor ``sys.argv[1]``.
+
+    ``sys.argv[2]`` is how many bytes of data this process may allocate.
+    """
+    memory.limit_own(int(sys.argv[2]))
     text = sys.stdin.buffer.read()
     with os.fdopen(int(sys.argv[1]), "w", buffering=1) as replies:
-        if sys.argv[2] == "check":
+        if sys.argv[3] == "check":
             answer = check_weights(CHECK.validate_json(text))
             replies.write(CHECKED.dump_json(answer).decode() + "\n")
         else:
@@ -131,7 +136,7 @@ def build_all(job: Job, replies: TextIO) -> None:
             traceback.print_exc()
             reply = {
                 "failed": node.key,
-                "reason": _one_sentence(exc),
+                "reason": memory.lack() if memory.is_lacking(exc) else _one_sentence(exc),
                 "refused": _refuses(node, exc),
             }
             replies.write(json.dumps(reply) + "\n")
@@ -166,7 +171,7 @@ def _refuses(node: Node, exc: Exception) -> bool:
     if isinstance(exc, CannotShrink):
         return True
     converts = node.step in STEPS and STEPS[node.step].function.startswith(_CONVERTERS)
-    return converts and not isinstance(exc, OSError | MemoryError)
+    return converts and not (isinstance(exc, OSError) or memory.is_lacking(exc))
 
 
 def _one_sentence(exc: BaseException) -> str:

@@ -6,7 +6,6 @@ protobuf would hold them twice, so an .onnx of 2 GB would take 4 GB only to be l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +17,8 @@ from onnx import TensorProto
 from export.anatomy.contents import UnreadableFile
 from export.links import leads_out
 from export.optimize import _Field, _fields, beside
+from export.rewrite import lift_constants
+from export.subgraphs import tensors_inside
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # in ModelProto, GraphProto and TensorProto
 _LARGE = 1 << 16
@@ -55,8 +56,8 @@ def light_model(file: Path) -> onnx.ModelProto:
         raise UnreadableFile(f"{file} holds no ONNX graph: is it an .onnx file?")
     _check_names(model, file)
     model = _without_functions(model)
-    _lift_constants(model)
-    inside = (tensor for node in model.graph.node for tensor in subgraph_tensors(node))
+    lift_constants(model.graph)
+    inside = (tensor for node in model.graph.node for tensor in tensors_inside(node))
     for tensor in (*model.graph.initializer, *inside):
         _check(tensor, file)
     return model
@@ -116,22 +117,6 @@ def _parts(stream: BinaryIO, field: _Field) -> list[_Field]:
 def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Functions of the file's own, put where they are called."""
     return onnx.inliner.inline_local_functions(model) if model.functions else model
-
-
-def _lift_constants(model: onnx.ModelProto) -> None:
-    """Constant nodes that hold a tensor become initialisers: some exporters store weights so."""
-    kept = []
-    for node in model.graph.node:
-        value = next((a.t for a in node.attribute if a.name == "value"), None)
-        if node.op_type == "Constant" and value is not None and value.ByteSize():
-            model.graph.initializer.add().CopyFrom(value)
-            model.graph.initializer[-1].name = node.output[0]
-        else:
-            kept.append(node)
-    if len(kept) < len(model.graph.node):
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-        del model.graph.node[:]
-        model.graph.node.extend(copies)
 
 
 def _check_names(model: onnx.ModelProto, file: Path) -> None:
@@ -236,23 +221,3 @@ def stored_bytes(tensor: TensorProto) -> int:
         return sum(len(text) for text in tensor.string_data)
     elements: int = math.prod(tensor.dims)
     return (elements * _bits(tensor) + 7) // 8
-
-
-def subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
-    """The tensors in the bodies of a control-flow node, however deep."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from graph.initializer
-            for inner in graph.node:
-                yield from (a.t for a in inner.attribute if a.HasField("t"))
-                yield from subgraph_tensors(inner)
-
-
-def subgraph_inputs(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that the bodies of a control-flow node read, those from outside among them."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield from inner.input
-                yield from subgraph_inputs(inner)
-            yield from (value.name for value in graph.output)

@@ -31,8 +31,9 @@ from export.anatomy.contents import (
     layer,
     stem,
 )
-from export.anatomy.light import light_model, stored_bytes, subgraph_inputs, subgraph_tensors
+from export.anatomy.light import light_model, stored_bytes
 from export.anatomy.wiring import check_wiring
+from export.subgraphs import read_inside, tensors_inside
 
 # The look-ups above are private to the package whose source is part of every built file's
 # key: to make them public would build everything anew.
@@ -210,7 +211,7 @@ def _tensors(
     outputs = {value.name for value in model.graph.output}
     inside: dict[str, onnx.NodeProto] = {}
     for node in graph.nodes:
-        for name in subgraph_inputs(node):
+        for name in read_inside(node):
             inside.setdefault(name, node)
     axes = dict(_output_axes(graph))
     for name, proto in graph.tensors.items():
@@ -230,7 +231,7 @@ def _tensors(
         )
         yield replace(tensor, zeros=_zeros(graph, tensor, learnt.get(name)))
     for node in graph.nodes:
-        for i, proto in enumerate(subgraph_tensors(node)):
+        for i, proto in enumerate(tensors_inside(node)):
             name = f"{_name(node)}/{proto.name or i}"
             size = stored_bytes(proto)
             kind = onnx.TensorProto.DataType.Name(proto.data_type).lower()

@@ -241,6 +241,13 @@ def test_available_memory_is_what_the_cgroup_leaves(machine, files) -> None:
     assert host.describe(proc, sys, affinity=1)["memory limit"] == "4.0 GB"
 
 
+def test_a_child_gets_a_share_of_what_is_free(machine) -> None:
+    """Unless told otherwise; 0, which is no limit, where nothing is known."""
+    assert host.child_memory_bytes(*machine({})) == 0
+    found = host.child_memory_bytes(*machine({"proc/meminfo": MEMINFO}))
+    assert found == int(0.9 * 20_000_000 * KIB)
+
+
 def test_a_limit_above_the_machine_is_none(machine) -> None:
     """Version 1 writes 2^63 where there is no limit."""
     path = "sys/fs/cgroup/memory/a/memory.limit_in_bytes"

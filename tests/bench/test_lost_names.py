@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from rich.console import Console
 
-from bench import look, lost_names
+from bench import launch, look, lost_names
 from bench.given import describe as described_by_a_child
 from bench.matching import Matching
+from bench.options import parse
 from export import variants
 from export.given import Said, class_names
 from export.images import ImageFolder, spread
@@ -141,3 +144,23 @@ def test_wrong_arguments_are_sentences(
     places = {"data": str(tmp_path / "data"), "model": str(model)}
     assert lost_names.main([word.format(**places) for word in words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_child_that_answers_has_a_limit(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of ``bench.run``'s children, where no flag says more: the model is a stranger's."""
+
+    def child(setting: launch.Setting, log: Path) -> launch.Child:
+        raise launch.ChildDied(f"{setting.memory_bytes} bytes")
+
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / name / "1.png")
+    folder = ImageFolder.open(tmp_path / "data")
+    artifact = built("revisited-v6", "fp32", "onnx")
+    options = parse(["--store", str(tmp_path / "store")])
+    monkeypatch.setattr("bench.host.child_memory_bytes", lambda: 12345)
+    monkeypatch.setattr(launch, "Child", child)
+    with pytest.raises(launch.ChildDied, match="12345 bytes"):
+        lost_names._answers(artifact, folder, folder.entries(), options, Console(quiet=True))

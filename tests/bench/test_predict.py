@@ -209,3 +209,13 @@ def test_answers_are_those_of_the_adapter(
     inputs = selftest.inputs(folder / bundle.SELFTEST, how)
     theirs = selftest.answers(case, artifact, inputs)
     np.testing.assert_allclose(np.load(outputs), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_the_mobile_converter_has_a_limit(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that needs more memory is a reason, as one that fails is."""
+    monkeypatch.setattr("bench.host.child_memory_bytes", lambda: 1 << 20)
+    model = built(VARIANT, "fp32", "onnx").path
+    assert "converter ended with" in mobile.write(model, tmp_path / "mobile")
+    assert not (tmp_path / "mobile").exists()

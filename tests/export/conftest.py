@@ -89,6 +89,42 @@ def foreign() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def branching() -> Callable[..., Path]:
+    """``branching(file, read="variances")``: the foreign network's file, with an If behind it.
+
+    Its branches shift the scores by an initialiser that they alone read, times the mean of
+    the input, so that nothing can be folded.
+    """
+
+    def branch(kind: str, read: str) -> onnx.GraphProto:
+        nodes = [
+            helper.make_node("Mul", [read, "photo_mean"], [f"{kind}_product"]),
+            helper.make_node("ReduceMean", [f"{kind}_product"], [f"{kind}_mean"], keepdims=0),
+            helper.make_node(kind, [f"{kind}_mean"], [f"{kind}_out"]),
+        ]
+        out = helper.make_tensor_value_info(f"{kind}_out", TensorProto.FLOAT, [])
+        return helper.make_graph(nodes, kind, [], [out])
+
+    def change(file: Path, read: str = "variances") -> Path:
+        model = onnx.load(file)
+        branches = {"then_branch": branch("Neg", read), "else_branch": branch("Abs", read)}
+        model.graph.node.extend(
+            [
+                helper.make_node("ReduceMean", ["photo"], ["photo_mean"], keepdims=0),
+                helper.make_node("Greater", ["photo_mean", "limit"], ["bright"]),
+                helper.make_node("If", ["bright"], ["shift"], **branches),
+                helper.make_node("Add", ["scores", "shift"], ["shifted"]),
+            ]
+        )
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "limit"))
+        model.graph.output[0].name = "shifted"
+        onnx.save(model, file)
+        return file
+
+    return change
+
+
+@pytest.fixture(scope="session")
 def photos() -> Array:
     """Inputs of the foreign network, of which each differs in size and in kind."""
     chance = np.random.default_rng(1)

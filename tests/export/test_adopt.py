@@ -220,3 +220,74 @@ def test_values_of_subgraphs_keep_what_they_need(tmp_path: Path) -> None:
     copy = adopted(tmp_path / "a.onnx", tmp_path / "copy")
     batch = images().transpose(0, 3, 1, 2).copy()
     assert np.array_equal(run(copy, batch[:1]), run(tmp_path / "a.onnx", batch[:1]))
+
+
+def moved_outside(tensor: Any, data: Path) -> Any:
+    """``tensor`` with its values in a data file."""
+    data.write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=data.name)
+    return tensor
+
+
+def with_far_data(file: Path, place: str) -> Path:
+    """A model with values in ``far.bin``, at a place where data files are seldom looked for."""
+    model = onnx.load(keras_like(file))
+    tensor = onnx.numpy_helper.from_array(np.ones(CLASSES, np.float32), "far")
+    far = moved_outside(tensor, file.with_name("far.bin"))
+    graph = model.graph
+    if place == "padded":
+        far.doc_string = "x" * (1 << 17)
+        graph.initializer.append(far)
+    elif place == "constant":
+        graph.node.append(helper.make_node("Constant", [], ["far"], value=far))
+    else:
+        out = helper.make_tensor_value_info("far", TensorProto.FLOAT, [CLASSES])
+        branch = helper.make_graph([], "branch", [], [out], [far])
+        if place == "constant in a branch":
+            branch.ClearField("initializer")
+            branch.node.append(helper.make_node("Constant", [], ["far"], value=far))
+        true = onnx.numpy_helper.from_array(np.array(True), "true")
+        graph.initializer.append(true)
+        node = helper.make_node("If", ["true"], ["far_out"], then_branch=branch, else_branch=branch)
+        graph.node.append(node)
+    source = "far_out" if "branch" in place else "far"
+    graph.node.append(helper.make_node("Add", ["probs", source], ["more"]))
+    graph.output[0].name = "more"
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+FAR = ["padded", "constant", "branch", "constant in a branch"]
+
+
+@pytest.mark.parametrize("place", FAR)
+def test_all_data_files_belong_to_the_file(tmp_path: Path, place: str) -> None:
+    """Wherever a tensor stands: what its values are in is hashed, counted and checked."""
+    (tmp_path / "in").mkdir()
+    file = with_far_data(tmp_path / "in" / "a.onnx", place)
+    data = file.with_name("far.bin")
+    before = describe(file)
+    assert before.size_bytes == file.stat().st_size + 4 * CLASSES
+    data.write_bytes(bytes(4 * CLASSES))
+    assert describe(file).sha256 != before.sha256
+    data.rename(tmp_path / "far.bin")
+    with pytest.raises(GivenError, match=r"its data file far\.bin is missing"):
+        describe(file)
+    data.symlink_to(tmp_path / "far.bin")
+    with pytest.raises(GivenError, match="a link that leads out of its folder"):
+        describe(file)
+
+
+@pytest.mark.parametrize("place", FAR)
+def test_the_copy_holds_all_data(tmp_path: Path, place: str) -> None:
+    """It answers as the original does, without the data file; a change of that is seen."""
+    file = with_far_data(tmp_path / "a.onnx", place)
+    row = row_of(file)
+    copy = adopted(file, tmp_path / "copy")
+    assert np.array_equal(run(copy, images()), run(file, images()))
+    file.with_name("far.bin").write_bytes(bytes(4 * CLASSES))
+    assert row.given is not None
+    with pytest.raises(GivenError, match="has changed since this build began"):
+        adopt(row.given, row.input_size, tmp_path / "model.onnx")

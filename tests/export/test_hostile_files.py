@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -175,6 +176,47 @@ def test_a_damaged_file_is_built_or_a_reason(
     ends = [event for event in events if event.kind in ("built", "failed")]
     assert len(ends) == len(wanted)
     assert all(event.artifact or event.text for event in ends)
+
+
+def test_a_building_child_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes that make a tensor of any size cost a sentence, and not the machine's memory."""
+    from export import memory
+    from export.build import Options, Wanted
+    from export.run import Event, Request, serve
+    from export.variants import VARIANTS
+
+    def change(model: Any) -> None:
+        size = onnx.numpy_helper.from_array(np.array([800_000_000]), "size")  # 3.2 GB
+        model.graph.initializer.append(size)
+        model.graph.node.extend(
+            [
+                helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+                helper.make_node("ReduceMax", ["huge"], ["zero"], keepdims=0),
+                helper.make_node("Add", ["probs", "zero"], ["more"]),
+            ]
+        )
+        model.graph.output[0].name = "more"
+
+    row = variant(describe(changed(tmp_path, change)), TOLD, Said())
+    monkeypatch.setattr(memory, "child_bytes", lambda: 2 << 30)
+    events: list[Event] = []
+    wanted = (Wanted(row.name, "fp32", "onnx"),)
+    try:
+        serve(Request(str(tmp_path / "store"), Options(given=(row,)), wanted), events.append)
+    finally:
+        VARIANTS.pop(row.name, None)
+    assert events[-1].kind == "failed"
+    assert "it needs more memory than the 2.0 GiB allowed" in events[-1].text
+
+
+def test_the_limit_has_room_for_the_largest_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of 24 GiB for xception-flatten-wide; on a small one for the libraries."""
+    from export import memory
+
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 24 << 30)
+    assert 16 << 30 < memory.child_bytes() < 24 << 30
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 2 << 30)
+    assert memory.child_bytes() == 4 << 30
 
 
 def test_a_batch_of_nothing(tmp_path: Path) -> None:

@@ -167,6 +167,16 @@ def test_without_a_fully_connected_layer(tmp_path):
         int4_weights(tmp_path / "a.onnx", tmp_path / "b.onnx")
 
 
+def test_values_that_only_a_branch_reads(foreign, branching, tmp_path, photos, answers):
+    """What stands in no node's inputs, but in a body's, is no unused weight."""
+    source, target = tmp_path / "prepared.onnx", tmp_path / "int4.onnx"
+    prepare(branching(foreign(tmp_path)), source)
+    int4_weights(source, target)
+    expected = answers(source, photos)
+    spread = expected - expected.mean(axis=0)
+    assert np.linalg.norm(answers(target, photos) - expected) < 0.4 * np.linalg.norm(spread)
+
+
 def test_large_networks(made, tmp_path, photos, answers, monkeypatch):
     """Over protobuf's limit the packed weights go to a data file, with the same answers."""
     for changed in (optimize, rewrite):

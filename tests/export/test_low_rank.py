@@ -10,10 +10,12 @@ from export import factors, optimize, rewrite
 from export.anatomy import count
 from export.build import CannotShrink, Node
 from export.factors import factorized
+from export.linear import linear_layers
 from export.low_rank import METADATA, low_rank
 from export.optimize import data_files, read_metadata, stored_bytes
 from export.quantize import prepare
 from export.steps import _refuses
+from tests.export.given_files import keras_like
 
 RANK = 6
 """Of the large matrix of the foreign network, but for some noise."""
@@ -45,6 +47,7 @@ def test_answers_stay_within_the_bound(
     assert (split["inputs"], split["outputs"]) == (512, 64)
     assert 0 < split["rank"] <= RANK
     assert 0 < split["error"] <= facts["bound"] == 0.05
+    assert split["images"] == 5  # a third: those that chose the rank
 
 
 @pytest.mark.parametrize("options", [{"opset": 9, "listed": True}, {"outside": True}])
@@ -86,6 +89,36 @@ def test_the_head_is_left_alone(prepared, tmp_path, photos, operators):
     layers = low_rank(prepared(), target, photos)["low_rank"]["layers"]
     assert len(layers) == 1
     assert [x for x in operators(target) if x in ("MatMul", "Gemm")] == ["MatMul", "Gemm", "Gemm"]
+
+
+def test_a_fixed_batch_is_fed_image_by_image(tmp_path):
+    """A given file that takes four at a time is split as one that takes any number."""
+    chance = np.random.default_rng(1)
+    images = chance.uniform(0, 255, (9, 1, 1, 1)) * chance.uniform(size=(9, 16, 16, 3))
+    facts = []
+    for batch in (4, "N"):
+        source, target = tmp_path / "prepared.onnx", tmp_path / "low.onnx"
+        prepare(keras_like(tmp_path / "given.onnx", batch=batch), source)
+        facts.append(low_rank(source, target, images.astype(np.float32), bound=0.9))
+    assert facts[0] == facts[1]
+
+
+def test_values_that_only_a_branch_reads(foreign, branching, tmp_path, photos, answers):
+    """What stands in no node's inputs, but in a body's, is no unused weight."""
+    source, target = tmp_path / "prepared.onnx", tmp_path / "low.onnx"
+    prepare(branching(foreign(tmp_path)), source)
+    low_rank(source, target, photos)
+    expected = answers(source, photos)
+    spread = expected - expected.mean(axis=0)
+    assert np.linalg.norm(answers(target, photos) - expected) < 0.06 * np.linalg.norm(spread)
+
+
+def test_a_matrix_that_a_branch_reads_too(foreign, branching, tmp_path):
+    """It is not the layer's own: what turned it or took it out would change the branch."""
+    file = branching(foreign(tmp_path), read="dense/kernel")
+    prepare(file, tmp_path / "prepared.onnx")
+    found = linear_layers(onnx.load(tmp_path / "prepared.onnx").graph)
+    assert [node.op_type for node in found] == ["Gemm"]
 
 
 def test_no_layer_gains(prepared, tmp_path, photos):

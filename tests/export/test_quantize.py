@@ -21,10 +21,13 @@ from export import optimize as optimize_module
 from export import quantize
 from export.build import Int8
 from export.images import Preprocess, crops, sample_photographs
+from export.int4_weights import int4_weights
+from export.low_rank import low_rank
 from export.models.vgg import FixedAveragePool2d
 from export.optimize import data_files, read_metadata, stored_bytes
 from export.quantize import QuantizeError, prepare, quantize_dynamic, quantize_static
 from export.to_onnx import write_onnx
+from tests.export.given_files import keras_like
 
 SIZE = (20, 20)
 HEAD = 16 * 49 * 64 + 64 * 10  # weights of the fully connected layers
@@ -423,3 +426,49 @@ def test_same_bytes_in_every_process(folder, images, tmp_path):
         contents = [(tmp_path / f"{name}.onnx").read_bytes() for name in ("static", "dynamic")]
         digests.add(tuple(hashlib.sha256(content).hexdigest() for content in contents))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("method", quantize.METHODS)
+def test_a_fixed_batch_is_calibrated_image_by_image(tmp_path, method):
+    """A given file that takes four at a time gets the ranges of one that takes any number."""
+    photos = np.random.default_rng(1).uniform(0, 255, (8, 16, 16, 3)).astype(np.float32)
+    made = {}
+    for batch in (4, "N"):
+        prepared, target = tmp_path / f"{batch}.onnx", tmp_path / f"{batch}-int8.onnx"
+        prepare(keras_like(tmp_path / "given.onnx", batch=batch), prepared)
+        quantize_static(prepared, target, [photos], Int8(method=method))
+        session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+        made[batch] = session.run(None, {"image": photos[:4]})[0]
+    np.testing.assert_allclose(made[4], made["N"], atol=1e-6)
+
+
+def half_named(file: Path) -> Path:
+    """Two fully connected layers: the second is called as the first, which has no name, may be."""
+    chance = np.random.default_rng(0)
+    tensors = []
+    for name, (tall, wide) in {"a": (64, 48), "b": (48, 40)}.items():
+        # Of rank 4, so that low-rank has something to gain.
+        matrix = chance.standard_normal((tall, 4)) @ chance.standard_normal((4, wide)) / 16
+        tensors.append(numpy_helper.from_array(matrix.astype(np.float32), name))
+    nodes = [
+        onnx.helper.make_node("Gemm", ["input", "a"], ["x"]),
+        onnx.helper.make_node("Gemm", ["x", "b"], ["scores"], name="Gemm_0"),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("input", TensorProto.FLOAT, ["N", 64])]
+    outputs = [value("scores", TensorProto.FLOAT, ["N", 40])]
+    made = onnx.helper.make_graph(nodes, "half named", inputs, outputs, tensors)
+    opsets = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(made, opset_imports=opsets, ir_version=8), file)
+    return file
+
+
+@pytest.mark.parametrize("step", [quantize_dynamic, int4_weights, low_rank])
+def test_names_that_are_given_are_free(tmp_path, step):
+    """No two layers get one name, nor their weights."""
+    prepared, target = tmp_path / "prepared.onnx", tmp_path / "made.onnx"
+    prepare(half_named(tmp_path / "given.onnx"), prepared)
+    assert [node.name for node in graph(prepared).node] == ["Gemm_0_", "Gemm_0"]
+    inputs = np.random.default_rng(1).standard_normal((9, 64)).astype(np.float32)
+    step(prepared, target, **({"images": inputs} if step is low_rank else {}))
+    assert likeness(answers(target, inputs), answers(prepared, inputs)) > 0.9

@@ -166,6 +166,7 @@ def test_a_converter_that_says_no_is_told_from_one_that_dies(
         ("ncnn", RuntimeError("no such layer"), True),
         ("ncnn", OSError("disk full"), False),
         ("ncnn", MemoryError(), False),
+        ("ncnn", RuntimeError("std::bad_alloc"), False),
         ("onnx", RuntimeError("no such layer"), False),
     ],
 )
@@ -182,6 +183,22 @@ def test_a_failing_step_gives_its_sentence(tmp_path: Path) -> None:
     events = served(tmp_path, Wanted("revisited-v6", "int8-static", "onnx"), options=options)
     assert events[-1].kind == "failed"
     assert events[-1].text == "quantize-static: ValueError: calibration needs at least one image"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "ending"),
+    [
+        (-6, "terminate called after throwing 'std::bad_alloc'", "SIGABRT (out of memory?)"),
+        (-6, "double free", "SIGABRT"),
+        (1, "MemoryError: Unable to allocate 9 TiB", "exit code 1 (out of memory?)"),
+        (0, "std::bad_alloc was caught", "exit code 0"),
+        (-9, "", "SIGKILL (out of memory?)"),
+    ],
+)
+def test_the_last_words_of_a_process(tmp_path: Path, code: int, said: str, ending: str) -> None:
+    """A C++ library that can't allocate ends the process; its log says so."""
+    (tmp_path / "log").write_text(said)
+    assert run._ending(code, tmp_path / "log") == ending
 
 
 def test_the_parent_speaks_json_to_its_caller(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from export.quantize import prepare, quantize_static
 from export.saturated import exact_answers, saturated_answers, saturated_sums
 from export.saturation import MOST, Saturation, can_saturate, saturation, sentence, table
 from export.to_onnx import write_onnx
+from tests.export.given_files import keras_like
 
 SIZE = (12, 12)
 
@@ -283,3 +284,15 @@ def test_labels_of_a_file_that_names_no_classes_would_be_a_guess(
     file = labelled(Path(shutil.copy(static, tmp_path / "file.onnx")), **said)
     with pytest.raises(ValueError, match="does not name its classes"):
         saturated.effect(file, Preprocess(SIZE), str(tmp_path / "pets"), 3)
+
+
+def test_a_fixed_batch_is_looked_at_image_by_image(tmp_path: Path) -> None:
+    """A given file that takes four at a time saturates as one that takes any number."""
+    photos = np.random.default_rng(1).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
+    found = []
+    for batch in (4, "N"):
+        prepared, file = tmp_path / f"{batch}.onnx", tmp_path / f"{batch}-int8.onnx"
+        prepare(keras_like(tmp_path / "given.onnx", batch=batch), prepared)
+        quantize_static(prepared, file, [photos])
+        found.append([(one.name, one.share) for one in saturation(file, photos)])
+    assert found[0] == found[1] != []

@@ -15,6 +15,7 @@ from export.build import Int8
 from export.images import Preprocess, crops, sample_photographs
 from export.sensitivity import LayerError, errors, main, worst_first
 from export.to_onnx import write_onnx
+from tests.export.given_files import keras_like
 
 SIZE = (12, 12)
 
@@ -90,3 +91,14 @@ def test_nothing_is_left_beside_the_file(file: Path) -> None:
     list(errors(file, IMAGES[:1], Int8()))
     assert sorted(file.parent.iterdir()) == before
     assert np.isfinite([one.error for one in errors(file, IMAGES[:2], Int8())]).all()
+
+
+def test_a_fixed_batch_is_measured_image_by_image(tmp_path: Path) -> None:
+    """A given file that takes four at a time has the errors of one that takes any number."""
+    photos = np.random.default_rng(1).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
+    four, any_number = (
+        list(errors(keras_like(tmp_path / f"{batch}.onnx", batch=batch), photos, Int8()))
+        for batch in (4, "N")
+    )
+    assert [one.name for one in four] == [one.name for one in any_number]
+    assert [one.error for one in four] == pytest.approx([one.error for one in any_number])
