@@ -79,9 +79,10 @@ def _packed(found: Bundle, scratch: Path) -> Subject:
     np.save(scratch / "inputs.npy", images)
     answers = np.load(found.folder / bundle.ANSWERS, allow_pickle=False)
     np.save(scratch / "logits.npy", answers)
-    folder = str((found.folder / bundle.FILES).absolute())
-    here = replace(artifact, folder=folder, reference=str(scratch))
-    if Path(folder) not in here.path.resolve().parents:
+    # Resolved on both sides: a bundle may be named by "..", or stand behind a link.
+    folder = (found.folder / bundle.FILES).resolve()
+    here = replace(artifact, folder=str(folder), reference=str(scratch))
+    if folder not in here.path.resolve().parents:
         raise UsageError(f"{found.folder}: {artifact.file!r} leads out of the bundle")
     return Subject(verify_files.row_of(found)[0], found.run.header, here)
 

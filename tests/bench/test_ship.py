@@ -15,6 +15,7 @@ from PIL import Image
 from bench import bundle, selftest, ship, verify
 from bench.case import Case
 from bench.launch import ChildDied
+from bench.options import UsageError
 from bench.record import Parity, write_run
 from bench.verify_files import of_bundle
 from export.artifact import Artifact
@@ -213,6 +214,25 @@ def test_verify_finds_what_was_changed(tmp_path: Path, store_folder: Path, model
     assert verify.main(only_hashes) == 1  # a line of the sums names it
     bundle.write_sums(folder)
     assert verify.main(only_hashes) == 0
+
+
+def test_a_bundle_may_be_named_by_any_path_to_it(
+    tmp_path: Path, store_folder: Path, model: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From below by "..", or over a link; an entry file outside the bundle is refused."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    (tmp_path / "link").symlink_to(tmp_path / "bundle")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    for name in ("../bundle", "../link"):
+        subject = verify._packed(bundle.read(Path(name)), tmp_path / "below")
+        assert subject.artifact.path == tmp_path / "bundle" / "model" / "model.onnx"
+    found = bundle.read(tmp_path / "bundle")
+    outside = replace(found.provenance.artifact, file="../predict.py")
+    leading_out = replace(found, provenance=replace(found.provenance, artifact=outside))
+    with pytest.raises(UsageError, match="leads out of the bundle"):
+        verify._packed(leading_out, tmp_path / "below")
 
 
 @pytest.mark.slow
