@@ -45,7 +45,8 @@ class Model:
     """What ``predict.py`` has to know. ``file`` is relative to the bundle.
 
     ``environment`` are variables that the measured process was started with. Shapes are
-    (batch, 3, height, width) and (batch, classes).
+    (batch, *what an image becomes) and (batch, classes). ``probabilities``: the outputs are
+    some already, as of a model that ends in a softmax.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -59,6 +60,7 @@ class Model:
     threads: int
     input_shape: tuple[int, int, int, int]
     output_shape: tuple[int, int]
+    probabilities: bool
     preprocess: Mapping[str, Any]
     classes: tuple[str, ...]
     placeholder_names: bool

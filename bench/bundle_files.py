@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import bundle, launch, mobile, selftest
 from bench.bundle import Link, Model, Provenance
 from bench.bundle_text import Text, readme
+from bench.case import Case
 from bench.chosen_row import Chosen, notes
 from bench.options import UsageError
 from bench.record import write_run
@@ -52,7 +54,9 @@ class Order:
 def write(folder: Path, order: Order) -> None:
     """Fill an empty folder. Raises ``UsageError``, ``launch.ChildDied`` and ``OSError``."""
     artifact, chosen = order.artifact, order.chosen
-    model, provenance = model_of(chosen, artifact), provenance_of(chosen, artifact, order.store)
+    outputs = _write_selftest(folder, order)
+    model = model_of(chosen.case, artifact, outputs)
+    provenance = provenance_of(chosen, artifact, order.store)
     _copy_model(artifact, folder / bundle.FILES)
     code = predict(chosen.case.runtime, preprocess_of(artifact))
     (folder / "predict.py").write_text(code, encoding="utf-8")
@@ -63,7 +67,6 @@ def write(folder: Path, order: Order) -> None:
     (folder / "requirements.txt").write_text(needs, encoding="utf-8")
     (folder / bundle.PROVENANCE).write_bytes(bundle.PROVENANCE_JSON.dump_json(provenance, indent=1))
     write_run(folder / bundle.MEASURED, chosen.alone)
-    _write_selftest(folder, order)
     no_mobile = None
     if artifact.format == "onnx":
         no_mobile = mobile.write(folder / model.file, folder / bundle.MOBILE)
@@ -82,9 +85,8 @@ def write(folder: Path, order: Order) -> None:
     bundle.write_sums(folder)
 
 
-def model_of(chosen: Chosen, artifact: Artifact) -> Model:
-    """What ``predict.py`` is told."""
-    case = chosen.case
+def model_of(case: Case, artifact: Artifact, outputs: NDArray[np.float32]) -> Model:
+    """What ``predict.py`` is told; ``outputs`` are the model's answers to the self-test."""
     first, second, third = artifact.image_shape
     threads = dict.fromkeys(launch.THREAD_VARIABLES, str(case.threads))
     return Model(
@@ -97,6 +99,7 @@ def model_of(chosen: Chosen, artifact: Artifact) -> Model:
         threads=case.threads,
         input_shape=(case.batch_size, first, second, third),
         output_shape=(case.batch_size, len(artifact.class_names)),
+        probabilities=selftest.are_probabilities(outputs),
         preprocess=preprocess_of(artifact),
         classes=artifact.class_names,
         placeholder_names=artifact.placeholder_names,
@@ -203,10 +206,11 @@ def _class_lines(model: Model) -> str:
     return "".join(f"{name}\n" for name in names)
 
 
-def _write_selftest(folder: Path, order: Order) -> None:
+def _write_selftest(folder: Path, order: Order) -> NDArray[np.float32]:
     """The images, and the answers of the adapter that was measured to what is stored of them."""
     stored = folder / bundle.SELFTEST
     selftest.store_images(stored, order.images)
     how = Preprocess.from_json(order.artifact.preprocess)
     outputs = selftest.answers(order.chosen.case, order.artifact, selftest.inputs(stored, how))
     np.save(folder / bundle.ANSWERS, outputs)
+    return outputs

@@ -106,8 +106,12 @@ python -m venv .venv
 
 `selftest.py` answers stored images again and ends with 1 where the answers are others.
 From Python, `predict.predict(images, top=5)` takes Pillow images and gives pairs of class and
-confidence, `predict.logits(images)` the raw outputs.
+confidence, `predict.logits(images)` the raw outputs{_already(text.model)}.
 Importing `predict` sets {variables} in its process, as when it was measured."""
+
+
+def _already(model: Model) -> str:
+    return ", which are confidences already" if model.probabilities else ""
 
 
 def _measured(text: Text) -> str:

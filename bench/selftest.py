@@ -24,6 +24,8 @@ from export.images import ImageFolder, ImagesError, Preprocess, crops, sample_ph
 
 COUNT = 4
 _SEED = 5
+_SUM_ERROR = 1e-2
+"""Of probabilities: what bf16 leaves of a sum of 1."""
 _SIDE = 160
 """Pixels of a stored image's longer side at most: they show that answers are the same, no more."""
 
@@ -33,6 +35,12 @@ def tolerance(case: Case) -> Tolerance:
     limit = LIMITS[judged_precision(case)]
     most = limit.max_error if math.isfinite(limit.max_error) else None
     return Tolerance(most, limit.min_cosine if math.isfinite(limit.min_cosine) else None)
+
+
+def are_probabilities(outputs: NDArray[np.float32]) -> bool:
+    """Whether answers went through a softmax in the model itself, as those of Keras do."""
+    sums = outputs.sum(axis=1, dtype=np.float64)
+    return bool((outputs >= 0).all() and (np.abs(sums - 1) <= _SUM_ERROR).all())
 
 
 def store_images(folder: Path, data: str) -> None:

@@ -53,7 +53,8 @@ def loaded(folder: Path, **model: Any) -> ModuleType:
     code = bundle_files.predict("ort", how)
     start, end = code.index("import onnxruntime"), code.index("def preprocess")
     code = f"{code[:start]}def load():\n    return None\n{code[end:]}"
-    said = {"file": "model/none", "environment": {}, "input_shape": [1, 3, 8, 8], **model}
+    known = {"file": "model/none", "environment": {}, "input_shape": [1, 3, 8, 8]}
+    said = {**known, "probabilities": False, **model}
     (folder / "model.json").write_text(json.dumps(said), encoding="utf-8")
     (folder / "predict.py").write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("shipped_predict", folder / "predict.py")
@@ -109,7 +110,11 @@ def test_a_preprocessing_of_tomorrow_is_refused(
 
 @pytest.mark.parametrize(
     "how",
-    [Preprocess((8, 8)), Preprocess((8, 8), 9, "crop", "bicubic", channel_order="BGR")],
+    [
+        Preprocess((8, 8)),
+        Preprocess((8, 8), 9, "crop", "bicubic", channel_order="BGR"),
+        Preprocess((8, 8), resize="crop", filter="bicubic", layout="NHWC"),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("runtime", REAL)
@@ -145,6 +150,43 @@ def test_confidences_are_shares_in_falling_order(tmp_path: Path) -> None:
     assert sum(share for _, share in first) == pytest.approx(1)
     assert second[0] == ("a", 1.0)
     assert len(module.predict([Image.new("RGB", (9, 9))], top=1)[0]) == 1
+
+
+def test_a_softmax_is_not_taken_twice(tmp_path: Path) -> None:
+    """A model that ends in one is told by its answers; its confidences stay as they are."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests.export.given_files import CLASSES, keras_like
+
+    keras = onnxruntime.InferenceSession(keras_like(tmp_path / "leaf.onnx"))
+    how = Preprocess((16, 16), layout="NHWC")
+    pictured = [pictures()[name] for name in ("RGB", "turned", "P")]
+    outputs = keras.run(None, {"image": how.batch(pictured)})[0]
+    assert selftest.are_probabilities(outputs)
+    assert not selftest.are_probabilities(np.log(outputs))
+    assert not selftest.are_probabilities(outputs * 1.1)
+    module = loaded(
+        tmp_path,
+        preprocess=asdict(how),
+        classes=list(range(CLASSES)),
+        input_shape=[1, 16, 16, 3],
+        probabilities=True,
+    )
+    module.logits.__defaults__ = (lambda batch: keras.run(None, {"image": batch})[0],)
+    shares = [dict(found) for found in module.predict(pictured, top=CLASSES)]
+    found = [[one[number] for number in range(CLASSES)] for one in shares]
+    np.testing.assert_allclose(found, outputs, atol=1e-6)
+
+
+def test_what_is_packed_says_whether_answers_are_probabilities(
+    artifact: Artifact,
+) -> None:
+    """By what the model answered to the self-test's images."""
+    known = replace(artifact, preprocess=Preprocess((8, 8)).to_json())
+    case = Case(VARIANT, "fp32", "ort", 1)
+    shares = np.array([[0.2, 0.3, 0.5], [1, 0, 0]], np.float32)
+    assert bundle_files.model_of(case, known, shares).probabilities
+    assert not bundle_files.model_of(case, known, shares - 0.5).probabilities
 
 
 def test_the_last_batch_is_filled_up_and_its_filling_dropped(tmp_path: Path) -> None:
