@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench import resources, scores
 from bench.bundle import FILES, MOBILE, Link, Model, Provenance
@@ -21,6 +22,7 @@ from bench.text import (
     plain,
     speedup_text,
 )
+from export.images import CHANNEL_ORDERS
 
 _STEPS_SHOWN = ("options", "weights", "surgery", "data", "host")
 _FROM_LIBRARIES = ("libraries", "step_libraries")
@@ -180,20 +182,35 @@ def _accuracy(row: Row, table: Table) -> str:
     return f"{percent_interval(scores.top(found, 1))}, {where}"
 
 
+_COLOURS = {"RGB": "RGB", "BGR": "BGR (blue first)", "GREY": "one channel of grey"}
+
+
 def _takes(model: Model) -> str:
     how = model.preprocess
-    first = f"squashed to {how['first']} x {how['first']} pixels, then " if how["first"] else ""
-    height, width = how["size"]
+    mean, std = ([float(value) for value in how[name]] for name in ("mean", "std"))
+    channels = CHANNEL_ORDERS[how["channel_order"]]
+    ends = f"{channels}, height, width" if how["layout"] == "NCHW" else f"height, width, {channels}"
     steps = (
-        f"An image is turned upright (EXIF) and taken as RGB, {first}squashed to {height} x "
-        f"{width} pixels (height x width, Pillow's {how['filter']} filter), multiplied by "
-        f"{how['scale']:.6g}, less the mean {how['mean']}, over the deviation {how['std']}: "
-        "float32, (batch, 3, height, width)."
+        f"An image is turned upright (EXIF) and taken as {_COLOURS[how['channel_order']]}, "
+        f"{_resized(how)}, multiplied by {how['scale']:.6g}, less the mean {mean}, over the "
+        f"deviation {std}: float32, (batch, {ends})."
     )
     return (
         f"## What it takes\n\n{steps}\n`model.json` has the same for programs, with threads, "
         "precision and the classes in the order of the outputs; `classes.txt` the classes alone."
     )
+
+
+def _resized(how: Mapping[str, Any]) -> str:
+    """As ``export.images.Preprocess`` has it."""
+    (height, width), first = how["size"], how["first"]
+    sides = f"{height} x {width} pixels (height x width)"
+    kind = f"Pillow's {how['filter']} filter"
+    if how["resize"] == "squash":
+        before = f"squashed to {first} x {first} pixels (bilinear), then " if first else ""
+        return f"{before}squashed to {sides} with {kind}"
+    until = f"its shorter side has {first} pixels" if first else "it just covers what is wanted"
+    return f"resized in its proportions with {kind} until {until}, cut to the middle {sides}"
 
 
 def _origin(text: Text) -> str:
