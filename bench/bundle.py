@@ -89,7 +89,8 @@ class Link:
 class Provenance:
     """How the model came to be: its ``chain`` from the weights on, the model last.
 
-    ``reference`` holds the parity images and the answers of the fp32 torch module to them.
+    ``reference`` holds the parity images and the answers to them of the fp32 torch
+    module, or of the given file as it was.
     ``usual_canary_s`` is that of the whole run, by which the row's verdict was reached.
     """
 

@@ -11,7 +11,7 @@ from bench import resources, scores
 from bench.bundle import FILES, MOBILE, Link, Model, Provenance
 from bench.record import RunHeader
 from bench.report import COLUMNS, verdict_text
-from bench.rows import Row, Table, runtime_name, speedup
+from bench.rows import Row, Table, parity_with, runtime_name, speedup
 from bench.score_tables import against_parent
 from bench.text import (
     NOTHING,
@@ -158,7 +158,7 @@ def _numbers(row: Row, table: Table) -> Iterator[tuple[str, str]]:
     yield "of it the runtime, imported, MB", interval_text(imported, 1e-6)
     yield "model, MB", megabytes(row.file.size_bytes) if row.file else NOTHING
     yield "accuracy, top-1, %", _accuracy(row, table)
-    yield "parity with the fp32 torch module", _PARITY.cell(row, table)
+    yield f"parity with the {parity_with(row.case)}", _PARITY.cell(row, table)
     yield "verdict on the times", verdict_text(row.verdict)
 
 

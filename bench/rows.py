@@ -721,12 +721,16 @@ def _wrong(row: Row, table: Table) -> str:
         return "`parity`: not taken, because the first block failed: never best, never recommended"
     if row.is_null or parity is None or parity.passed:
         return ""
-    whose = "given file, unoptimised" if row.case.weights == OWN else "fp32 torch module"
     return (
-        f"`parity`: the outputs are not those of the {whose} (largest error "
+        f"`parity`: the outputs are not those of the {parity_with(row.case)} (largest error "
         f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
         f"{top1(parity)}): never best, never recommended{_tried(row.case)}"
     )
+
+
+def parity_with(case: Case) -> str:
+    """Whose answers a row's are held against: nobody has the code of a given file."""
+    return "given file, unoptimised" if case.weights == OWN else "fp32 torch module"
 
 
 def _other_answers(row: Row, table: Table) -> str:
