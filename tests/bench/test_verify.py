@@ -76,6 +76,11 @@ def test_exit_codes() -> None:
     assert str(wrong) == "not reproduced  b: x"
 
 
+def test_a_claim_moves_no_terminal() -> None:
+    """Whatever stands in the names and versions of a bundle."""
+    assert str(held("\x1b[2Ja", ["b\r\x9b1m"])) == "not reproduced  \ufffd[2Ja: b\ufffd\ufffd1m"
+
+
 def subject(artifact: Artifact, **changes: object) -> Subject:
     """A row of three blocks, measured on this very host unless said otherwise."""
     here = header(host_id=host.host_id(host.describe()), **changes)
