@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
@@ -140,6 +142,18 @@ def read(folder: Path) -> Bundle:
             "the version that wrote it"
         )
     return Bundle(folder, model, provenance, read_run(folder / MEASURED))
+
+
+def read_answers(folder: Path) -> NDArray[np.floating]:
+    """What the self-test stores, (images, classes); raises :class:`UsageError` and ``OSError``."""
+    path = folder / ANSWERS
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as exc:
+        raise UsageError(f"{path} holds no answers: {exc}") from exc
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f":
+        raise UsageError(f"{path} holds no answers: they are numbers, (images, classes)")
+    return found
 
 
 def chain_of(artifact: Artifact, store: Store) -> tuple[Link, ...]:

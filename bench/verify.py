@@ -14,7 +14,7 @@ import numpy as np
 from bench import bundle, measure_again, run, selftest, verify_files
 from bench.bundle import Bundle
 from bench.chosen_row import Chosen, choose
-from bench.claims import Claim, exit_code
+from bench.claims import Claim, exit_code, held
 from bench.measure_again import Bounds, Subject
 from bench.options import Options, UsageError, parse, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
@@ -67,7 +67,11 @@ def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
         yield Claim("how it runs", "cannot tell", "its files are not those that were packed")
         return
     with tempfile.TemporaryDirectory(prefix="deploybench-") as scratch:
-        subject = _packed(found, Path(scratch))
+        try:
+            subject = _packed(found, Path(scratch))
+        except (OSError, UsageError) as exc:
+            yield held("how it runs", [str(exc)])
+            return
         yield from _measured(subject, bounds, options)
 
 
@@ -78,8 +82,7 @@ def _packed(found: Bundle, scratch: Path) -> Subject:
         found.folder / bundle.SELFTEST, Preprocess.from_json(artifact.preprocess)
     )
     np.save(scratch / "inputs.npy", images)
-    answers = np.load(found.folder / bundle.ANSWERS, allow_pickle=False)
-    np.save(scratch / "logits.npy", answers)
+    np.save(scratch / "logits.npy", bundle.read_answers(found.folder))
     # Resolved on both sides: a bundle may be named by "..", or stand behind a link.
     folder = (found.folder / bundle.FILES).resolve()
     here = replace(artifact, folder=str(folder), reference=str(scratch))

@@ -216,6 +216,52 @@ def test_verify_finds_what_was_changed(tmp_path: Path, store_folder: Path, model
     assert verify.main(only_hashes) == 0
 
 
+def test_a_file_that_is_gone_or_broken_is_a_claim(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever it is, with the sums as they were: no traceback, and never "reproduced"."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    no_bundle = {"model.json", "provenance.json", "measured.jsonl", bundle.SUMS}
+    for name in [*bundle.names(folder), bundle.SUMS]:
+        kept = (folder / name).read_bytes()
+        (folder / name).unlink()
+        assert verify.main([str(folder)]) == (2 if name in no_bundle else 1), name
+        (folder / name).write_bytes(b"\xff\x00" + kept[:20])
+        assert verify.main([str(folder)]) == (2 if name in no_bundle - {bundle.SUMS} else 1), name
+        (folder / name).write_bytes(kept)
+    said = capsys.readouterr().out
+    assert "not reproduced  the files of SHA256SUMS: README.md is missing" in said
+    assert f"the record: {folder}/README.md: No such file or directory" in said
+    assert "the files of SHA256SUMS: UnicodeDecodeError" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("selftest/0.png", "holds an image that can't be read"),
+        ("selftest/answers.npy", "holds no answers"),
+    ],
+)
+def test_a_broken_selftest_is_a_claim_where_its_sum_was_written_anew(
+    tmp_path: Path,
+    store_folder: Path,
+    model: Artifact,
+    name: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Then only who reads it finds out."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    (tmp_path / "bundle" / name).write_bytes(b"broken")
+    bundle.write_sums(tmp_path / "bundle")
+    capsys.readouterr()
+    assert verify.main([str(tmp_path / "bundle")]) == 1
+    assert reason in capsys.readouterr().out
+
+
 def test_a_bundle_may_be_named_by_any_path_to_it(
     tmp_path: Path, store_folder: Path, model: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
