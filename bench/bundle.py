@@ -203,13 +203,10 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def names(folder: Path) -> list[str]:
-    """Every file of a bundle but the sums, with forward slashes; not what Python caches."""
+    """Every file of a bundle but the sums, with forward slashes; what Python caches as well."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    found = [path.relative_to(folder) for path in files]
-    return [path.as_posix() for path in found if path.name != SUMS and _CACHE not in path.parts]
-
-
-_CACHE = "__pycache__"
+    found = [path.relative_to(folder).as_posix() for path in files]
+    return [name for name in found if name != SUMS]
 
 
 def sha256(path: Path) -> str:

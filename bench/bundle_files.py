@@ -58,11 +58,9 @@ def write(folder: Path, order: Order) -> None:
     model = model_of(chosen.case, artifact, outputs)
     provenance = provenance_of(chosen, artifact, order.store)
     _copy_model(artifact, folder / bundle.FILES)
-    code = predict(chosen.case.runtime, preprocess_of(artifact))
-    (folder / "predict.py").write_text(code, encoding="utf-8")
-    (folder / "selftest.py").write_text(_template("selftest"), encoding="utf-8")
+    for name, content in texts(model).items():
+        (folder / name).write_text(content, encoding="utf-8")
     (folder / bundle.MODEL).write_bytes(bundle.MODEL_JSON.dump_json(model, indent=1))
-    (folder / "classes.txt").write_text(_class_lines(model), encoding="utf-8")
     needs = requirements(chosen.case.runtime, chosen.run.header.versions)
     (folder / "requirements.txt").write_text(needs, encoding="utf-8")
     (folder / bundle.PROVENANCE).write_bytes(bundle.PROVENANCE_JSON.dump_json(provenance, indent=1))
@@ -137,6 +135,15 @@ def provenance_of(chosen: Chosen, artifact: Artifact, store: Store) -> Provenanc
         reference=bundle.link_of(reference) if reference else Link(key),
         usual_canary_s=chosen.row.usual_canary_s,
     )
+
+
+def texts(model: Model) -> dict[str, str]:
+    """The files that follow from what ``predict.py`` is told."""
+    return {
+        "predict.py": predict(model.runtime, model.preprocess),
+        "selftest.py": _template("selftest"),
+        "classes.txt": _class_lines(model),
+    }
 
 
 def predict(runtime: str, how: Mapping[str, Any]) -> str:

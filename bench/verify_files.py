@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from bench import bundle, report
+from bench import bundle, bundle_files, report
 from bench.bundle import Bundle, Link
 from bench.bundle_text import numbers
 from bench.claims import Claim, held
@@ -22,6 +23,7 @@ def of_bundle(found: Bundle) -> Iterator[Claim]:
     checks = {
         f"the files of {bundle.SUMS}": _sums,
         "the model is the one that was measured": _model,
+        "what runs follows from the row and its file": _runs,
         "the chain of keys": _chain,
         "the README's numbers follow from the record": _readme,
     }
@@ -51,13 +53,18 @@ def _sums(what: str, found: Bundle) -> Claim:
     folder = found.folder
     said, there = bundle.read_sums(folder), bundle.names(folder)
     lost = [f"{name} is missing" for name in said if name not in there]
-    strange = [f"{name} is in no line" for name in there if name not in said]
+    strange = [f"{name} is in no line{_cached(name)}" for name in there if name not in said]
     other = [
         f"{name} has another hash"
         for name in there
         if name in said and bundle.sha256(folder / name) != said[name]
     ]
     return held(what, [*lost, *other, *strange], f"{len(said)} files")
+
+
+def _cached(name: str) -> str:
+    """Python would run what stands there in place of the file that it is named after."""
+    return " (remove Python's cache)" if "__pycache__" in name.split("/") else ""
 
 
 def _model(what: str, found: Bundle) -> Claim:
@@ -77,6 +84,23 @@ def _model(what: str, found: Bundle) -> Claim:
         if (key, sha256) != (artifact.key, digest)
     ]
     return held(what, other, f"sha256 {digest[:12]}")
+
+
+def _runs(what: str, found: Bundle) -> Claim:
+    """Preprocessing, classes, threads and code are what this version makes for that row."""
+    case, artifact = found.provenance.case, found.provenance.artifact
+    model = bundle_files.model_of(case, artifact, bundle.read_answers(found.folder))
+    said, due = (json.loads(bundle.MODEL_JSON.dump_json(one)) for one in (found.model, model))
+    wrong = [f"{bundle.MODEL} has another {name}" for name in due if said[name] != due[name]]
+    wrong += [
+        f"{name} is not what this version of deploybench writes"
+        for name, text in bundle_files.texts(model).items()
+        if (found.folder / name).read_text(encoding="utf-8") != text
+    ]
+    facts = row_of(found)[0].file
+    if facts and facts.preprocess not in ("", artifact.preprocess):
+        wrong.append("the record has another preprocessing")
+    return held(what, wrong)
 
 
 def _chain(what: str, found: Bundle) -> Claim:

@@ -60,7 +60,7 @@ def test_a_bundle_is_whole_and_proves_itself(
     sums = ["sha256sum", "-c", "--quiet", bundle.SUMS]
     assert subprocess.run(sums, cwd=folder, check=False).returncode == 0
     claims = list(of_bundle(bundle.read(folder)))
-    assert [claim.outcome for claim in claims] == ["reproduced"] * 4, claims
+    assert [claim.outcome for claim in claims] == ["reproduced"] * 5, claims
     assert [link.key for link in bundle.read(folder).provenance.chain][-1] == model.key
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "results"]
     for path in folder.rglob("*"):
@@ -279,6 +279,53 @@ def test_a_bundle_may_be_named_by_any_path_to_it(
     leading_out = replace(found, provenance=replace(found.provenance, artifact=outside))
     with pytest.raises(UsageError, match="leads out of the bundle"):
         verify._packed(leading_out, tmp_path / "below")
+
+
+def test_what_runs_is_held_against_the_row(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Preprocessing, classes or code changed, and the sums written anew: told by name."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    first = bundle.read(folder).model.classes[0]
+    changes = {
+        "model.json": {
+            "model.json has another preprocess": ('"scale": 0', '"scale": 1'),
+            "model.json has another threads": ('"threads": 1', '"threads": 2'),
+            "model.json has another classes": (f'"{first}"', '"other"'),
+        },
+        "predict.py": {"predict.py is not what": ("import json", "import json, shutil")},
+        "selftest.py": {"selftest.py is not what": ("return 0 if good else 1", "return 0")},
+        "classes.txt": {"classes.txt is not what": (first, "other")},
+    }
+    for name, edits in changes.items():
+        kept = (folder / name).read_text()
+        for said, (before, after) in edits.items():
+            assert before in kept, (name, before)
+            (folder / name).write_text(kept.replace(before, after, 1))
+            bundle.write_sums(folder)
+            assert verify.main([str(folder), "--no-measure"]) == 1
+            assert said in capsys.readouterr().out
+        (folder / name).write_text(kept)
+    bundle.write_sums(folder)
+    assert verify.main([str(folder), "--no-measure"]) == 0
+
+
+def test_a_cache_of_python_is_a_strange_file(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be run in place of predict.py; the self-test leaves none."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    test = [sys.executable, "-I", str(folder / "selftest.py")]
+    assert subprocess.run(test, check=False, capture_output=True).returncode == 0
+    assert verify.main([str(folder), "--no-measure"]) == 0
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "predict.cpython-311.pyc").write_bytes(b"x")
+    assert verify.main([str(folder), "--no-measure"]) == 1
+    assert "is in no line (remove Python's cache)" in capsys.readouterr().out
 
 
 @pytest.mark.slow
