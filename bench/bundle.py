@@ -48,7 +48,8 @@ class Model:
 
     ``environment`` are variables that the measured process was started with. Shapes are
     (batch, *what an image becomes) and (batch, classes). ``probabilities``: the outputs are
-    some already, as of a model that ends in a softmax.
+    some already, as of a model that ends in a softmax. ``tolerance`` is for any machine,
+    ``tolerance_when_packed`` for the one on which the stored answers were given.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -69,6 +70,7 @@ class Model:
     environment: Mapping[str, str]
     fixes: Mapping[str, str]
     tolerance: Tolerance
+    tolerance_when_packed: Tolerance
 
 
 @dataclass(frozen=True)

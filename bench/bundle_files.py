@@ -105,6 +105,7 @@ def model_of(case: Case, artifact: Artifact, outputs: NDArray[np.float32]) -> Mo
         environment={**threads, "ORT_DISABLE_TELEMETRY": "1"},
         fixes=artifact.fixes,
         tolerance=selftest.tolerance(case),
+        tolerance_when_packed=selftest.tolerance_when_packed(case),
     )
 
 

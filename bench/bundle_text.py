@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import resources, scores
-from bench.bundle import FILES, MOBILE, Link, Model, Provenance
+from bench.bundle import FILES, MOBILE, Link, Model, Provenance, Tolerance
 from bench.record import RunHeader
 from bench.report import COLUMNS, verdict_text
 from bench.rows import Row, Table, parity_with, runtime_name, speedup
@@ -106,10 +106,19 @@ python -m venv .venv
 .venv/bin/python predict.py IMAGE...
 ```
 
-`selftest.py` answers stored images again and ends with 1 where the answers are others.
+`selftest.py` answers stored images again and ends with 1 where the answers are others:
+{_allowed(text.model.tolerance)}.
+Where it was packed it had to keep {_allowed(text.model.tolerance_when_packed)}, and did;
+`selftest.py --when-packed` demands that again.
 From Python, `predict.predict(images, top=5)` takes Pillow images and gives pairs of class and
 confidence, `predict.logits(images)` the raw outputs{_already(text.model)}.
 Importing `predict` sets {variables} in its process, as when it was measured."""
+
+
+def _allowed(tolerance: Tolerance) -> str:
+    most, least = tolerance.max_error, tolerance.min_cosine
+    error = [] if most is None else [f"an error of {most:g} of the largest answer at most"]
+    return " and ".join([*error, *([] if least is None else [f"a cosine of {least:g} at least"])])
 
 
 def _already(model: Model) -> str:

@@ -30,6 +30,8 @@ _UNREADABLE = (EOFError, OSError, SyntaxError, ValueError, struct.error, Decompr
 """What Pillow raises on a damaged PNG."""
 _SUM_ERROR = 1e-2
 """Of probabilities: what bf16 leaves of a sum of 1."""
+_MOST_ERROR_HERE = 1e-3
+"""Of the largest answer, on the machine that gave the stored ones."""
 _SIDE = 160
 """Pixels of a stored image's longer side at most: they show that answers are the same, no more."""
 
@@ -39,6 +41,16 @@ def tolerance(case: Case) -> Tolerance:
     limit = LIMITS[judged_precision(case)]
     most = limit.max_error if math.isfinite(limit.max_error) else None
     return Tolerance(most, limit.min_cosine if math.isfinite(limit.min_cosine) else None)
+
+
+def tolerance_when_packed(case: Case) -> Tolerance:
+    """What the same machine has to keep: it computes with the same instructions.
+
+    The limits of parity leave room for other ones, which for INT8 is a lot: a wrong resize
+    would fit in.
+    """
+    most = tolerance(case).max_error
+    return Tolerance(min(_MOST_ERROR_HERE, most or math.inf), None)
 
 
 def are_probabilities(outputs: NDArray[np.float32]) -> bool:

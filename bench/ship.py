@@ -99,7 +99,7 @@ def _placed(out: Path, force: bool) -> Iterator[Path]:
 
 def _selftest(folder: Path) -> str:
     """What the bundle says of itself, in a process that can't see this project's folder."""
-    command = [sys.executable, "-I", "-B", str(folder / "selftest.py")]
+    command = [sys.executable, "-I", "-B", str(folder / "selftest.py"), "--when-packed"]
     try:
         done = subprocess.run(
             command,

@@ -56,7 +56,9 @@ def test_a_bundle_is_whole_and_proves_itself(
     promised = "README.md predict.py selftest.py requirements.txt classes.txt model.json"
     promised += " provenance.json measured.jsonl selftest/answers.npy model/model.onnx"
     assert set(promised.split()) <= set(bundle.names(folder))
-    assert "self-test: ok: 4 images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "self-test: ok: 4 images" in said
+    assert "(allowed where it was packed: error 0.001 at most)" in said
     sums = ["sha256sum", "-c", "--quiet", bundle.SUMS]
     assert subprocess.run(sums, cwd=folder, check=False).returncode == 0
     claims = list(of_bundle(bundle.read(folder)))
@@ -134,6 +136,35 @@ def test_nothing_is_left_of_a_bundle_that_failed(
         patch.setattr(selftest, "answers", lambda *given: -answers(*given))
         assert ship.main(words(tmp_path, store_folder)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_int8_has_to_answer_alike_where_it_is_packed(
+    tmp_path: Path,
+    store_folder: Path,
+    model: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What would pass elsewhere by the cosine alone is no bundle: predict.py does otherwise."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    answers = selftest.answers
+    monkeypatch.setattr(selftest, "answers", lambda *given: 0.99 * answers(*given))
+    capsys.readouterr()
+    line = words(tmp_path, store_folder)
+    assert ship.main([line[0], str(tmp_path / "other"), *line[2:]]) == 1
+    assert "(allowed where it was packed: error 0.001 at most)" in capsys.readouterr().err
+    stored = tmp_path / "bundle" / bundle.ANSWERS
+    np.save(stored, 0.99 * np.load(stored))
+    for more, code, said in (
+        ((), 0, "(allowed elsewhere: cosine 0.9 at least)"),
+        (("--when-packed",), 1, "(allowed where it was packed: error 0.001 at most)"),
+    ):
+        test = [sys.executable, "-I", str(tmp_path / "bundle" / "selftest.py"), *more]
+        done = subprocess.run(test, capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stdout) == (code, True), done.stdout
+    text = (tmp_path / "bundle" / "README.md").read_text()
+    assert "a cosine of 0.9 at least.\nWhere it was packed it had to keep an error of 0.001" in text
 
 
 def test_a_file_that_was_changed_since_is_refused(
