@@ -188,13 +188,42 @@ def _channels(how: Mapping[str, Any]) -> str:
 
 def requirements(runtime: str, versions: Mapping[str, str]) -> str:
     """What pip installs: the runtime and numpy as they were measured, Pillow as it is here."""
-    own = REGISTRY[runtime].distribution
-    names = [*([own] if own else []), *_BESIDES.get(runtime, ()), "numpy"]
-    known = {name: versions.get(name) or importlib.metadata.version(name) for name in names}
-    known["Pillow"] = importlib.metadata.version("Pillow")
+    names = [*_computing(runtime), "numpy"]
+    known = {name: versions.get(name) or _installed(name) for name in names}
+    known["Pillow"] = _installed("Pillow")
     lines = [f"{name}=={version}\n" for name, version in known.items()]
     cpu_build = any(version.endswith("+cpu") for version in known.values())
     return "".join([*([f"--extra-index-url {_CPU_BUILD}\n"] if cpu_build else []), *lines])
+
+
+def other_versions(runtime: str, versions: Mapping[str, str]) -> list[str]:
+    """Why the self-test's answers, which what is installed gives, are of another version.
+
+    Raises :class:`UsageError` where the runtime is not installed at all.
+    """
+    here = {name: _installed(name) for name in _computing(runtime)}
+    return [
+        f"it was measured with {name} {versions[name]}, and {found} is installed here, which would "
+        f"give the self-test's answers: pip install {name}=={versions[name]}, or measure again"
+        for name, found in here.items()
+        if versions.get(name, found) != found
+    ]
+
+
+def _computing(runtime: str) -> tuple[str, ...]:
+    """The distributions on which answers depend."""
+    own = REGISTRY[runtime].distribution
+    return (*([own] if own else []), *_BESIDES.get(runtime, ()))
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError as exc:
+        raise UsageError(
+            f"{name} is not installed, and the model has to answer the self-test's images here: "
+            f"pip install {name}"
+        ) from exc
 
 
 def _template(name: str) -> str:

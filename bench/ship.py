@@ -44,10 +44,15 @@ def ship(options: argparse.Namespace) -> None:
     """Choose the row, refuse what should not be shipped, write, test, and rename into place."""
     _check_out(options.out, options.force)
     chosen = choose(options.records, options.case, options.run)
-    _refuse(objections(chosen), options.force)
+    versions = chosen.run.header.versions
+    against = [
+        *objections(chosen),
+        *bundle_files.other_versions(chosen.case.runtime, versions),
+    ]
+    _refuse(against, options.force)
     print(f"{chosen.case}, measured {chosen.run.header.started} (run {chosen.run.header.run})")
     found = bundle_source.find(chosen, options.store, _places(options), _show)
-    against = [*objections(chosen), *([found.objection] if found.objection else [])]
+    against += [found.objection] if found.objection else []
     _refuse(against, options.force)
     order = Order(
         chosen, found.artifact, Store(options.store), tuple(against), options.with_images or ""

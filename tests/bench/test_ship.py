@@ -6,6 +6,7 @@ import subprocess
 import sys
 import venv
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from PIL import Image
 
 from bench import bundle, selftest, ship, verify
 from bench.case import Case
+from bench.host import versions
 from bench.launch import ChildDied
 from bench.options import UsageError
-from bench.record import Parity, write_run
+from bench.record import Parity, Run, write_run
 from bench.verify_files import of_bundle
 from export.artifact import Artifact
 from tests.bench.packed import RIGHT, WRONG, measured
@@ -32,11 +34,20 @@ def model(built: Built) -> Artifact:
     return built("revisited-v6", "int8-static", "onnx")
 
 
-def results(tmp_path: Path, artifact: Artifact, parity: Parity | None = RIGHT) -> Path:
+def measured_here(artifact: Artifact, parity: Parity | None = RIGHT, **changes: object) -> Run:
+    """A run with the versions that are installed."""
+    run = measured(CASE, artifact, parity)
+    here = {"versions": versions(["onnxruntime", "numpy"]), **changes}
+    return replace(run, header=replace(run.header, **here))  # type: ignore[arg-type]
+
+
+def results(
+    tmp_path: Path, artifact: Artifact, parity: Parity | None = RIGHT, **changes: object
+) -> Path:
     """A results folder in which it was measured."""
     out = tmp_path / "results"
     (out / "records").mkdir(parents=True)
-    write_run(out / "records" / "default-1.jsonl", measured(CASE, artifact, parity))
+    write_run(out / "records" / "default-1.jsonl", measured_here(artifact, parity, **changes))
     return out
 
 
@@ -78,7 +89,8 @@ def test_the_readme_has_the_numbers_and_where_they_are_from(
     text = (tmp_path / "bundle" / "README.md").read_text()
     assert "| latency, p50, ms | 10.00 (" in text
     assert "latency, p99" not in text  # 36 samples do not support it
-    assert "CPU one" in text and "commit abc1234" in text and "onnxruntime 1.25.0" in text
+    assert "CPU one" in text and "commit abc1234" in text
+    assert f"onnxruntime {versions(['onnxruntime'])['onnxruntime']}" in text
     provenance = bundle.read(tmp_path / "bundle").provenance
     assert all(link.key in text for link in (*provenance.chain, provenance.reference))
 
@@ -167,6 +179,36 @@ def test_int8_has_to_answer_alike_where_it_is_packed(
     assert "a cosine of 0.9 at least.\nWhere it was packed it had to keep an error of 0.001" in text
 
 
+def test_another_version_of_the_runtime_is_an_objection(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stored answers would be of a version that requirements.txt does not name."""
+    results(tmp_path, model, versions={"onnxruntime": "0.1"})
+    assert ship.main(words(tmp_path, store_folder)) == 2
+    assert "it was measured with onnxruntime 0.1, and " in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+    assert ship.main(words(tmp_path, store_folder, "--force")) == 0
+    assert "measured with onnxruntime 0.1" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_a_runtime_that_is_not_installed_is_a_sentence(
+    tmp_path: Path,
+    store_folder: Path,
+    model: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With what to install."""
+    results(tmp_path, model)
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert ship.main(words(tmp_path, store_folder)) == 2
+    assert "onnxruntime is not installed" in capsys.readouterr().err
+
+
 def test_a_file_that_was_changed_since_is_refused(
     tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,11 +223,8 @@ def test_a_file_that_is_gone_names_the_command_that_builds_it(
 ) -> None:
     """Where it can't be built again from the run's own command."""
     gone = replace(model, key="revisited-v6.quantize-static.gone")
-    out = results(tmp_path, gone)
-    run = measured(CASE, gone)
     command = "python -m bench.run --checkpoints nowhere --store STORE"
-    changed = replace(run, header=replace(run.header, command=command))
-    write_run(out / "records" / "default-1.jsonl", changed)
+    results(tmp_path, gone, command=command)
     assert ship.main(words(tmp_path, store_folder)) == 2
     said = capsys.readouterr().err
     assert "gone is not in" in said and "can't be built here" in said and command in said
@@ -364,12 +403,7 @@ def test_it_runs_in_an_environment_without_us(
     tmp_path: Path, store_folder: Path, model: Artifact
 ) -> None:
     """A fresh one, with nothing in it but what requirements.txt names."""
-    out = results(tmp_path, model)
-    run = measured(CASE, model)
-    from bench.host import versions
-
-    here = replace(run.header, versions=versions(["onnxruntime", "numpy"]))
-    write_run(out / "records" / "default-1.jsonl", replace(run, header=here))
+    results(tmp_path, model)
     assert ship.main(words(tmp_path, store_folder)) == 0
     folder = tmp_path / "bundle"
     venv.create(tmp_path / "venv", with_pip=True)
