@@ -194,8 +194,12 @@ def write_sums(folder: Path) -> None:
 
 def read_sums(folder: Path) -> dict[str, str]:
     """Name -> hash; raises :class:`UsageError` for lines that are none, or lead out of it."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{folder / SUMS} is no text: {exc}") from exc
     found = {}
-    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         digest, gap, name = line.partition("  ")
         inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         if len(digest) != 64 or not gap or not inside:

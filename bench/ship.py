@@ -20,6 +20,7 @@ from bench.record import RecordError
 from export.artifact import Store, default_store
 
 _SELFTEST_LIMIT_S = 900.0
+_SHOWN = 3
 
 
 class ShipError(Exception):
@@ -84,6 +85,22 @@ def _check_out(out: Path, force: bool) -> None:
         raise UsageError(f"{out} exists: name another OUT, or replace the bundle with --force")
     if out.is_symlink() or not bundle.is_bundle(out):
         raise UsageError(f"{out} is no bundle of ours, and --force replaces nothing else")
+    own = bundle.read_sums(out).keys() | {bundle.SUMS}
+    added = [name for name in _everything_in(out) if name not in own]
+    if added:
+        more = f" and {len(added) - _SHOWN} more" if len(added) > _SHOWN else ""
+        raise UsageError(
+            f"{out} holds what no line of {bundle.SUMS} has: {', '.join(added[:_SHOWN])}{more}; "
+            "--force would delete it: move it away first"
+        )
+
+
+def _everything_in(out: Path) -> Iterator[str]:
+    """Names of files and links, with forward slashes; not what Python caches, which it remakes."""
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if (path.is_symlink() or not path.is_dir()) and "__pycache__" not in name.parts:
+            yield name.as_posix()
 
 
 @contextlib.contextmanager
@@ -99,7 +116,13 @@ def _placed(out: Path, force: bool) -> Iterator[Path]:
         _check_out(out, force)
         if out.exists():
             out.rename(old)
-        made.rename(out)
+        try:
+            made.rename(out)
+        except BaseException:
+            # Whatever came between: the bundle that was there is nobody's scratch.
+            if old.exists() and not os.path.lexists(out):
+                old.rename(out)
+            raise
 
 
 def _selftest(folder: Path) -> str:
