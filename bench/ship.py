@@ -66,7 +66,11 @@ def ship(options: argparse.Namespace) -> None:
 
 def _places(options: argparse.Namespace) -> list[str]:
     """Flags of bench.run for a file that has to be built again."""
-    given = {"--data": options.data, "--checkpoints": options.checkpoints}
+    given = {
+        "--data": options.data,
+        "--checkpoints": options.checkpoints,
+        "--model": options.model,
+    }
     return [word for flag, value in given.items() if value for word in (flag, value)]
 
 
@@ -180,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", type=Path, default=default_store(), metavar="DIR", help=store)
     add("--data", metavar="DIR_OR_ZIP", help="the run's images, where its file is built again")
     add("--checkpoints", metavar="DIR", help="the run's weights, where its file is built again")
+    model = "the run's own model, where a file made of it is built again"
+    add("--model", metavar="FILE", help=model)
     own = "take the self-test's images from the test part of these, not from two photographs"
     add("--with-images", metavar="DIR_OR_ZIP", help=own)
     force = "replace a bundle; ship a row that failed parity or is INVALID, and say so in it"

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import bundle, selftest, ship, verify
+from bench import bundle, given, selftest, ship, verify
 from bench.case import Case
 from bench.host import versions
 from bench.launch import ChildDied
-from bench.options import UsageError
+from bench.options import Options, UsageError
 from bench.record import Parity, Run, write_run
 from bench.verify_files import of_bundle
 from export.artifact import Artifact
@@ -281,6 +281,54 @@ def test_a_file_that_is_gone_is_built_again(
     provenance = bundle.read(tmp_path / "bundle").provenance
     assert provenance.artifact.key == model.key
     assert all(link.provenance for link in provenance.chain)
+
+
+def test_a_file_of_a_given_model_that_is_gone_asks_for_the_model(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The record has its name alone: where it stands here, --model says."""
+    gone = replace(model, key="leaf.onnx.quantize-static.gone")
+    case = Case("leaf.onnx", "int8-static", "ort", 1, weights="own")
+    run = measured(case, gone)
+    out = results(tmp_path, gone)
+    line = [str(case), *words(tmp_path, store_folder)[1:]]
+    for command, reason in (
+        ("python -m bench.run --model leaf.onnx --store STORE", "leaf.onnx is no file"),
+        ("python -m bench.run --store STORE", "name the model that it is from with --model FILE"),
+    ):
+        changed = replace(run.header, command=command, versions={})
+        write_run(out / "records" / "default-1.jsonl", replace(run, header=changed))
+        assert ship.main(line) == 2
+        said = capsys.readouterr().err
+        assert "gone is not in" in said and reason in said, said
+
+
+def test_a_given_model_is_opened_where_it_stands_here(
+    tmp_path: Path,
+    store_folder: Path,
+    model: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """--model takes the place of the name that the record has, its other flags stay."""
+    gone = replace(model, key="leaf.onnx.quantize-static.gone")
+    case = Case("leaf.onnx", "int8-static", "ort", 1, weights="own")
+    run = measured(case, gone)
+    out = results(tmp_path, gone)
+    command = "python -m bench.run --model leaf.onnx --preset tf --store STORE"
+    changed = replace(run.header, command=command, versions={})
+    write_run(out / "records" / "default-1.jsonl", replace(run, header=changed))
+    asked: list[Options] = []
+
+    def opened(options: Options) -> Options:
+        asked.append(options)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(given, "opened", opened)
+    line = [str(case), *words(tmp_path, store_folder, "--model", "here/leaf.onnx")[1:]]
+    assert ship.main(line) == 2
+    assert "enough" in capsys.readouterr().err
+    assert [(one.model, one.preset) for one in asked] == [(("here/leaf.onnx",), "tf")]
 
 
 def test_images_of_the_users_own_only_where_asked(
