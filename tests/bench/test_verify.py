@@ -154,18 +154,35 @@ def test_what_does_not_run(
     assert [(claim.what, claim.outcome) for claim in found.values()] == [("it runs", outcome)]
 
 
-def test_accuracy_is_held_against_its_interval(artifact: Artifact) -> None:
-    """Over the same images: within the claimed interval it is reproduced, outside it is not."""
-    labelled = Labelled("plants", "test", "ff", ("a", "b"), (0,) * 50 + (1,) * 50)
-    right = Answers(labelled.labels, (0,) * 100)
-    half = Answers((0,) * 100, (0,) * 50 + (1,) * 50)
-    then = scored(labelled, right)
-    found = [
-        compared("x", labelled, then, replace(block(CASE, artifact), answers=answers))
-        for answers in (right, half)
-    ]
-    assert [claim.outcome for claim in found] == ["reproduced", "not reproduced"]
-    assert found[1].why.endswith("50 of 100 images named alike")
+@pytest.mark.parametrize(
+    ("images", "lost", "won", "outcome"),
+    [
+        (100, 0, 0, "reproduced"),
+        (100, 50, 0, "not reproduced"),
+        (100, 1, 1, "cannot tell"),
+        (2000, 1, 1, "reproduced"),
+        (2000, 30, 0, "not reproduced"),
+        # Both shares lie in each other's own intervals: 90 %, and 88.4 %.
+        (1000, 16, 0, "not reproduced"),
+    ],
+)
+def test_accuracy_is_compared_image_by_image(
+    artifact: Artifact, images: int, lost: int, won: int, outcome: Outcome
+) -> None:
+    """A drop that the share's own interval would hide is told; too few images tell nothing."""
+    labelled = Labelled("plants", "test", "ff", ("a", "b"), (0,) * images)
+    wrong = images // 10
+
+    def answers(wrongly: range) -> Answers:
+        named = tuple(int(image in wrongly) for image in range(images))
+        return Answers(named, named)
+
+    then = scored(labelled, answers(range(wrong)))
+    now = answers(range(won, wrong + lost))
+    found = compared("x", labelled, then, replace(block(CASE, artifact), answers=now))
+    assert found.outcome == outcome, found
+    assert f"{images - lost - won} of {images} images named alike" in found.why
+    assert ("points, margin 1" in found.why) == (lost + won > 0)
 
 
 @pytest.fixture
