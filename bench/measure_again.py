@@ -17,6 +17,10 @@ from bench.turned import paired_interval
 from export.artifact import Artifact
 
 Say = Callable[[str], object]
+LOOKS = 3
+"""So often blocks are judged at most: at 3, 7 and 15, or from the run's own number on."""
+_CONFIDENCE = 1 - stats.FAMILY_ERROR / LOOKS
+"""Of each look, so that all of them together err as one would, as in ``bench.spend``."""
 ACCURACY_MARGIN = 0.01
 """A point: what bench.search lets quantisation cost."""
 
@@ -107,9 +111,12 @@ def _other_version(subject: Subject, block: Measurement) -> str:
 def _blocks(
     subject: Subject, effort: Effort, bounds: Bounds, *, once: bool, say: Say
 ) -> list[Measurement]:
-    """As many blocks as the run had, three at least; then more while a figure is undecided."""
+    """As many blocks as the run had, three at least; then more while a figure is undecided.
+
+    Which is asked at few numbers of blocks: who looks after each one finds something in the end.
+    """
     case, artifact = subject.row.case, subject.artifact
-    least = 1 if once else max(stats.LEAST_BLOCKS, subject.header.blocks)
+    looks = (1,) if once else _looks(subject.header.blocks)
     begun, found = time.monotonic(), list[Measurement]()
     while True:
         say(f"measuring {case}, block {len(found) + 1}")
@@ -117,10 +124,16 @@ def _blocks(
         if found[-1].status != "ok":
             return found[-1:]
         spent = time.monotonic() - begun
-        if len(found) >= least and (
-            once or spent >= bounds.budget_s or _decided(subject, found, bounds)
-        ):
+        if len(found) >= looks[-1] or (len(found) >= looks[0] and spent >= bounds.budget_s):
             return found
+        if len(found) in looks and _decided(subject, found, bounds):
+            return found
+
+
+def _looks(blocks: int) -> tuple[int, ...]:
+    """At how many blocks it is asked what they say: twice as many, and one, each time."""
+    first = max(stats.LEAST_BLOCKS, blocks)
+    return tuple((first + 1) * 2**look - 1 for look in range(LOOKS))
 
 
 def _decided(subject: Subject, blocks: Sequence[Measurement], bounds: Bounds) -> bool:
@@ -133,6 +146,7 @@ def judged(
 ) -> Claim:
     """Whether a figure is the same: the whole interval of now over then within the margin.
 
+    The interval is of ``_CONFIDENCE``, since blocks may be looked at several times.
     Wholly outside it is not, and across its edge nothing can be told; nor with a ``reason``
     why it can't be, or with fewer than three blocks on either side that can be believed.
     """
@@ -143,7 +157,7 @@ def judged(
     if reason or spread is None:
         few = reason or _too_few(figure, row, blocks, (len(then), len(now)))
         return Claim(figure.what, "cannot tell", f"{shown}: {few}")
-    ratio = stats.ratio_estimate(spread)
+    ratio = stats.ratio_estimate(spread, _CONFIDENCE)
     place = stats.position(ratio, margin)
     text = f"{shown}; now over then {interval_text(ratio)}, margin {margin:.0%}"
     if place is None:

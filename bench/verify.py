@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", type=Path, default=default_store(), metavar="DIR", help=store)
     same = f"a figure within this is the same (default: {_MARGIN})".replace("%", "%%")
     add("--margin", default=_MARGIN, metavar="SHARE", help=same)
-    more = f"seconds for more blocks while a figure is undecided (default: {_BUDGET})"
+    more = f"for more blocks, five times as many at most, while undecided (default: {_BUDGET})"
     add("--budget", default=_BUDGET, metavar="TIME", help=more)
     return parser
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bench.options import parse
 from bench.record import Answers, Labelled, Measurement, Status, Surroundings, write_run
 from bench.rows import Row
 from bench.scores import scored
+from bench.stats import position, ratio_estimate, unpaired_log_ratio
 from export.artifact import RECORD, Artifact, folder_bytes, folder_sha256, write_record
 from tests.bench.made_up import header
 from tests.bench.packed import WRONG, block, chosen, measured
@@ -107,6 +109,45 @@ def test_all_is_reproduced_on_the_same_host(
     found = measured_again(monkeypatch, subject(artifact), blocks(artifact, 10, 10, 10))
     assert list(found) == ["its answers", "latency, p50", "load", "peak memory"]
     assert {claim.outcome for claim in found.values()} == {"reproduced"}
+
+
+def taken(
+    monkeypatch: pytest.MonkeyPatch, about: Subject, budget_s: float, times: Iterable[float]
+) -> int:
+    """How many blocks are measured when they take so long."""
+    queue = iter(times)
+    made: list[Measurement] = []
+
+    def run_block(*given: object) -> Measurement:
+        made.append(block(CASE, about.artifact, len(made), ms=next(queue)))
+        return made[-1]
+
+    monkeypatch.setattr(measure_again, "run_block", run_block)
+    list(claims(about, Bounds(0.2, budget_s), parse([]), 0, lambda text: None))
+    return len(made)
+
+
+def test_blocks_are_looked_at_three_times_at_most(
+    monkeypatch: pytest.MonkeyPatch, artifact: Artifact
+) -> None:
+    """After 3, 7 and 15, whatever the budget; without one after the run's own number."""
+    about, hour = subject(artifact), 3600.0
+    open_ = itertools.cycle([10.0, 14.4])  # its mean lies on the edge
+    assert taken(monkeypatch, about, hour, [10.0] * 20) == 3
+    assert taken(monkeypatch, about, hour, [8.0, 10.0, 12.5, *[10.0] * 20]) == 7
+    assert taken(monkeypatch, about, hour, open_) == 15
+    assert taken(monkeypatch, about, 0.0, open_) == 3
+    longer = replace(about, header=replace(about.header, blocks=5))
+    assert taken(monkeypatch, longer, hour, open_) == 23
+
+
+def test_a_look_has_its_share_of_the_error(artifact: Artifact) -> None:
+    """What an interval of 95 % would call the same is not told yet."""
+    now = blocks(artifact, 10.7, 11.0, 11.4)
+    spread = unpaired_log_ratio([10.7, 11.0, 11.4], [9.9, 10.0, 10.1])
+    assert spread is not None
+    assert position(ratio_estimate(spread), 0.2) == "within"
+    assert judged(P50, row(artifact, 9.9, 10.0, 10.1), now, 0.2).outcome == "cannot tell"
 
 
 def test_another_host_tells_answers_but_no_times(
