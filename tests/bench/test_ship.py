@@ -21,6 +21,7 @@ from bench.options import Options, UsageError
 from bench.record import Parity, Run, write_run
 from bench.verify_files import of_bundle
 from export.artifact import Artifact
+from export.images import Preprocess
 from tests.bench.packed import RIGHT, WRONG, measured
 from tests.conftest import Built
 
@@ -329,6 +330,25 @@ def test_a_given_model_is_opened_where_it_stands_here(
     assert ship.main(line) == 2
     assert "enough" in capsys.readouterr().err
     assert [(one.model, one.preset) for one in asked] == [(("here/leaf.onnx",), "tf")]
+
+
+def test_the_file_for_mobile_builds_answers_alike(
+    tmp_path: Path, store_folder: Path, model: Artifact
+) -> None:
+    """In ORT format, with the operators that a minimal build needs beside it."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    (file,) = (folder / bundle.MOBILE).glob("*.ort")
+    (needs,) = (folder / bundle.MOBILE).glob("*.config")
+    assert "ai.onnx;" in needs.read_text() and str(tmp_path) not in needs.read_text()
+    session = onnxruntime.InferenceSession(str(file))
+    images = selftest.inputs(folder / bundle.SELFTEST, Preprocess.from_json(model.preprocess))
+    source = session.get_inputs()[0].name
+    found = np.concatenate([session.run(None, {source: one[None]})[0] for one in images])
+    stored = bundle.read_answers(folder)
+    np.testing.assert_allclose(found, stored, rtol=0, atol=1e-3 * np.abs(stored).max())
 
 
 def test_images_of_the_users_own_only_where_asked(
