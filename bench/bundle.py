@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.case import Case
@@ -45,7 +47,9 @@ class Model:
     """What ``predict.py`` has to know. ``file`` is relative to the bundle.
 
     ``environment`` are variables that the measured process was started with. Shapes are
-    (batch, 3, height, width) and (batch, classes).
+    (batch, *what an image becomes) and (batch, classes). ``probabilities``: the outputs are
+    some already, as of a model that ends in a softmax. ``tolerance`` is for any machine,
+    ``tolerance_when_packed`` for the one on which the stored answers were given.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -59,12 +63,14 @@ class Model:
     threads: int
     input_shape: tuple[int, int, int, int]
     output_shape: tuple[int, int]
+    probabilities: bool
     preprocess: Mapping[str, Any]
     classes: tuple[str, ...]
     placeholder_names: bool
     environment: Mapping[str, str]
     fixes: Mapping[str, str]
     tolerance: Tolerance
+    tolerance_when_packed: Tolerance
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ class Link:
 class Provenance:
     """How the model came to be: its ``chain`` from the weights on, the model last.
 
-    ``reference`` holds the parity images and the answers of the fp32 torch module to them.
+    ``reference`` holds the parity images and the answers to them of the fp32 torch
+    module, or of the given file as it was.
     ``usual_canary_s`` is that of the whole run, by which the row's verdict was reached.
     """
 
@@ -139,6 +146,18 @@ def read(folder: Path) -> Bundle:
     return Bundle(folder, model, provenance, read_run(folder / MEASURED))
 
 
+def read_answers(folder: Path) -> NDArray[np.floating]:
+    """What the self-test stores, (images, classes); raises :class:`UsageError` and ``OSError``."""
+    path = folder / ANSWERS
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as exc:
+        raise UsageError(f"{path} holds no answers: {exc}") from exc
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f":
+        raise UsageError(f"{path} holds no answers: they are numbers, (images, classes)")
+    return found
+
+
 def chain_of(artifact: Artifact, store: Store) -> tuple[Link, ...]:
     """The artifacts that ``artifact`` was made from, in order, itself last."""
     links = [link_of(artifact)]
@@ -175,8 +194,12 @@ def write_sums(folder: Path) -> None:
 
 def read_sums(folder: Path) -> dict[str, str]:
     """Name -> hash; raises :class:`UsageError` for lines that are none, or lead out of it."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{folder / SUMS} is no text: {exc}") from exc
     found = {}
-    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         digest, gap, name = line.partition("  ")
         inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         if len(digest) != 64 or not gap or not inside:
@@ -186,13 +209,10 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def names(folder: Path) -> list[str]:
-    """Every file of a bundle but the sums, with forward slashes; not what Python caches."""
+    """Every file of a bundle but the sums, with forward slashes; what Python caches as well."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    found = [path.relative_to(folder) for path in files]
-    return [path.as_posix() for path in found if path.name != SUMS and _CACHE not in path.parts]
-
-
-_CACHE = "__pycache__"
+    found = [path.relative_to(folder).as_posix() for path in files]
+    return [name for name in found if name != SUMS]
 
 
 def sha256(path: Path) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import bundle, launch, mobile, selftest
 from bench.bundle import Link, Model, Provenance
 from bench.bundle_text import Text, readme
+from bench.case import Case
 from bench.chosen_row import Chosen, notes
 from bench.options import UsageError
 from bench.record import write_run
@@ -52,18 +54,17 @@ class Order:
 def write(folder: Path, order: Order) -> None:
     """Fill an empty folder. Raises ``UsageError``, ``launch.ChildDied`` and ``OSError``."""
     artifact, chosen = order.artifact, order.chosen
-    model, provenance = model_of(chosen, artifact), provenance_of(chosen, artifact, order.store)
+    outputs = _write_selftest(folder, order)
+    model = model_of(chosen.case, artifact, outputs)
+    provenance = provenance_of(chosen, artifact, order.store)
     _copy_model(artifact, folder / bundle.FILES)
-    code = predict(chosen.case.runtime, preprocess_of(artifact))
-    (folder / "predict.py").write_text(code, encoding="utf-8")
-    (folder / "selftest.py").write_text(_template("selftest"), encoding="utf-8")
+    for name, content in texts(model).items():
+        (folder / name).write_text(content, encoding="utf-8")
     (folder / bundle.MODEL).write_bytes(bundle.MODEL_JSON.dump_json(model, indent=1))
-    (folder / "classes.txt").write_text(_class_lines(model), encoding="utf-8")
     needs = requirements(chosen.case.runtime, chosen.run.header.versions)
     (folder / "requirements.txt").write_text(needs, encoding="utf-8")
     (folder / bundle.PROVENANCE).write_bytes(bundle.PROVENANCE_JSON.dump_json(provenance, indent=1))
     write_run(folder / bundle.MEASURED, chosen.alone)
-    _write_selftest(folder, order)
     no_mobile = None
     if artifact.format == "onnx":
         no_mobile = mobile.write(folder / model.file, folder / bundle.MOBILE)
@@ -82,9 +83,8 @@ def write(folder: Path, order: Order) -> None:
     bundle.write_sums(folder)
 
 
-def model_of(chosen: Chosen, artifact: Artifact) -> Model:
-    """What ``predict.py`` is told."""
-    case = chosen.case
+def model_of(case: Case, artifact: Artifact, outputs: NDArray[np.float32]) -> Model:
+    """What ``predict.py`` is told; ``outputs`` are the model's answers to the self-test."""
     first, second, third = artifact.image_shape
     threads = dict.fromkeys(launch.THREAD_VARIABLES, str(case.threads))
     return Model(
@@ -97,6 +97,7 @@ def model_of(chosen: Chosen, artifact: Artifact) -> Model:
         threads=case.threads,
         input_shape=(case.batch_size, first, second, third),
         output_shape=(case.batch_size, len(artifact.class_names)),
+        probabilities=selftest.are_probabilities(outputs),
         preprocess=preprocess_of(artifact),
         classes=artifact.class_names,
         placeholder_names=artifact.placeholder_names,
@@ -104,6 +105,7 @@ def model_of(chosen: Chosen, artifact: Artifact) -> Model:
         environment={**threads, "ORT_DISABLE_TELEMETRY": "1"},
         fixes=artifact.fixes,
         tolerance=selftest.tolerance(case),
+        tolerance_when_packed=selftest.tolerance_when_packed(case),
     )
 
 
@@ -134,6 +136,15 @@ def provenance_of(chosen: Chosen, artifact: Artifact, store: Store) -> Provenanc
         reference=bundle.link_of(reference) if reference else Link(key),
         usual_canary_s=chosen.row.usual_canary_s,
     )
+
+
+def texts(model: Model) -> dict[str, str]:
+    """The files that follow from what ``predict.py`` is told."""
+    return {
+        "predict.py": predict(model.runtime, model.preprocess),
+        "selftest.py": _template("selftest"),
+        "classes.txt": _class_lines(model),
+    }
 
 
 def predict(runtime: str, how: Mapping[str, Any]) -> str:
@@ -177,13 +188,42 @@ def _channels(how: Mapping[str, Any]) -> str:
 
 def requirements(runtime: str, versions: Mapping[str, str]) -> str:
     """What pip installs: the runtime and numpy as they were measured, Pillow as it is here."""
-    own = REGISTRY[runtime].distribution
-    names = [*([own] if own else []), *_BESIDES.get(runtime, ()), "numpy"]
-    known = {name: versions.get(name) or importlib.metadata.version(name) for name in names}
-    known["Pillow"] = importlib.metadata.version("Pillow")
+    names = [*_computing(runtime), "numpy"]
+    known = {name: versions.get(name) or _installed(name) for name in names}
+    known["Pillow"] = _installed("Pillow")
     lines = [f"{name}=={version}\n" for name, version in known.items()]
     cpu_build = any(version.endswith("+cpu") for version in known.values())
     return "".join([*([f"--extra-index-url {_CPU_BUILD}\n"] if cpu_build else []), *lines])
+
+
+def other_versions(runtime: str, versions: Mapping[str, str]) -> list[str]:
+    """Why the self-test's answers, which what is installed gives, are of another version.
+
+    Raises :class:`UsageError` where the runtime is not installed at all.
+    """
+    here = {name: _installed(name) for name in _computing(runtime)}
+    return [
+        f"it was measured with {name} {versions[name]}, and {found} is installed here, which would "
+        f"give the self-test's answers: pip install {name}=={versions[name]}, or measure again"
+        for name, found in here.items()
+        if versions.get(name, found) != found
+    ]
+
+
+def _computing(runtime: str) -> tuple[str, ...]:
+    """The distributions on which answers depend."""
+    own = REGISTRY[runtime].distribution
+    return (*([own] if own else []), *_BESIDES.get(runtime, ()))
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError as exc:
+        raise UsageError(
+            f"{name} is not installed, and the model has to answer the self-test's images here: "
+            f"pip install {name}"
+        ) from exc
 
 
 def _template(name: str) -> str:
@@ -203,10 +243,11 @@ def _class_lines(model: Model) -> str:
     return "".join(f"{name}\n" for name in names)
 
 
-def _write_selftest(folder: Path, order: Order) -> None:
+def _write_selftest(folder: Path, order: Order) -> NDArray[np.float32]:
     """The images, and the answers of the adapter that was measured to what is stored of them."""
     stored = folder / bundle.SELFTEST
     selftest.store_images(stored, order.images)
     how = Preprocess.from_json(order.artifact.preprocess)
     outputs = selftest.answers(order.chosen.case, order.artifact, selftest.inputs(stored, how))
     np.save(folder / bundle.ANSWERS, outputs)
+    return outputs

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import given
+from bench.case import Case
 from bench.chosen_row import Chosen
 from bench.files import BuildError, Event, build_files, file_key
 from bench.options import Options, UsageError, parse
 from bench.record import FileFacts
 from export.artifact import Artifact, Store, folder_sha256
+from export.variants import VARIANTS
 
 Show = Callable[[Event], None]
 
@@ -52,7 +55,8 @@ def _built(
     missing = f"{facts.key} is not in {store}"
     remedy = f"it is built by: {command} (STORE is {store}; run it where its inputs are)"
     try:
-        options = _options(command, store, places)
+        options = given.opened(_options(command, store, places))
+        _check_known(chosen.case)
         files = build_files([file_key(chosen.case)], options, show)
     except (UsageError, BuildError) as exc:
         raise UsageError(f"{missing} and can't be built here: {exc}; {remedy}") from exc
@@ -67,6 +71,14 @@ def _built(
             f"it again: {command}"
         )
     return artifact
+
+
+def _check_known(case: Case) -> None:
+    """A given file's row names a variant that only its file makes known."""
+    if case.variant not in VARIANTS:
+        raise UsageError(
+            f"no variant is called {case.variant}: name the model that it is from with --model FILE"
+        )
 
 
 def _options(command: str, store: Path, places: Sequence[str]) -> Options:

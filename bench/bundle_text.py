@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench import resources, scores
-from bench.bundle import FILES, MOBILE, Link, Model, Provenance
+from bench.bundle import FILES, MOBILE, Link, Model, Provenance, Tolerance
 from bench.record import RunHeader
 from bench.report import COLUMNS, verdict_text
-from bench.rows import Row, Table, runtime_name, speedup
+from bench.rows import Row, Table, parity_with, runtime_name, speedup
 from bench.score_tables import against_parent
 from bench.text import (
     NOTHING,
@@ -21,6 +22,7 @@ from bench.text import (
     plain,
     speedup_text,
 )
+from export.images import CHANNEL_ORDERS
 
 _STEPS_SHOWN = ("options", "weights", "surgery", "data", "host")
 _FROM_LIBRARIES = ("libraries", "step_libraries")
@@ -104,10 +106,23 @@ python -m venv .venv
 .venv/bin/python predict.py IMAGE...
 ```
 
-`selftest.py` answers stored images again and ends with 1 where the answers are others.
+`selftest.py` answers stored images again and ends with 1 where the answers are others:
+{_allowed(text.model.tolerance)}.
+Where it was packed it had to keep {_allowed(text.model.tolerance_when_packed)}, and did;
+`selftest.py --when-packed` demands that again.
 From Python, `predict.predict(images, top=5)` takes Pillow images and gives pairs of class and
-confidence, `predict.logits(images)` the raw outputs.
+confidence, `predict.logits(images)` the raw outputs{_already(text.model)}.
 Importing `predict` sets {variables} in its process, as when it was measured."""
+
+
+def _allowed(tolerance: Tolerance) -> str:
+    most, least = tolerance.max_error, tolerance.min_cosine
+    error = [] if most is None else [f"an error of {most:g} of the largest answer at most"]
+    return " and ".join([*error, *([] if least is None else [f"a cosine of {least:g} at least"])])
+
+
+def _already(model: Model) -> str:
+    return ", which are confidences already" if model.probabilities else ""
 
 
 def _measured(text: Text) -> str:
@@ -152,7 +167,7 @@ def _numbers(row: Row, table: Table) -> Iterator[tuple[str, str]]:
     yield "of it the runtime, imported, MB", interval_text(imported, 1e-6)
     yield "model, MB", megabytes(row.file.size_bytes) if row.file else NOTHING
     yield "accuracy, top-1, %", _accuracy(row, table)
-    yield "parity with the fp32 torch module", _PARITY.cell(row, table)
+    yield f"parity with the {parity_with(row.case)}", _PARITY.cell(row, table)
     yield "verdict on the times", verdict_text(row.verdict)
 
 
@@ -176,20 +191,35 @@ def _accuracy(row: Row, table: Table) -> str:
     return f"{percent_interval(scores.top(found, 1))}, {where}"
 
 
+_COLOURS = {"RGB": "RGB", "BGR": "BGR (blue first)", "GREY": "one channel of grey"}
+
+
 def _takes(model: Model) -> str:
     how = model.preprocess
-    first = f"squashed to {how['first']} x {how['first']} pixels, then " if how["first"] else ""
-    height, width = how["size"]
+    mean, std = ([float(value) for value in how[name]] for name in ("mean", "std"))
+    channels = CHANNEL_ORDERS[how["channel_order"]]
+    ends = f"{channels}, height, width" if how["layout"] == "NCHW" else f"height, width, {channels}"
     steps = (
-        f"An image is turned upright (EXIF) and taken as RGB, {first}squashed to {height} x "
-        f"{width} pixels (height x width, Pillow's {how['filter']} filter), multiplied by "
-        f"{how['scale']:.6g}, less the mean {how['mean']}, over the deviation {how['std']}: "
-        "float32, (batch, 3, height, width)."
+        f"An image is turned upright (EXIF) and taken as {_COLOURS[how['channel_order']]}, "
+        f"{_resized(how)}, multiplied by {how['scale']:.6g}, less the mean {mean}, over the "
+        f"deviation {std}: float32, (batch, {ends})."
     )
     return (
         f"## What it takes\n\n{steps}\n`model.json` has the same for programs, with threads, "
         "precision and the classes in the order of the outputs; `classes.txt` the classes alone."
     )
+
+
+def _resized(how: Mapping[str, Any]) -> str:
+    """As ``export.images.Preprocess`` has it."""
+    (height, width), first = how["size"], how["first"]
+    sides = f"{height} x {width} pixels (height x width)"
+    kind = f"Pillow's {how['filter']} filter"
+    if how["resize"] == "squash":
+        before = f"squashed to {first} x {first} pixels (bilinear), then " if first else ""
+        return f"{before}squashed to {sides} with {kind}"
+    until = f"its shorter side has {first} pixels" if first else "it just covers what is wanted"
+    return f"resized in its proportions with {kind} until {until}, cut to the middle {sides}"
 
 
 def _origin(text: Text) -> str:

@@ -12,7 +12,7 @@ from bench.case import NULL, Case
 from bench.options import UsageError
 from bench.record import Run, RunHeader, find_runs, read_header, read_run
 from bench.resultset import run_of
-from bench.rows import Row, Table, doubts, tables_of
+from bench.rows import Row, Table, doubts, parity_with, tables_of
 from bench.text import unescaped
 
 _SHOWN = 4
@@ -118,7 +118,8 @@ def objections(chosen: Chosen) -> list[str]:
     found = []
     parity = chosen.row.parity
     if parity is None:
-        found.append("its answers were never compared with those of the fp32 torch module")
+        whose = parity_with(chosen.case)
+        found.append(f"its answers were never compared with those of the {whose}")
     elif not parity.passed:
         found.append(
             "its answers are wrong: parity failed (largest error "

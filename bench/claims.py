@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from export.given import printable
+
 Outcome = Literal["reproduced", "not reproduced", "cannot tell"]
 EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
     {"not reproduced": 1, "cannot tell": 3, "reproduced": 0}
@@ -23,7 +25,8 @@ class Claim:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.outcome:<14}  {self.what}{f': {self.why}' if self.why else ''}"
+        # Names, keys and versions of a bundle that came from elsewhere may hold anything.
+        return printable(f"{self.outcome:<14}  {self.what}{f': {self.why}' if self.why else ''}")
 
 
 def held(what: str, trouble: Sequence[str], fine: str = "") -> Claim:

@@ -17,7 +17,7 @@ from bench.case import NULL, Case
 from bench.contenders import Contender
 from bench.options import UsageError, check_names, matching
 from bench.record import Run, RunHeader, find_runs, read_run
-from bench.rows import Row, Table, family_of, right_one, table_order, tables_of
+from bench.rows import Row, Table, family_of, parity_with, table_order, tables_of
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def why_left_out(row: Row) -> str:
         return "parity was not taken: nobody knows whether its answers are right"
     if not row.parity.passed:
         return (
-            f"parity failed: its outputs are not those of the {right_one(row.case)} (centred "
+            f"parity failed: its outputs are not those of the {parity_with(row.case)} (centred "
             f"cosine {row.parity.cosine:.3f}, largest error {row.parity.max_error:.2g} of the "
             "largest output)"
         )

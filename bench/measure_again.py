@@ -12,10 +12,17 @@ from bench.claims import Claim
 from bench.options import SUITES, Options
 from bench.record import Labelled, Measurement, RunHeader
 from bench.rows import Row
-from bench.text import interval_text, number, percent, percent_interval
+from bench.text import difference_text, interval_text, number, percent, percent_interval
+from bench.turned import paired_interval
 from export.artifact import Artifact
 
 Say = Callable[[str], object]
+LOOKS = 3
+"""So often blocks are judged at most: at 3, 7 and 15, or from the run's own number on."""
+_CONFIDENCE = 1 - stats.FAMILY_ERROR / LOOKS
+"""Of each look, so that all of them together err as one would, as in ``bench.spend``."""
+ACCURACY_MARGIN = 0.01
+"""A point: what bench.search lets quantisation cost."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,12 @@ def _other_version(subject: Subject, block: Measurement) -> str:
 def _blocks(
     subject: Subject, effort: Effort, bounds: Bounds, *, once: bool, say: Say
 ) -> list[Measurement]:
-    """As many blocks as the run had, three at least; then more while a figure is undecided."""
+    """As many blocks as the run had, three at least; then more while a figure is undecided.
+
+    Which is asked at few numbers of blocks: who looks after each one finds something in the end.
+    """
     case, artifact = subject.row.case, subject.artifact
-    least = 1 if once else max(stats.LEAST_BLOCKS, subject.header.blocks)
+    looks = (1,) if once else _looks(subject.header.blocks)
     begun, found = time.monotonic(), list[Measurement]()
     while True:
         say(f"measuring {case}, block {len(found) + 1}")
@@ -114,10 +124,16 @@ def _blocks(
         if found[-1].status != "ok":
             return found[-1:]
         spent = time.monotonic() - begun
-        if len(found) >= least and (
-            once or spent >= bounds.budget_s or _decided(subject, found, bounds)
-        ):
+        if len(found) >= looks[-1] or (len(found) >= looks[0] and spent >= bounds.budget_s):
             return found
+        if len(found) in looks and _decided(subject, found, bounds):
+            return found
+
+
+def _looks(blocks: int) -> tuple[int, ...]:
+    """At how many blocks it is asked what they say: twice as many, and one, each time."""
+    first = max(stats.LEAST_BLOCKS, blocks)
+    return tuple((first + 1) * 2**look - 1 for look in range(LOOKS))
 
 
 def _decided(subject: Subject, blocks: Sequence[Measurement], bounds: Bounds) -> bool:
@@ -130,6 +146,7 @@ def judged(
 ) -> Claim:
     """Whether a figure is the same: the whole interval of now over then within the margin.
 
+    The interval is of ``_CONFIDENCE``, since blocks may be looked at several times.
     Wholly outside it is not, and across its edge nothing can be told; nor with a ``reason``
     why it can't be, or with fewer than three blocks on either side that can be believed.
     """
@@ -140,7 +157,7 @@ def judged(
     if reason or spread is None:
         few = reason or _too_few(figure, row, blocks, (len(then), len(now)))
         return Claim(figure.what, "cannot tell", f"{shown}: {few}")
-    ratio = stats.ratio_estimate(spread)
+    ratio = stats.ratio_estimate(spread, _CONFIDENCE)
     place = stats.position(ratio, margin)
     text = f"{shown}; now over then {interval_text(ratio)}, margin {margin:.0%}"
     if place is None:
@@ -195,7 +212,7 @@ def _answers(block: Measurement) -> Claim:
 def _accuracy(
     subject: Subject, block: Measurement, effort: Effort, options: Options, say: Say
 ) -> Claim:
-    """Top-1 over the same images, held against the interval of what was claimed."""
+    """Top-1 over the same images, held image by image against what was claimed."""
     what, claimed = "accuracy, top-1", subject.header.labelled
     case, answers = subject.row.case, subject.row.answers
     if claimed is None or answers is None:
@@ -216,13 +233,27 @@ def _accuracy(
 
 
 def compared(what: str, claimed: Labelled, then: scores.Scored, block: Measurement) -> Claim:
-    """Both scores over the same images."""
+    """Both scores over the same images: what counts is which of them turned right or wrong.
+
+    Reproduced where none did, or where the whole interval of the difference lies within
+    ``ACCURACY_MARGIN``; not reproduced where it excludes 0 besides; else it can't be told.
+    """
     assert block.answers is not None
     now = scores.scored(claimed, block.answers)
-    before, after = scores.top(then, 1), scores.top(now, 1)
-    alike = int((then.predicted == now.predicted).sum())
+    pair = scores.paired(then, now)
+    if pair is None:
+        return Claim(what, "cannot tell", "no image was asked about both times")
     text = (
-        f"{percent_interval(before)} % then, {percent(after)} % now; "
-        f"{alike} of {len(now)} images named alike"
+        f"{percent_interval(scores.top(then, 1))} % then, {percent(scores.top(now, 1))} % now; "
+        f"{pair.same} of {pair.images} images named alike"
     )
-    return Claim(what, "not reproduced" if before.excludes(after.value) else "reproduced", text)
+    if pair.lost == pair.won == 0:
+        return Claim(what, "reproduced", text)
+    margin, change = ACCURACY_MARGIN, pair.difference
+    text += f"; {difference_text(change, 100)} points, margin {100 * margin:g}"
+    low, high = paired_interval(pair.won, pair.lost, pair.images)
+    if -margin < low and high < margin:
+        return Claim(what, "reproduced", text)
+    if change.excludes(0):
+        return Claim(what, "not reproduced", text)
+    return Claim(what, "cannot tell", f"{text}: the interval is wider, and holds 0")

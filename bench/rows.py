@@ -722,14 +722,14 @@ def _wrong(row: Row, table: Table) -> str:
     if row.is_null or parity is None or parity.passed:
         return ""
     return (
-        f"`parity`: the outputs are not those of the {right_one(row.case)} (largest error "
+        f"`parity`: the outputs are not those of the {parity_with(row.case)} (largest error "
         f"{parity.max_error:.2g} of the largest output, centred cosine {parity.cosine:.3f}, "
         f"{top1(parity)}): never best, never recommended{_tried(row.case)}"
     )
 
 
-def right_one(case: Case) -> str:
-    """Whose outputs those of a row must be."""
+def parity_with(case: Case) -> str:
+    """Whose answers a row's are held against: nobody has the code of a given file."""
     return "given file, unoptimised" if case.weights == OWN else "fp32 torch module"
 
 

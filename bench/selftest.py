@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.Image import DecompressionBombError
 
 from bench import launch
 from bench.accuracy import LIMITS, agreement, judged_precision
@@ -24,6 +26,12 @@ from export.images import ImageFolder, ImagesError, Preprocess, crops, sample_ph
 
 COUNT = 4
 _SEED = 5
+_UNREADABLE = (EOFError, OSError, SyntaxError, ValueError, struct.error, DecompressionBombError)
+"""What Pillow raises on a damaged PNG."""
+_SUM_ERROR = 1e-2
+"""Of probabilities: what bf16 leaves of a sum of 1."""
+_MOST_ERROR_HERE = 1e-3
+"""Of the largest answer, on the machine that gave the stored ones."""
 _SIDE = 160
 """Pixels of a stored image's longer side at most: they show that answers are the same, no more."""
 
@@ -33,6 +41,22 @@ def tolerance(case: Case) -> Tolerance:
     limit = LIMITS[judged_precision(case)]
     most = limit.max_error if math.isfinite(limit.max_error) else None
     return Tolerance(most, limit.min_cosine if math.isfinite(limit.min_cosine) else None)
+
+
+def tolerance_when_packed(case: Case) -> Tolerance:
+    """What the same machine has to keep: it computes with the same instructions.
+
+    The limits of parity leave room for other ones, which for INT8 is a lot: a wrong resize
+    would fit in.
+    """
+    most = tolerance(case).max_error
+    return Tolerance(min(_MOST_ERROR_HERE, most or math.inf), None)
+
+
+def are_probabilities(outputs: NDArray[np.float32]) -> bool:
+    """Whether answers went through a softmax in the model itself, as those of Keras do."""
+    sums = outputs.sum(axis=1, dtype=np.float64)
+    return bool((outputs >= 0).all() and (np.abs(sums - 1) <= _SUM_ERROR).all())
 
 
 def store_images(folder: Path, data: str) -> None:
@@ -60,8 +84,18 @@ def _images(data: str) -> Sequence[Image.Image]:
 
 
 def inputs(folder: Path, preprocess: Preprocess) -> NDArray[np.float32]:
-    """What the network takes of the stored images, (n, 3, height, width)."""
-    return preprocess.batch(Image.open(path) for path in sorted(folder.glob("*.png")))
+    """What the network takes of the stored images, (n, *what an image becomes).
+
+    Raises :class:`UsageError` where there are none, or one can't be read.
+    """
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise UsageError(f"{folder} holds no images")
+    try:
+        # As PNG only: a name can't choose another decoder.
+        return preprocess.batch(Image.open(path, formats=("PNG",)) for path in paths)
+    except _UNREADABLE as exc:
+        raise UsageError(f"{folder} holds an image that can't be read: {exc}") from exc
 
 
 def answers(case: Case, artifact: Artifact, images: NDArray[np.float32]) -> NDArray[np.float32]:

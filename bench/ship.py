@@ -20,6 +20,7 @@ from bench.record import RecordError
 from export.artifact import Store, default_store
 
 _SELFTEST_LIMIT_S = 900.0
+_SHOWN = 3
 
 
 class ShipError(Exception):
@@ -44,10 +45,15 @@ def ship(options: argparse.Namespace) -> None:
     """Choose the row, refuse what should not be shipped, write, test, and rename into place."""
     _check_out(options.out, options.force)
     chosen = choose(options.records, options.case, options.run)
-    _refuse(objections(chosen), options.force)
+    versions = chosen.run.header.versions
+    against = [
+        *objections(chosen),
+        *bundle_files.other_versions(chosen.case.runtime, versions),
+    ]
+    _refuse(against, options.force)
     print(f"{chosen.case}, measured {chosen.run.header.started} (run {chosen.run.header.run})")
     found = bundle_source.find(chosen, options.store, _places(options), _show)
-    against = [*objections(chosen), *([found.objection] if found.objection else [])]
+    against += [found.objection] if found.objection else []
     _refuse(against, options.force)
     order = Order(
         chosen, found.artifact, Store(options.store), tuple(against), options.with_images or ""
@@ -60,7 +66,11 @@ def ship(options: argparse.Namespace) -> None:
 
 def _places(options: argparse.Namespace) -> list[str]:
     """Flags of bench.run for a file that has to be built again."""
-    given = {"--data": options.data, "--checkpoints": options.checkpoints}
+    given = {
+        "--data": options.data,
+        "--checkpoints": options.checkpoints,
+        "--model": options.model,
+    }
     return [word for flag, value in given.items() if value for word in (flag, value)]
 
 
@@ -79,6 +89,22 @@ def _check_out(out: Path, force: bool) -> None:
         raise UsageError(f"{out} exists: name another OUT, or replace the bundle with --force")
     if out.is_symlink() or not bundle.is_bundle(out):
         raise UsageError(f"{out} is no bundle of ours, and --force replaces nothing else")
+    own = bundle.read_sums(out).keys() | {bundle.SUMS}
+    added = [name for name in _everything_in(out) if name not in own]
+    if added:
+        more = f" and {len(added) - _SHOWN} more" if len(added) > _SHOWN else ""
+        raise UsageError(
+            f"{out} holds what no line of {bundle.SUMS} has: {', '.join(added[:_SHOWN])}{more}; "
+            "--force would delete it: move it away first"
+        )
+
+
+def _everything_in(out: Path) -> Iterator[str]:
+    """Names of files and links, with forward slashes; not what Python caches, which it remakes."""
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if (path.is_symlink() or not path.is_dir()) and "__pycache__" not in name.parts:
+            yield name.as_posix()
 
 
 @contextlib.contextmanager
@@ -94,12 +120,18 @@ def _placed(out: Path, force: bool) -> Iterator[Path]:
         _check_out(out, force)
         if out.exists():
             out.rename(old)
-        made.rename(out)
+        try:
+            made.rename(out)
+        except BaseException:
+            # Whatever came between: the bundle that was there is nobody's scratch.
+            if old.exists() and not os.path.lexists(out):
+                old.rename(out)
+            raise
 
 
 def _selftest(folder: Path) -> str:
     """What the bundle says of itself, in a process that can't see this project's folder."""
-    command = [sys.executable, "-I", "-B", str(folder / "selftest.py")]
+    command = [sys.executable, "-I", "-B", str(folder / "selftest.py"), "--when-packed"]
     try:
         done = subprocess.run(
             command,
@@ -152,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", type=Path, default=default_store(), metavar="DIR", help=store)
     add("--data", metavar="DIR_OR_ZIP", help="the run's images, where its file is built again")
     add("--checkpoints", metavar="DIR", help="the run's weights, where its file is built again")
+    model = "the run's own model, where a file made of it is built again"
+    add("--model", metavar="FILE", help=model)
     own = "take the self-test's images from the test part of these, not from two photographs"
     add("--with-images", metavar="DIR_OR_ZIP", help=own)
     force = "replace a bundle; ship a row that failed parity or is INVALID, and say so in it"

@@ -170,7 +170,8 @@ def unescaped(text: str) -> str:
 
 def code(text: str) -> str:
     """Text that comes from outside as code on one line."""
-    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+    line = "".join(c if c.isprintable() else " " for c in text.replace("`", "'"))
+    return f"`{' '.join(line.split())}`"
 
 
 def top1(parity: Parity) -> str:

@@ -14,12 +14,13 @@ import numpy as np
 from bench import bundle, measure_again, run, selftest, verify_files
 from bench.bundle import Bundle
 from bench.chosen_row import Chosen, choose
-from bench.claims import Claim, exit_code
+from bench.claims import Claim, exit_code, held
 from bench.measure_again import Bounds, Subject
 from bench.options import Options, UsageError, parse, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
 from export.artifact import Store, default_store, folder_sha256
+from export.given import printable
 from export.images import Preprocess
 
 _MARGIN = "20%"
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(claim, flush=True)
             found.append(claim)
     except (UsageError, RecordError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {printable(str(exc))}", file=sys.stderr)
         return 2
     return exit_code(found)
 
@@ -66,7 +67,11 @@ def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
         yield Claim("how it runs", "cannot tell", "its files are not those that were packed")
         return
     with tempfile.TemporaryDirectory(prefix="deploybench-") as scratch:
-        subject = _packed(found, Path(scratch))
+        try:
+            subject = _packed(found, Path(scratch))
+        except (OSError, UsageError) as exc:
+            yield held("how it runs", [str(exc)])
+            return
         yield from _measured(subject, bounds, options)
 
 
@@ -77,11 +82,11 @@ def _packed(found: Bundle, scratch: Path) -> Subject:
         found.folder / bundle.SELFTEST, Preprocess.from_json(artifact.preprocess)
     )
     np.save(scratch / "inputs.npy", images)
-    answers = np.load(found.folder / bundle.ANSWERS, allow_pickle=False)
-    np.save(scratch / "logits.npy", answers)
-    folder = str((found.folder / bundle.FILES).absolute())
-    here = replace(artifact, folder=folder, reference=str(scratch))
-    if Path(folder) not in here.path.resolve().parents:
+    np.save(scratch / "logits.npy", bundle.read_answers(found.folder))
+    # Resolved on both sides: a bundle may be named by "..", or stand behind a link.
+    folder = (found.folder / bundle.FILES).resolve()
+    here = replace(artifact, folder=str(folder), reference=str(scratch))
+    if folder not in here.path.resolve().parents:
         raise UsageError(f"{found.folder}: {artifact.file!r} leads out of the bundle")
     return Subject(verify_files.row_of(found)[0], found.run.header, here)
 
@@ -157,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", type=Path, default=default_store(), metavar="DIR", help=store)
     same = f"a figure within this is the same (default: {_MARGIN})".replace("%", "%%")
     add("--margin", default=_MARGIN, metavar="SHARE", help=same)
-    more = f"seconds for more blocks while a figure is undecided (default: {_BUDGET})"
+    more = f"for more blocks, five times as many at most, while undecided (default: {_BUDGET})"
     add("--budget", default=_BUDGET, metavar="TIME", help=more)
     return parser
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from bench import bundle, report
+from bench import bundle, bundle_files, report
 from bench.bundle import Bundle, Link
 from bench.bundle_text import numbers
 from bench.claims import Claim, held
@@ -19,10 +20,25 @@ _SHOWN = 3
 
 def of_bundle(found: Bundle) -> Iterator[Claim]:
     """What holds of a bundle without running anything of it."""
-    yield _sums(found.folder)
-    yield _model(found)
-    yield _chain(found)
-    yield _readme(found)
+    checks = {
+        f"the files of {bundle.SUMS}": _sums,
+        "the model is the one that was measured": _model,
+        "what runs follows from the row and its file": _runs,
+        "the chain of keys": _chain,
+        "the README's numbers follow from the record": _readme,
+    }
+    for what, check in checks.items():
+        yield _guarded(what, check, found)
+
+
+def _guarded(what: str, check: Callable[[str, Bundle], Claim], found: Bundle) -> Claim:
+    """A file that is gone, or is none of its kind, refutes its claim and hides no other."""
+    try:
+        return check(what, found)
+    except OSError as exc:
+        return held(what, [f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)])
+    except (EOFError, LookupError, TypeError, ValueError) as exc:
+        return held(what, [f"{type(exc).__name__}: {exc}"])
 
 
 def row_of(found: Bundle) -> tuple[Row, Table]:
@@ -33,19 +49,25 @@ def row_of(found: Bundle) -> tuple[Row, Table]:
     return row, Table((row,), frozenset(), header.blocks, header.peaks, labelled=header.labelled)
 
 
-def _sums(folder: Path) -> Claim:
+def _sums(what: str, found: Bundle) -> Claim:
+    folder = found.folder
     said, there = bundle.read_sums(folder), bundle.names(folder)
     lost = [f"{name} is missing" for name in said if name not in there]
-    strange = [f"{name} is in no line" for name in there if name not in said]
+    strange = [f"{name} is in no line{_cached(name)}" for name in there if name not in said]
     other = [
         f"{name} has another hash"
         for name in there
         if name in said and bundle.sha256(folder / name) != said[name]
     ]
-    return held(f"the files of {bundle.SUMS}", [*lost, *other, *strange], f"{len(said)} files")
+    return held(what, [*lost, *other, *strange], f"{len(said)} files")
 
 
-def _model(found: Bundle) -> Claim:
+def _cached(name: str) -> str:
+    """Python would run what stands there in place of the file that it is named after."""
+    return " (remove Python's cache)" if "__pycache__" in name.split("/") else ""
+
+
+def _model(what: str, found: Bundle) -> Claim:
     """One hash in four places: the folder, the artifact, the end of the chain, the record."""
     digest = folder_sha256(found.folder / bundle.FILES)
     facts = row_of(found)[0].file
@@ -61,10 +83,27 @@ def _model(found: Bundle) -> Claim:
         for place, (key, sha256) in places.items()
         if (key, sha256) != (artifact.key, digest)
     ]
-    return held("the model is the one that was measured", other, f"sha256 {digest[:12]}")
+    return held(what, other, f"sha256 {digest[:12]}")
 
 
-def _chain(found: Bundle) -> Claim:
+def _runs(what: str, found: Bundle) -> Claim:
+    """Preprocessing, classes, threads and code are what this version makes for that row."""
+    case, artifact = found.provenance.case, found.provenance.artifact
+    model = bundle_files.model_of(case, artifact, bundle.read_answers(found.folder))
+    said, due = (json.loads(bundle.MODEL_JSON.dump_json(one)) for one in (found.model, model))
+    wrong = [f"{bundle.MODEL} has another {name}" for name in due if said[name] != due[name]]
+    wrong += [
+        f"{name} is not what this version of deploybench writes"
+        for name, text in bundle_files.texts(model).items()
+        if (found.folder / name).read_text(encoding="utf-8") != text
+    ]
+    facts = row_of(found)[0].file
+    if facts and facts.preprocess not in ("", artifact.preprocess):
+        wrong.append("the record has another preprocessing")
+    return held(what, wrong)
+
+
+def _chain(what: str, found: Bundle) -> Claim:
     """Every key is the hash of what its file was made from, the file above it included."""
     chain = found.provenance.chain
     known = [link for link in (*chain, found.provenance.reference) if link.provenance]
@@ -77,18 +116,17 @@ def _chain(found: Bundle) -> Claim:
         if after.provenance.get("source") != before.key
     ]
     gone = [link.key for link in (*chain, found.provenance.reference) if not link.provenance]
-    what = "the chain of keys"
     if wrong or not gone:
         return held(what, wrong, " <- ".join(link.key for link in reversed(chain)))
     text = f"{', '.join(gone)} was gone from the store when it was packed"
     return Claim(what, "cannot tell", text)
 
 
-def _readme(found: Bundle) -> Claim:
+def _readme(what: str, found: Bundle) -> Claim:
     text = (found.folder / bundle.README).read_text(encoding="utf-8").splitlines()
     lost = [line for line in numbers(*row_of(found)) if line not in text]
     trouble = [f"the record says {line}" for line in lost[:_SHOWN]]
-    return held("the README's numbers follow from the record", trouble)
+    return held(what, trouble)
 
 
 def of_results(out: Path, store: Store) -> Iterator[Claim]:

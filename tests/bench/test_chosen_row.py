@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.bundle_text import numbers
 from bench.case import Case
 from bench.chosen_row import choose, objections
 from bench.options import UsageError
@@ -99,3 +100,14 @@ def test_wrong_answers_and_invalid_times_are_objections(artifact: Artifact) -> N
 
 
 _SWITCHES = {"involuntary_switches": 0, "voluntary_switches": 0}
+
+
+@pytest.mark.parametrize(
+    ("weights", "whose"), [("own", "given file, unoptimised"), ("seeded", "fp32 torch module")]
+)
+def test_whose_answers_a_row_was_held_against(artifact: Artifact, weights: str, whose: str) -> None:
+    """A given file has no torch module: neither an objection nor a bundle's README says so."""
+    found = chosen(replace(V6, weights=weights), artifact, parity=None)
+    assert objections(found) == [f"its answers were never compared with those of the {whose}"]
+    found = chosen(replace(V6, weights=weights), artifact)
+    assert any(f"parity with the {whose}" in line for line in numbers(found.row, found.table))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import bundle, bundle_files, mobile, selftest
+from bench import bundle, bundle_files, bundle_text, mobile, selftest
 from bench.bundle_files import Order
 from bench.case import Case, file_format, unsupported
 from bench.options import UsageError
@@ -53,7 +53,8 @@ def loaded(folder: Path, **model: Any) -> ModuleType:
     code = bundle_files.predict("ort", how)
     start, end = code.index("import onnxruntime"), code.index("def preprocess")
     code = f"{code[:start]}def load():\n    return None\n{code[end:]}"
-    said = {"file": "model/none", "environment": {}, "input_shape": [1, 3, 8, 8], **model}
+    known = {"file": "model/none", "environment": {}, "input_shape": [1, 3, 8, 8]}
+    said = {**known, "probabilities": False, **model}
     (folder / "model.json").write_text(json.dumps(said), encoding="utf-8")
     (folder / "predict.py").write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("shipped_predict", folder / "predict.py")
@@ -63,20 +64,45 @@ def loaded(folder: Path, **model: Any) -> ModuleType:
     return module
 
 
+HOWS = {
+    Preprocess((32, 32)): (
+        "taken as RGB, squashed to 32 x 32 pixels (height x width) with Pillow's bilinear filter, "
+        "multiplied by 0.00392157, less the mean [0.485, 0.456, 0.406], over the deviation "
+        "[0.229, 0.224, 0.225]: float32, (batch, 3, height, width)."
+    ),
+    Preprocess((224, 160), first=256): (
+        "taken as RGB, squashed to 256 x 256 pixels (bilinear), then squashed to 224 x 160 pixels"
+    ),
+    Preprocess((7, 91), filter="nearest", mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.7)): (
+        "squashed to 7 x 91 pixels (height x width) with Pillow's nearest filter"
+    ),
+    Preprocess((64, 64), filter="bicubic", mean=(0, 0, 0), std=(1, 1, 1), scale=1): (
+        "multiplied by 1, less the mean [0.0, 0.0, 0.0], over the deviation [1.0, 1.0, 1.0]:"
+    ),
+    Preprocess((48, 40), filter="lanczos", scale=1 / 127.5, mean=(1, 1, 1), std=(1, 1, 1)): (
+        "multiplied by 0.00784314, less the mean [1.0, 1.0, 1.0]"
+    ),
+    Preprocess((32, 20), resize="crop", channel_order="BGR"): (
+        "taken as BGR (blue first), resized in its proportions with Pillow's bilinear filter until "
+        "it just covers what is wanted, cut to the middle 32 x 20 pixels (height x width), "
+    ),
+    Preprocess((16, 16), first=19, resize="crop", filter="bicubic", layout="NHWC"): (
+        "until its shorter side has 19 pixels, cut to the middle 16 x 16 pixels"
+    ),
+    Preprocess((28, 28), mean=(0.1,), std=(0.3,), channel_order="GREY"): (
+        "taken as one channel of grey, squashed to 28 x 28 pixels"
+    ),
+    Preprocess((9, 28), channel_order="GREY", layout="NHWC", mean=(0,), std=(1,), first=40): (
+        "less the mean [0.0], over the deviation [1.0]: float32, (batch, height, width, 1)."
+    ),
+}
+"""Ways to prepare an image, and what of each stands in a bundle's README."""
+
+
 @pytest.mark.parametrize("name", pictures())
 @pytest.mark.parametrize(
     "how",
-    [
-        Preprocess((32, 32)),
-        Preprocess((224, 160), first=256),
-        Preprocess((7, 91), filter="nearest", mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.7)),
-        Preprocess((64, 64), filter="bicubic", mean=(0, 0, 0), std=(1, 1, 1), scale=1),
-        Preprocess((48, 40), filter="lanczos", scale=1 / 127.5, mean=(1, 1, 1), std=(1, 1, 1)),
-        Preprocess((32, 20), resize="crop", channel_order="BGR"),
-        Preprocess((16, 16), first=19, resize="crop", filter="bicubic", layout="NHWC"),
-        Preprocess((28, 28), mean=(0.1,), std=(0.3,), channel_order="GREY"),
-        Preprocess((9, 28), channel_order="GREY", layout="NHWC", mean=(0,), std=(1,), first=40),
-    ],
+    HOWS,
     ids=lambda how: f"{how.size}, {how.filter}, {how.resize}, {how.channel_order}, {how.layout}",
 )
 def test_preprocessing_is_that_of_the_tables(tmp_path: Path, how: Preprocess, name: str) -> None:
@@ -85,6 +111,18 @@ def test_preprocessing_is_that_of_the_tables(tmp_path: Path, how: Preprocess, na
     theirs = loaded(tmp_path, preprocess=asdict(how)).preprocess(image)
     assert theirs.dtype == np.float32 and theirs.flags.c_contiguous
     np.testing.assert_array_equal(theirs, how(image))
+
+
+@pytest.mark.parametrize(("how", "said"), HOWS.items(), ids=str)
+def test_the_readme_says_how_an_image_is_taken(
+    artifact: Artifact, how: Preprocess, said: str
+) -> None:
+    """Resize, order of channels and layout as they are."""
+    made = replace(artifact, preprocess=how.to_json(), facts={"image_shape": how.shape})
+    model = bundle_files.model_of(
+        Case(VARIANT, "fp32", "ort", 1), made, np.eye(2, dtype=np.float32)
+    )
+    assert said in bundle_text._takes(model)
 
 
 def test_what_predict_does_not_heed_is_refused(artifact: Artifact) -> None:
@@ -109,7 +147,11 @@ def test_a_preprocessing_of_tomorrow_is_refused(
 
 @pytest.mark.parametrize(
     "how",
-    [Preprocess((8, 8)), Preprocess((8, 8), 9, "crop", "bicubic", channel_order="BGR")],
+    [
+        Preprocess((8, 8)),
+        Preprocess((8, 8), 9, "crop", "bicubic", channel_order="BGR"),
+        Preprocess((8, 8), resize="crop", filter="bicubic", layout="NHWC"),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("runtime", REAL)
@@ -145,6 +187,41 @@ def test_confidences_are_shares_in_falling_order(tmp_path: Path) -> None:
     assert sum(share for _, share in first) == pytest.approx(1)
     assert second[0] == ("a", 1.0)
     assert len(module.predict([Image.new("RGB", (9, 9))], top=1)[0]) == 1
+
+
+def test_a_softmax_is_not_taken_twice(tmp_path: Path) -> None:
+    """A model that ends in one is told by its answers; its confidences stay as they are."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests.export.given_files import CLASSES, keras_like
+
+    keras = onnxruntime.InferenceSession(keras_like(tmp_path / "leaf.onnx"))
+    how = Preprocess((16, 16), layout="NHWC")
+    pictured = [pictures()[name] for name in ("RGB", "turned", "P")]
+    outputs = keras.run(None, {"image": how.batch(pictured)})[0]
+    assert selftest.are_probabilities(outputs)
+    assert not selftest.are_probabilities(np.log(outputs))
+    assert not selftest.are_probabilities(outputs * 1.1)
+    module = loaded(
+        tmp_path,
+        preprocess=asdict(how),
+        classes=list(range(CLASSES)),
+        input_shape=[1, 16, 16, 3],
+        probabilities=True,
+    )
+    module.logits.__defaults__ = (lambda batch: keras.run(None, {"image": batch})[0],)
+    shares = [dict(found) for found in module.predict(pictured, top=CLASSES)]
+    found = [[one[number] for number in range(CLASSES)] for one in shares]
+    np.testing.assert_allclose(found, outputs, atol=1e-6)
+
+
+def test_what_is_packed_says_whether_answers_are_probabilities(artifact: Artifact) -> None:
+    """By what the model answered to the self-test's images."""
+    known = replace(artifact, preprocess=Preprocess((8, 8)).to_json())
+    case = Case(VARIANT, "fp32", "ort", 1)
+    shares = np.array([[0.2, 0.3, 0.5], [1, 0, 0]], np.float32)
+    assert bundle_files.model_of(case, known, shares).probabilities
+    assert not bundle_files.model_of(case, known, shares - 0.5).probabilities
 
 
 def test_the_last_batch_is_filled_up_and_its_filling_dropped(tmp_path: Path) -> None:

@@ -56,3 +56,8 @@ def test_a_terminal_shows_text_without_escapes() -> None:
     reason = "pip install 'deploybench[mnn]' * <b> `x` \\"
     assert text.plain(reason) != reason
     assert text.unescaped(text.plain(reason)) == reason
+
+
+def test_foreign_text_as_code_moves_no_terminal() -> None:
+    """One line without what could end the code or colour a terminal."""
+    assert text.code("ls `x`\n\x1b[31mred\u202e") == "`ls 'x' [31mred`"

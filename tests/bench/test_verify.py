@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bench.options import parse
 from bench.record import Answers, Labelled, Measurement, Status, Surroundings, write_run
 from bench.rows import Row
 from bench.scores import scored
+from bench.stats import position, ratio_estimate, unpaired_log_ratio
 from export.artifact import RECORD, Artifact, folder_bytes, folder_sha256, write_record
 from tests.bench.made_up import header
 from tests.bench.packed import WRONG, block, chosen, measured
@@ -76,6 +78,11 @@ def test_exit_codes() -> None:
     assert str(wrong) == "not reproduced  b: x"
 
 
+def test_a_claim_moves_no_terminal() -> None:
+    """Whatever stands in the names and versions of a bundle."""
+    assert str(held("\x1b[2Ja", ["b\r\x9b1m"])) == "not reproduced  \ufffd[2Ja: b\ufffd\ufffd1m"
+
+
 def subject(artifact: Artifact, **changes: object) -> Subject:
     """A row of three blocks, measured on this very host unless said otherwise."""
     here = header(host_id=host.host_id(host.describe()), **changes)
@@ -102,6 +109,45 @@ def test_all_is_reproduced_on_the_same_host(
     found = measured_again(monkeypatch, subject(artifact), blocks(artifact, 10, 10, 10))
     assert list(found) == ["its answers", "latency, p50", "load", "peak memory"]
     assert {claim.outcome for claim in found.values()} == {"reproduced"}
+
+
+def taken(
+    monkeypatch: pytest.MonkeyPatch, about: Subject, budget_s: float, times: Iterable[float]
+) -> int:
+    """How many blocks are measured when they take so long."""
+    queue = iter(times)
+    made: list[Measurement] = []
+
+    def run_block(*given: object) -> Measurement:
+        made.append(block(CASE, about.artifact, len(made), ms=next(queue)))
+        return made[-1]
+
+    monkeypatch.setattr(measure_again, "run_block", run_block)
+    list(claims(about, Bounds(0.2, budget_s), parse([]), 0, lambda text: None))
+    return len(made)
+
+
+def test_blocks_are_looked_at_three_times_at_most(
+    monkeypatch: pytest.MonkeyPatch, artifact: Artifact
+) -> None:
+    """After 3, 7 and 15, whatever the budget; without one after the run's own number."""
+    about, hour = subject(artifact), 3600.0
+    open_ = itertools.cycle([10.0, 14.4])  # its mean lies on the edge
+    assert taken(monkeypatch, about, hour, [10.0] * 20) == 3
+    assert taken(monkeypatch, about, hour, [8.0, 10.0, 12.5, *[10.0] * 20]) == 7
+    assert taken(monkeypatch, about, hour, open_) == 15
+    assert taken(monkeypatch, about, 0.0, open_) == 3
+    longer = replace(about, header=replace(about.header, blocks=5))
+    assert taken(monkeypatch, longer, hour, open_) == 23
+
+
+def test_a_look_has_its_share_of_the_error(artifact: Artifact) -> None:
+    """What an interval of 95 % would call the same is not told yet."""
+    now = blocks(artifact, 10.7, 11.0, 11.4)
+    spread = unpaired_log_ratio([10.7, 11.0, 11.4], [9.9, 10.0, 10.1])
+    assert spread is not None
+    assert position(ratio_estimate(spread), 0.2) == "within"
+    assert judged(P50, row(artifact, 9.9, 10.0, 10.1), now, 0.2).outcome == "cannot tell"
 
 
 def test_another_host_tells_answers_but_no_times(
@@ -149,18 +195,35 @@ def test_what_does_not_run(
     assert [(claim.what, claim.outcome) for claim in found.values()] == [("it runs", outcome)]
 
 
-def test_accuracy_is_held_against_its_interval(artifact: Artifact) -> None:
-    """Over the same images: within the claimed interval it is reproduced, outside it is not."""
-    labelled = Labelled("plants", "test", "ff", ("a", "b"), (0,) * 50 + (1,) * 50)
-    right = Answers(labelled.labels, (0,) * 100)
-    half = Answers((0,) * 100, (0,) * 50 + (1,) * 50)
-    then = scored(labelled, right)
-    found = [
-        compared("x", labelled, then, replace(block(CASE, artifact), answers=answers))
-        for answers in (right, half)
-    ]
-    assert [claim.outcome for claim in found] == ["reproduced", "not reproduced"]
-    assert found[1].why.endswith("50 of 100 images named alike")
+@pytest.mark.parametrize(
+    ("images", "lost", "won", "outcome"),
+    [
+        (100, 0, 0, "reproduced"),
+        (100, 50, 0, "not reproduced"),
+        (100, 1, 1, "cannot tell"),
+        (2000, 1, 1, "reproduced"),
+        (2000, 30, 0, "not reproduced"),
+        # Both shares lie in each other's own intervals: 90 %, and 88.4 %.
+        (1000, 16, 0, "not reproduced"),
+    ],
+)
+def test_accuracy_is_compared_image_by_image(
+    artifact: Artifact, images: int, lost: int, won: int, outcome: Outcome
+) -> None:
+    """A drop that the share's own interval would hide is told; too few images tell nothing."""
+    labelled = Labelled("plants", "test", "ff", ("a", "b"), (0,) * images)
+    wrong = images // 10
+
+    def answers(wrongly: range) -> Answers:
+        named = tuple(int(image in wrongly) for image in range(images))
+        return Answers(named, named)
+
+    then = scored(labelled, answers(range(wrong)))
+    now = answers(range(won, wrong + lost))
+    found = compared("x", labelled, then, replace(block(CASE, artifact), answers=now))
+    assert found.outcome == outcome, found
+    assert f"{images - lost - won} of {images} images named alike" in found.why
+    assert ("points, margin 1" in found.why) == (lost + won > 0)
 
 
 @pytest.fixture
