@@ -471,7 +471,11 @@ def kill_with_children(pid: int) -> None:
     """Kill a process and all that it started: a converter runs programs of its own.
 
     They share the group of who started this build, and a group can only be killed whole.
+    It is stopped first: it must neither start another one nor end by itself, as if all were
+    well, when it sees that its programs are gone.
     """
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
     children = Path(f"/proc/{pid}/task/{pid}/children")
     with contextlib.suppress(OSError):
         for child in children.read_text().split():
