@@ -112,7 +112,9 @@ def _known(words: list[str]) -> str | None:
 def _module(name: str, arguments: list[str]) -> str | None:
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.submodule_search_locations is not None:
-        spec = importlib.util.find_spec(f"{name}.__main__")
+        # Not by find_spec, which would import the package and what it needs.
+        folders = map(Path, spec.submodule_search_locations)
+        spec = spec if any((folder / "__main__.py").is_file() for folder in folders) else None
     if spec is None:
         return f"there is no module {name} to run"
     flags = {word.partition("=")[0] for word in arguments if re.match(r"--?[a-z]", word)}
