@@ -470,6 +470,11 @@ def _check_bound(options: Options) -> None:
 
 def _check_against(options: Options) -> None:
     """A scenario that is measured for one version only would look compared and is not."""
+    if options.against and options.model:
+        raise UsageError(
+            "--model can't be had with --against: another version of the code may not know how to "
+            "take a given file; measure it with each version and use python -m bench.compare"
+        )
     for name, why in _NOT_COMPARED.items():
         if options.against and name in options.scenarios:
             raise UsageError(

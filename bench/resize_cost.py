@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import files, host, labelled, launch, report
+from bench import files, given, host, labelled, launch, report
 from bench.block import load_message
 from bench.case import NULL, Case, plan, unsupported
 from bench.options import Options, UsageError, parse
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     heed_signals()
     try:
-        options = parse([*_DEFAULTS, *words])
+        options = given.opened(parse([*_DEFAULTS, *words]))
         report.check_page(options.out)
         with Progress() as progress:
             cost = _measured(options, words, progress)

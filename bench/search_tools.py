@@ -18,6 +18,7 @@ from bench.choices import Blamed
 from bench.files import Event
 from bench.options import Options, UsageError
 from bench.record import Answers, Labelled
+from bench.run import memory_limit
 from export.artifact import Artifact
 from export.build import SEEDED, Int8
 from export.images import Entry, ImageFolder, Preprocess
@@ -91,7 +92,7 @@ class Asker:
             weights=artifact.weights,
         )
         with tempfile.TemporaryDirectory(prefix="deploybench-search-") as logs:
-            setting = launch.Setting(case.threads, self.options.memory_limit)
+            setting = launch.Setting(case.threads, memory_limit(self.options))
             try:
                 with launch.Child(setting, Path(logs) / "child.log") as child:
                     loaded = child.ask(block.load_message(case, artifact), launch.LOAD_LIMIT_S)

@@ -113,6 +113,10 @@ def test_what_flags_say_reaches_the_variant(tmp_path: Path, described: dict[str,
     [
         (["--model", "no.onnx"], "--model: no.onnx is no file"),
         (["--model", "{folder}/leaf.h5"], "is no .onnx file: export it first"),
+        (
+            ["--model", "{folder}/leaf.onnx", "--against", "."],
+            "--model can't be had with --against",
+        ),
         (["--preset", "tf"], "--preset is about a file of yours: it needs --model"),
         (["--model", "{folder}/leaf.onnx", "--mean", "a,b"], "write a number for each channel"),
         (["--model", "{folder}/leaf.onnx", "--size", "big"], "write HEIGHTxWIDTH in pixels"),
