@@ -37,7 +37,8 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 test: setup ## run the tests
-	$(PYTEST) -q -m alone
+	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && export DEPLOYBENCH_TEST_STORE="$$store" && \
+	$(PYTEST) -q -m alone && \
 	$(PYTEST) -q -m 'not alone' -n auto --maxprocesses 4 --dist worksteal
 
 bench: setup ## the main job: build, measure, write the tables into OUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,15 @@ settings.load_profile("patient")
 
 @pytest.fixture(scope="session")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for the whole session: what one test built, the next one finds."""
+    """One store for the whole session: what one test built, the next one finds.
+
+    The workers of pytest-xdist share it, each of whose own folders lie in one of the session's;
+    sessions share it where ``DEPLOYBENCH_TEST_STORE`` names one.
+    """
+    if named := os.environ.get("DEPLOYBENCH_TEST_STORE"):
+        return Path(named)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return tmp_path_factory.getbasetemp().parent / "store"
     return tmp_path_factory.mktemp("store")
 
 
