@@ -47,32 +47,66 @@ def to_ncnn_fp16(module: nn.Module, file: Path, size: Size) -> None:
     _run_pnnx(module, file, size, fp16=True)
 
 
-def _run_pnnx(module: nn.Module, file: Path, size: Size, *, fp16: bool) -> None:
-    """Trace, convert in a folder of its own (pnnx writes beside its input), keep two files."""
-    import pnnx
+def onnx_to_ncnn(source: Path, target: Path) -> None:
+    """.onnx -> .param and .bin, weights in fp32, for one image at a time."""
+    _run_pnnx_on_graph(source, target, fp16=False)
 
+
+def onnx_to_ncnn_fp16(source: Path, target: Path) -> None:
+    """.onnx -> .param and .bin with weights stored in fp16."""
+    _run_pnnx_on_graph(source, target, fp16=True)
+
+
+def _run_pnnx(module: nn.Module, file: Path, size: Size, *, fp16: bool) -> None:
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        folder = Path(name)
+        source = Path(name) / "model.pt"
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             module, torch.zeros(1, 3, *size)
         )
-        traced.save(str(folder / "model.pt"))
-        made = {
-            "pnnxparam": "model.pnnx.param",
-            "pnnxbin": "model.pnnx.bin",
-            "pnnxpy": "model_pnnx.py",
-            "pnnxonnx": "model.pnnx.onnx",
-            "ncnnparam": "model.ncnn.param",
-            "ncnnbin": "model.ncnn.bin",
-            "ncnnpy": "model_ncnn.py",
-        }
-        words = [f"{key}={folder / value}" for key, value in made.items()]
-        shape = f"inputshape=[1,3,{size[0]},{size[1]}]"
-        _call(
-            "pnnx", [pnnx.EXEC_PATH, str(folder / "model.pt"), shape, f"fp16={int(fp16)}", *words]
+        traced.save(str(source))
+        _pnnx(source, (3, *size), file, fp16=fp16)
+
+
+def _run_pnnx_on_graph(source: Path, file: Path, *, fp16: bool) -> None:
+    """From a copy of ``source`` in a folder of its own, beside which pnnx writes."""
+    import onnx
+
+    from export.optimize import LARGEST_SINGLE_FILE, stored_bytes
+
+    if stored_bytes(source) > LARGEST_SINGLE_FILE:
+        raise ConversionError(
+            f"pnnx can't read {source.name}: it is over protobuf's 2 GB, and pnnx reads no "
+            "external data"
         )
-        shutil.copy(folder / made["ncnnparam"], file)
-        shutil.copy(folder / made["ncnnbin"], file.with_suffix(".bin"))
+    model = onnx.load(source)
+    _, *shape = (axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim)
+    with tempfile.TemporaryDirectory() as name:
+        onnx.save(model, Path(name) / "model.onnx")
+        del model
+        _pnnx(Path(name) / "model.onnx", tuple(shape), file, fp16=fp16)
+
+
+def _pnnx(source: Path, shape: tuple[int, ...], file: Path, *, fp16: bool) -> None:
+    """Convert for one image of ``shape``; keep two of the files that pnnx writes to its folder."""
+    import pnnx
+
+    folder = source.parent
+    made = {
+        "pnnxparam": "model.pnnx.param",
+        "pnnxbin": "model.pnnx.bin",
+        "pnnxpy": "model_pnnx.py",
+        "pnnxonnx": "model.pnnx.onnx",
+        "ncnnparam": "model.ncnn.param",
+        "ncnnbin": "model.ncnn.bin",
+        "ncnnpy": "model_ncnn.py",
+    }
+    words = [f"{key}={folder / value}" for key, value in made.items()]
+    sizes = f"inputshape=[1,{','.join(map(str, shape))}]"
+    _call("pnnx", [pnnx.EXEC_PATH, str(source), sizes, f"fp16={int(fp16)}", *words])
+    # Where it stops half way it may end without an exit code that says so.
+    _expect(folder / made["ncnnparam"], "pnnx")
+    shutil.copy(folder / made["ncnnparam"], file)
+    shutil.copy(folder / made["ncnnbin"], file.with_suffix(".bin"))
 
 
 # --- MNN

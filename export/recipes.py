@@ -184,6 +184,22 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             code=_MODULE,
             fixes={"batch": "1"},
         ),
+        "onnx-to-ncnn": Step(
+            "export.convert:onnx_to_ncnn",
+            source="file",
+            makes="ncnn",
+            libraries=("onnx", "pnnx"),
+            code=(),
+            fixes={"batch": "1"},
+        ),
+        "onnx-to-ncnn-fp16": Step(
+            "export.convert:onnx_to_ncnn_fp16",
+            source="file",
+            makes="ncnn",
+            libraries=("onnx", "pnnx"),
+            code=(),
+            fixes={"batch": "1"},
+        ),
         "to-mnn": Step(
             "export.convert:to_mnn", source="file", makes="mnn", libraries=("MNN",), code=()
         ),
@@ -374,11 +390,13 @@ def chains_of(recipe: Recipe, *, given: bool) -> Mapping[str, tuple[str, ...]]:
     """The chains of a recipe; of a ``given`` file those that need no PyTorch module."""
     if not given:
         return recipe.chains
-    first = {"to-onnx": "adopt"}
+    instead: dict[str, tuple[str, ...]] = {"to-onnx": ("adopt",)}
+    # ncnn's files are made from the module where there is one: pnnx was written for that.
+    instead |= {name: ("adopt", f"onnx-{name}") for name in ("to-ncnn", "to-ncnn-fp16")}
     return {
-        name: (first[steps[0]], *steps[1:])
+        name: (*instead[steps[0]], *steps[1:])
         for name, steps in recipe.chains.items()
-        if steps[0] in first
+        if steps[0] in instead
     }
 
 

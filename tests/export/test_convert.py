@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="converting needs deploybench[build]
 
 from export import convert  # noqa: E402
 from export.images import Preprocess  # noqa: E402
+from tests.export.given_files import keras_like  # noqa: E402
 
 
 def test_a_converter_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
@@ -58,6 +59,28 @@ def test_a_converter_that_fails_is_an_error() -> None:
     script = "import os; os.abort()"
     with pytest.raises(convert.ConversionError, match="pnnx ended with SIGABRT; .*nothing"):
         convert._call("pnnx", [sys.executable, "-c", script])
+
+
+@pytest.mark.parametrize("write", [convert.onnx_to_ncnn, convert.onnx_to_ncnn_fp16])
+def test_a_graph_of_another_tool_becomes_a_net(write: Any, tmp_path: Path) -> None:
+    """Channels last, weights beside the file: ncnn answers as ONNX Runtime does."""
+    for package in ("ncnn", "pnnx"):
+        pytest.importorskip(package, reason="needs deploybench[ncnn]")
+    import ncnn
+    import onnxruntime
+
+    file = keras_like(tmp_path / "leaf.onnx", external=True)
+    write(file, tmp_path / "leaf.param")
+    net = ncnn.Net()
+    net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_fp16_packed = False
+    assert net.load_param(str(tmp_path / "leaf.param")) == 0
+    assert net.load_model(str(tmp_path / "leaf.bin")) == 0
+    image = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    extractor = net.create_extractor()
+    extractor.input("in0", ncnn.Mat(image[0]))
+    _, answer = extractor.extract("out0")
+    (expected,) = onnxruntime.InferenceSession(file).run(None, {"image": image})
+    np.testing.assert_allclose(np.array(answer), expected[0], atol=2e-3)
 
 
 def test_mnns_own_commands_are_not_called() -> None:
