@@ -65,7 +65,7 @@ def further_rounds(
             done = [block for block in measurements if block.round < rounds]
             cases = _affordable(groups, done, budget_s)
             if not cases:
-                return _spent_sentence(done, budget_s, groups)
+                return _spent_sentence(header, done, budget_s, rounds)
             order = crossover(cases, 2, seed + rounds)
             for number, blocks in itertools.groupby(order, key=lambda block: block[0]):
                 yield [(rounds + number, case) for _, case in blocks]
@@ -92,8 +92,11 @@ def _why(untold: Sequence[bool]) -> str:
     return f"which would likely take more than {MOST_ROUNDS} blocks"
 
 
-def _spent_sentence(done: Sequence[Measurement], budget_s: float, groups: Iterable[_Group]) -> str:
-    left = sum(len(group.rows) for group in groups)
+def _spent_sentence(
+    header: RunHeader, done: Sequence[Measurement], budget_s: float, rounds: int
+) -> str:
+    """What was spent, and how many rows are not told apart, dropped ones among them."""
+    left = len(_not_told_apart(header, done, rounds))
     return (
         f"budget: {_spent_s(done):.0f} of {budget_s:g} s are spent, no further two rounds fit; "
         f"open: {left} row{'' if left == 1 else 's'}"

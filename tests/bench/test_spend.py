@@ -156,11 +156,15 @@ def test_a_pair_of_rounds_begins_only_if_it_will_end_in_time(budget_s: float, ro
 
 
 def test_where_not_all_fit_the_fastest_do() -> None:
-    """Six contenders of other sizes, and a budget for the first ones: no round is wasted."""
+    """Six contenders of other sizes, and a budget for the first ones: no round is wasted.
+
+    Those that did not fit are no less open than the others.
+    """
     extra = {Case(f"revisited-v{i}", "fp32", "ort", 2): 2.0 + i / 10 for i in range(1, 5)}
     run = Spending(MS | extra, seed=0).go_on(90 + 2 * 50)
     shipped = {case for batch in run.rounds for _, case in batch} - {REFERENCE, TWIN}
     assert shipped == {FAST, NEAR, Case("revisited-v1", "fp32", "ort", 2)}
+    assert run.stopped.endswith("open: 6 rows")
 
 
 @pytest.mark.parametrize("most", [1, 3, 4, 7, 9])
