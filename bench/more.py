@@ -160,10 +160,9 @@ def more_images(contenders: Sequence[Contender], images: int | None) -> Measure:
         return Measure(f"{text}; {where} has no more of them")
     blocks = max(len(one.row.timed) for one in contenders)
     command = _command(contenders[0].header, [one.case for one in contenders], blocks, wanted)
-    image_s = sum(one.costs["latency"] or 0.0 for one in contenders)
     # Rows that were asked about other images can't stand beside these (bench.field).
     text += ", in a run of its own, to be read without this one"
-    return Measure(text, command, _seconds(contenders, blocks) + wanted * image_s)
+    return Measure(text, command, _seconds(contenders, blocks, wanted))
 
 
 def _command(
@@ -220,22 +219,26 @@ def _without(words: Sequence[str], flags: Iterable[str]) -> list[str]:
     return kept
 
 
-def _seconds(contenders: Sequence[Contender], blocks: int) -> float:
-    """What the command takes, by the records: every case that its globs name, and the A/A twin."""
+def _seconds(contenders: Sequence[Contender], blocks: int, images: int | None = None) -> float:
+    """What the command takes, by the records: every case that its globs name, and the A/A twin.
+
+    Each case is asked about so many labelled ``images``; ``None``: as many as it was.
+    """
     cases = [one.case for one in contenders]
     tables = {id(one.table): one.table for one in contenders}.values()
     rows = {row.case: row for table in tables for row in table.rows if not row.case.copy}
     measured = [case for case in rows if _in_product(case, cases)]
     again = [replace(case, copy="") for case in twins(measured)]
     timed = sum(_block_s(rows[case].blocks) for case in (*measured, *again))
-    return blocks * timed + sum(_answers_s(rows[case]) for case in measured)
+    return blocks * timed + sum(_answers_s(rows[case], images) for case in measured)
 
 
-def _answers_s(row: Row) -> float:
-    """What answering all labelled images takes, at the median of the timed loop."""
+def _answers_s(row: Row, images: int | None) -> float:
+    """What answering labelled images takes, at the median of the timed loop."""
     if row.answers is None or not row.timed:
         return 0.0
-    return len(row.answers.predicted) * stats.percentile(list(row.image_medians_s.values()), 0.5)
+    count = len(row.answers.predicted) if images is None else images
+    return count * stats.percentile(list(row.image_medians_s.values()), 0.5)
 
 
 def _in_product(case: Case, cases: Sequence[Case]) -> bool:

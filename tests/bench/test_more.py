@@ -119,6 +119,18 @@ def test_more_images_are_there_only_where_a_run_asked_about_fewer(run_of) -> Non
     assert found.text.endswith("in a run of its own, to be read without this one")
 
 
+def test_the_time_of_more_images_counts_each_image_once(run_of) -> None:
+    """The new images stand for the old ones; the blocks are as many as there were."""
+    part = "python -m bench.run --data images.zip --accuracy-images 1000"
+    rows = field(run_of, part, answering(thousand_images(), 50)).contenders
+    few, many = (more.more_images(rows, count).seconds for count in (2000, 6000))
+    again = more.more_blocks(rows, 4).seconds
+    assert few is not None and many is not None and again is not None
+    an_image = (many - few) / 4000
+    assert few - 2000 * an_image == pytest.approx(3 * 10 * (3 + 1))
+    assert again == pytest.approx(4 * 10 * (3 + 1) + 1000 * an_image)
+
+
 def test_at_least_one_image_more_than_there_are(run_of) -> None:
     """Where fewer would have been enough on average, as of blocks."""
     part = "python -m bench.run --data images.zip --accuracy-images 1000"
