@@ -50,7 +50,7 @@ NOT_HERE = ("low-rank",)
 """Recipes by which this variant gains nothing: it has one small fully connected layer."""
 PROGRAM = Path(__file__).with_name("contract.py")
 ROOT = Path(__file__).parents[2]
-TRIES = 3
+TRIES = 8
 
 
 def cases() -> list[Case]:
@@ -208,7 +208,7 @@ def test_nothing_is_left_in_the_users_home(case: Case, told: Told) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", REAL)
 def test_as_many_cores_work_as_threads_were_set(name: str, threads: int, built: Built) -> None:
-    """CPU seconds over wall seconds; three tries, because a neighbour can disturb one."""
+    """CPU seconds over wall seconds; several tries, because a neighbour can disturb some."""
     case = Case(VARIANT, "fp32", name, threads)
     if threads > usable_cores():
         pytest.skip(f"{threads} threads need as many cores")
