@@ -255,9 +255,10 @@ def test_flags_are_checked_as_the_file_is() -> None:
 
 
 def test_a_given_file_needs_no_module() -> None:
-    """Its chains are those that begin with an .onnx file, with the copy in its place."""
+    """Its chains are those that can begin with an .onnx file, with the copy in its place."""
     assert chains_of(RECIPES["fp32"], given=True) == {
         "onnx": ("adopt",),
+        "ncnn": ("adopt", "onnx-to-ncnn"),
         "mnn": ("adopt", "to-mnn"),
     }
     assert chains_of(RECIPES["fp32"], given=False) == RECIPES["fp32"].chains
