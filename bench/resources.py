@@ -57,7 +57,7 @@ def _by_order(row: Row, p: float) -> str:
 
 def cold_starts(table: Table) -> Grid:
     """From import to the first answer as leaves that sum to the whole, and when it pays."""
-    rows = [row for row in _shown(table) if _whole_s(row) is not None]
+    rows = [row for row in _shown(table) if whole_s(row) is not None]
     return Grid(
         "Cold start, ms: the leaves, the whole, and beside read the file once read from disk",
         (
@@ -153,7 +153,7 @@ def pays_after(row: Row, table: Table) -> str:
     reference = table.reference
     if reference is None or row is reference:
         return NOTHING
-    mine, theirs = _whole_s(row), _whole_s(reference)
+    mine, theirs = whole_s(row), whole_s(reference)
     own, other = row.latency_s(0.5), reference.latency_s(0.5)
     if mine is None or theirs is None or own is None or other is None:
         return NOTHING
@@ -204,17 +204,17 @@ def mark(*rows: Row) -> str:
     return "" if level == "VALID" else f" {level}"
 
 
-def _usual(row: Row) -> Measurement:
+def usual_block(row: Row) -> Measurement:
     """The block whose whole cold start is the middle one: its leaves sum to its whole."""
     ordered = sorted(row.timed, key=lambda block: block.cold_start_s or 0.0)
     return ordered[(len(ordered) - 1) // 2]
 
 
-def _whole_s(row: Row) -> float | None:
+def whole_s(row: Row) -> float | None:
     """The whole cold start, the middle of the blocks'."""
     if any(block.cold_start_s is None for block in row.timed):
         return None
-    return _usual(row).cold_start_s
+    return usual_block(row).cold_start_s
 
 
 def _ms(row: Row, leaf: Callable[[Measurement], float | None]) -> str:
@@ -222,7 +222,7 @@ def _ms(row: Row, leaf: Callable[[Measurement], float | None]) -> str:
     estimate = row.over_blocks(lambda block: leaf(block) or 0.0)
     if estimate is None:
         return NOTHING
-    return number(replace(estimate, value=leaf(_usual(row)) or 0.0), 1e3)
+    return number(replace(estimate, value=leaf(usual_block(row)) or 0.0), 1e3)
 
 
 def _read_from_disk(row: Row) -> str:
