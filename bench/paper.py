@@ -6,16 +6,18 @@ Models" (UC San Diego), Tables 2 and 5. Pure functions over ``bench.rows``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from bench import scores
 from bench.case import Case
 from bench.client_table import parameters
+from bench.figure import Axis, Figure, Mark, Panel, Series, scaled
 from bench.matrix import Grid
+from bench.record import RunHeader
 from bench.rows import Row, Table, fp32_rows, main_setting
-from bench.scatter import Panel, Point, scatter
+from bench.shown import footer
 from bench.stats import Estimate
 from bench.text import NOTHING, difference_text, number, percent_interval
 
@@ -197,32 +199,39 @@ def _order(table: Table) -> str:
     )
 
 
-def figure(table: Table) -> str:
-    """Its Figure 10, accuracy against time, and the same of our rows: SVG."""
+def figure(header: RunHeader, table: Table) -> Figure:
+    """Its Figure 10, accuracy against time, and the same of our rows beside it."""
     rows = _networks(table)
-    paper = [
-        Point(_short(name), PUBLISHED[name].time_ms, PUBLISHED[name].accuracy) for name in rows
-    ]
-    panels = [_panel("paper, Figure 10", "validation accuracy, %", paper)]
+    published = {
+        name: (Estimate(PUBLISHED[name].time_ms), Estimate(PUBLISHED[name].accuracy))
+        for name in rows
+    }
+    panels = [_panel("paper, Figure 10", "validation accuracy, %", published)]
     for runtime in ("ort", "torch-eager"):
-        points = [
-            Point(_short(name), 1e3 * p50.value, *_percent(_accuracy(row, table)))
+        ours = {
+            name: (scaled(p50, 1e3), scaled(_accuracy(row, table), 100))
             for name, row in rows.items()
             if (p50 := _p50_s(name, runtime, table))
-        ]
-        if len(points) >= LEAST_NETWORKS:
+        }
+        if len(ours) >= LEAST_NETWORKS:
             split = table.labelled.split if table.labelled else ""
-            panels.append(_panel(f"ours, {runtime} in fp32", f"{split} accuracy, %", points))
-    return scatter(panels)
+            panels.append(_panel(f"ours, {runtime} in fp32", f"{split} accuracy, %", ours))
+    images = f"accuracy of {len(table.labelled.labels)} images" if table.labelled else ""
+    return Figure(
+        "Accuracy against time, in the paper and here",
+        (tuple(panels),),
+        footer(header, list(rows.values()), images, _THEIRS),
+    )
 
 
-def _panel(title: str, y_title: str, points: Sequence[Point]) -> Panel:
-    return Panel(title, "ms an image", y_title, tuple(points))
+_THEIRS = "paper: as published, measured on its author's machine, without intervals"
+Placed = Mapping[str, tuple[Estimate, Estimate]]
+"""Network -> milliseconds for an image, percent of right answers."""
 
 
-def _percent(share: Estimate) -> tuple[float, float | None, float | None]:
-    low, high = (None if end is None else 100 * end for end in (share.low, share.high))
-    return 100 * share.value, low, high
+def _panel(title: str, y_title: str, placed: Placed) -> Panel:
+    marks = tuple(Mark(x, y, label=_short(name)) for name, (x, y) in placed.items())
+    return Panel(title, Axis("ms an image", least=0), Axis(y_title), series=(Series("", 0, marks),))
 
 
 def _short(name: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from bench import report
+from bench import plots, report
 from bench.case import Case
 from bench.files import Event
 from bench.record import Measurement, Recorder
@@ -117,6 +117,8 @@ class Progress:
         if disturbed := report.disturbed(recorder.header, recorder.measurements):
             self.console.print(disturbed, markup=False)
         self.console.print(f"all columns: {page}\nrecords: {page.parent / 'records'}", markup=False)
+        if reason := plots.not_drawn():
+            self.console.print(f"plots were not drawn: {reason}", markup=False)
         if interrupted:
             count = f"{len(recorder.measurements)} blocks are kept, {len(self._left)} are left"
             self.console.print(f"interrupted: {count}; the same command goes on from here")

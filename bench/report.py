@@ -1,7 +1,7 @@
-"""Records -> Markdown: pure functions, and ``python -m bench.report``.
+"""Records -> Markdown and plots: pure functions, and ``python -m bench.report``.
 
 The same records always give the same text. Seconds and bytes become
-milliseconds and megabytes here and in ``bench.text`` and nowhere else.
+milliseconds and megabytes here, in ``bench.text`` and where plots are described, nowhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bench import (
     interchange,
     matrix,
     paper,
+    plots,
     resize_table,
     resources,
     resultset,
@@ -33,6 +34,7 @@ from bench import (
 )
 from bench.accuracy import LIMITS, parity_limit
 from bench.case import NULL, Case
+from bench.figure import Figure
 from bench.measure import (
     SETTLED_WITHIN,
     WARMUP_LEAST_NS,
@@ -547,7 +549,7 @@ def _reference_facts(row: Row) -> str:
 
 @dataclass(frozen=True)
 class _Chapter:
-    """What pages show of one run: whole, and in a few lines."""
+    """What pages show of one run: whole, and in a few lines; its plots by file name."""
 
     started: str
     run: str
@@ -555,6 +557,7 @@ class _Chapter:
     brief: str
     cases: frozenset[Case]
     judged: bool
+    figures: Mapping[str, Figure]
 
     @property
     def page(self) -> str:
@@ -563,9 +566,23 @@ class _Chapter:
 
 
 def _chapter(run: Run) -> _Chapter:
-    shown = {*run.header.cases, *(block.case for block in run.measurements)}
-    name, whole, brief = run.header.run, _section(run), _brief(run)
-    return _Chapter(run.header.started, name, whole, brief, frozenset(shown), _judged(run))
+    header, found = run.header, tables_of(run)
+    figures = plots.of_run(header, found)
+    shown = {*header.cases, *(block.case for block in run.measurements)}
+    return _Chapter(
+        header.started,
+        header.run,
+        _section(run, found, figures),
+        _brief(run, found),
+        frozenset(shown),
+        _judged(run),
+        {plots.plot_file(header.run, kind): figure for kind, figure in figures.items()},
+    )
+
+
+def _newest_first(runs: Iterable[Run]) -> list[_Chapter]:
+    """``runs`` is gone through once, so that a generator keeps one in memory."""
+    return sorted(map(_chapter, runs), key=lambda found: (found.started, found.run), reverse=True)
 
 
 def pages(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -> dict[str, str]:
@@ -573,12 +590,12 @@ def pages(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -
 
     The first has the newest run whole, what other resize filters cost, and a few lines
     of each earlier run, which has a page of its own: all in one would be too long to be
-    shown by those who show Markdown. ``runs`` is gone through once, so that a generator
-    keeps one in memory.
+    shown by those who show Markdown. Plots are named, not drawn.
     """
-    chapters = sorted(
-        map(_chapter, runs), key=lambda found: (found.started, found.run), reverse=True
-    )
+    return _pages(_newest_first(runs), resized)
+
+
+def _pages(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost | None) -> dict[str, str]:
     first = _first_page(chapters, resized)
     return {_PAGE: first} | {found.page: _own_page(found) for found in chapters[1:]}
 
@@ -711,7 +728,11 @@ _HOW_TO_READ = f"""\
   has no column for it, `WRONG` stands behind a row that failed.
 - The best p50 and the smallest file of a table are in bold, where it has accuracy those of the rows
   not seen to lose more than {MOST_LOST} point of top-1 to their own network in fp32, or to the one
-  that this was made from. `{NULL}` answers a constant: its row is the harness's own overhead."""
+  that this was made from. `{NULL}` answers a constant: its row is the harness's own overhead.
+- Plots are made from the same rows as the tables, of one setting of threads and batch size unless
+  they are about these; bars are 95 % intervals, and below each plot stand its host, its date and n.
+  A row that is INVALID or whose answers are wrong is drawn hollow or left out. Each plot is a file
+  beside the page, drawn by matplotlib (extra `plots`); without that it is missing."""
 
 
 _ACCURACY = f"""\
@@ -737,20 +758,21 @@ def _judged(run: Run) -> bool:
     )
 
 
-def _section(run: Run) -> str:
+def _section(
+    run: Run, found: Mapping[tuple[str, str], Table], figures: Mapping[str, Figure]
+) -> str:
     """Where and how, at a glance, the tables; then what explains them, what building cost."""
-    found = tables_of(run)
-    glance = _glance(found)
     parts = [
         f"## {_title(run)}",
         _facts(run),
         _interruption(run),
-        f"### At a glance\n\n{glance}" if glance else "",
+        *_at_the_front(run, _glance(found), figures),
         *(_family_text(*key, table) for key, table in found.items()),
+        _further_plots(run, figures),
         int8_tables.saturation(run.header.host, found.values()),
         _int8_choices(run, found.values()),
         *(_old_against_new(table) for table in found.values()),
-        *(_beside_paper(run, *key, table) for key, table in found.items()),
+        *(_beside_paper(run, figures, *key, table) for key, table in found.items()),
         _quantisation(found.values()),
         _executed(found.values()),
         _building(found.values()),
@@ -758,10 +780,22 @@ def _section(run: Run) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _brief(run: Run) -> str:
+def _at_the_front(run: Run, glance: str, figures: Mapping[str, Figure]) -> tuple[str, str]:
+    """What answers the question: the sentences, and the two plots that show what they choose of."""
+    sentences = f"### At a glance\n\n{glance}" if glance else ""
+    return sentences, plots.embedded(run.header.run, figures, ("tradeoff", "times"))
+
+
+def _further_plots(run: Run, figures: Mapping[str, Figure]) -> str:
+    """What the tables say in detail, as pictures."""
+    shown = plots.embedded(run.header.run, figures, ("latencies", "scaling", "bytes", "cold-start"))
+    return f"### Further plots\n\n{shown}" if shown else ""
+
+
+def _brief(run: Run, found: Mapping[tuple[str, str], Table]) -> str:
     """One run in a few lines, and where the rest of it stands."""
     link = f"### [{_title(run)}]({run.header.run}.md)"
-    return "\n\n".join(filter(None, [link, code(run.header.command), _glance(tables_of(run))]))
+    return "\n\n".join(filter(None, [link, code(run.header.command), _glance(found)]))
 
 
 def _title(run: Run) -> str:
@@ -802,12 +836,14 @@ def _old_against_new(table: Table) -> str:
     return "\n\n".join(["### Old model against new", *grids, client_table.explanation(table)])
 
 
-def _beside_paper(run: Run, family: str, weights: str, table: Table) -> str:
+def _beside_paper(
+    run: Run, figures: Mapping[str, Figure], family: str, weights: str, table: Table
+) -> str:
     """The published figures of the networks, where ours answered the same kind of images."""
     if not paper.applies(table):
         return ""
     findings = "\n".join(f"- {text}" for text in paper.findings(table))
-    plot = f"![Accuracy against time]({_plot(run, weights)})"
+    plot = plots.embedded(run.header.run, figures, (plots.paper_kind(weights),))
     parts = [f"### {family} beside the paper", _grid_text(paper.beside(table)), findings, plot]
     return "\n\n".join(part for part in parts if part)
 
@@ -827,20 +863,6 @@ def _resized(cost: resize_table.ResizeCost | None) -> str:
     return (
         f"## What another resize filter costs\n\n{facts}\n\n{_grid_text(resize_table.table(cost))}"
     )
-
-
-def _plot(run: Run, weights: str) -> str:
-    """The file of a run's plot, beside the page."""
-    return f"accuracy-time-{run.header.run}-{weights}.svg"
-
-
-def plots(run: Run) -> dict[str, str]:
-    """The files that the page of a run shows: name -> SVG."""
-    return {
-        _plot(run, weights): paper.figure(table)
-        for (_, weights), table in tables_of(run).items()
-        if paper.applies(table)
-    }
 
 
 def _facts(run: Run) -> str:
@@ -1007,36 +1029,46 @@ def _stories(cases: Collection[Case]) -> str:
 
 def render(out: Path) -> str:
     """The first page that follows from the records below ``out``; raises ``RecordError``."""
-    return _files(out)[_PAGE]
+    return _files(out).pages[_PAGE]
 
 
-def _files(out: Path) -> dict[str, str]:
-    """The pages and their plots: name -> text. One run at a time is kept in memory."""
-    drawn: dict[str, str] = {}
+@dataclass(frozen=True)
+class _Files:
+    """What should stand below a folder: pages, name -> text, and plots, name -> what they show."""
 
-    def runs() -> Iterator[Run]:
-        for path in find_runs(out):
-            run = read_run(path)
-            drawn.update(plots(run))
-            yield run
+    pages: Mapping[str, str]
+    figures: Mapping[str, Figure]
 
-    written = pages(runs(), resize_table.read(out))
-    return {**drawn, **written}
+    def stale(self, out: Path) -> list[Path]:
+        """Pages and plots of runs whose records are gone, or pages that are the newest now."""
+        return [*_stale(out, self.pages), *plots.stale(out, self.figures)]
+
+
+def _files(out: Path) -> _Files:
+    """What follows from the records. One run at a time is kept in memory."""
+    chapters = _newest_first(read_run(path) for path in find_runs(out))
+    figures = {name: figure for found in chapters for name, figure in found.figures.items()}
+    return _Files(_pages(chapters, resize_table.read(out)), figures)
 
 
 def write(out: Path) -> Path:
-    """Write the pages below ``out``, each as a whole; raises ``RecordError``."""
+    """Write the pages below ``out`` and their plots, each as a whole; raises ``RecordError``.
+
+    Without matplotlib the pages are the same, and their plots stay what they were:
+    ``plots.not_drawn`` says so.
+    """
     check_page(out)
     files = _files(out)
-    for name, text in files.items():
+    for name, text in files.pages.items():
         write_atomically(out / name, text.encode())
-    for path in _stale(out, files):
+    for name, text in plots.drawn(files.figures).items():
+        write_atomically(out / name, text.encode())
+    for path in files.stale(out):
         path.unlink()
     return out / _PAGE
 
 
 def _stale(out: Path, files: Collection[str]) -> list[Path]:
-    """Pages of runs whose records are gone, or that are the newest now."""
     return [
         path
         for path in sorted(out.glob("*.md"))
@@ -1054,12 +1086,24 @@ def check_page(out: Path) -> None:
         raise RecordError(f"{path} was not written by deploybench and is kept: give another --out")
 
 
-def difference(out: Path) -> str:
-    """How the page or a plot below ``out`` differs from what its records say; empty: none does."""
+@dataclass(frozen=True)
+class Checked:
+    """How pages and plots differ from what their records say; empty: none does.
+
+    ``unchecked`` says why plots could not be checked; empty: they were.
+    """
+
+    difference: str
+    unchecked: str = ""
+
+
+def checked(out: Path) -> Checked:
+    """Whether what stands below ``out`` follows from its records; raises ``RecordError``."""
     files = _files(out)
-    found = [page_difference(out / name, text) for name, text in files.items()]
-    found += [f"{path} has no record" for path in _stale(out, files)]
-    return "\n".join(text for text in found if text)
+    drawn = plots.checked(out, files.figures)
+    found = [page_difference(out / name, text) for name, text in files.pages.items()]
+    found += [*drawn.wrong, *(f"{path} has no record" for path in files.stale(out))]
+    return Checked("\n".join(text for text in found if text), drawn.unchecked)
 
 
 def page_difference(path: Path, text: str) -> str:
@@ -1075,37 +1119,48 @@ def page_difference(path: Path, text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the page. 0: done, 1: the page does not follow, 2: unreadable records."""
+    """Write or check pages and plots. 0: done, 1: one does not follow, 2: unreadable records."""
     options = _parser().parse_args(arguments)
     try:
         if options.pytest_benchmark:
             run = resultset.find_run(options.out, options.run)
             print(interchange.write(run, options.pytest_benchmark))
             return 0
-        if not options.check:
-            print(write(options.out))
-            return 0
-        found = difference(options.out)
+        if options.check:
+            return _check(options.out)
+        print(write(options.out))
     except RecordError as exc:
         print(exc, file=sys.stderr)
         return 2
-    if found:
-        print(f"{options.out / _PAGE} does not follow from its records; make it again with")
-        print(f"  python -m bench.report --out {options.out}\n{found}")
+    if reason := plots.not_drawn():
+        print(f"plots were not drawn: {reason}", file=sys.stderr)
+    return 0
+
+
+def _check(out: Path) -> int:
+    """Say whether everything follows, what does not, and what could not be checked."""
+    found = checked(out)
+    if found.unchecked:
+        print(found.unchecked)
+    if found.difference:
+        print(f"{out / _PAGE} does not follow from its records; make it again with")
+        print(f"  python -m bench.report --out {out}\n{found.difference}")
         return 1
-    print(f"{options.out / _PAGE} follows from its records")
+    print(f"{out / _PAGE} follows from its records")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m bench.report", description="Tables from records.")
+    parser = argparse.ArgumentParser(
+        "python -m bench.report", description="Tables and plots from records."
+    )
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="where records/ stands"
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; exit 1 if the page does not follow from the records",
+        help="write nothing; exit 1 if pages and plots do not follow from the records",
     )
     parser.add_argument(
         "--pytest-benchmark",

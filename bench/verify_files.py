@@ -131,9 +131,10 @@ def _readme(what: str, found: Bundle) -> Claim:
 
 def of_results(out: Path, store: Store) -> Iterator[Claim]:
     """That the pages follow from the records, and the files in the store are those of them."""
-    difference = report.difference(out)
-    lines = difference.splitlines()
-    yield held("the pages follow from the records", [" ".join(lines[:_SHOWN])] if lines else [])
+    found = report.checked(out)
+    lines = found.difference.splitlines()
+    trouble = [" ".join(lines[:_SHOWN])] if lines else []
+    yield held("the pages follow from the records", trouble, found.unchecked)
     for path in find_runs(out):
         run = read_run(path)
         blocks = (block for own in current_blocks(run.measurements).values() for block in own)

@@ -178,6 +178,10 @@ PAGE_HEAD = """\
 - **vgg19** (seeded): Smallest file: `vgg19 int8-static ort`, 143.9 MB, 3.99 times smaller than the reference. Fastest: `vgg19 int8-static ort`, p50 50.4 ms, 5.02x (4.98–5.05) the speed of the reference. (Reference: `vgg19 fp32 torch-eager`, 574.7 MB, p50 253 ms.)
 - **xception** (seeded): No row is both measured and right.
 
+![Fidelity against p50 latency, the area of a mark being its file's size](default-1-tradeoff.svg)
+
+![p50 latency by recipe and runtime](default-1-times.svg)
+
 """  # noqa: E501
 
 
