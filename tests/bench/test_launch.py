@@ -214,6 +214,8 @@ def test_memory_is_told_by_what_stands_behind_it() -> None:
     assert 0 < numbers["shareable_bytes"] <= numbers["file_bytes"] * 1.02
 
 
+# Any other process that begins or ceases to map the same libraries changes everyone's share.
+@pytest.mark.alone
 def test_a_second_worker_pays_for_what_is_not_shareable(artifact: Artifact, tmp_path: Path) -> None:
     """What PSS grows by in all, ours included, is steady bytes less the shareable ones."""
     message = {"do": "load", "runtime": "null", "precision": "fp32", "batch_size": 1, "threads": 1}
