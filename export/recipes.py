@@ -66,6 +66,14 @@ _STATIC = Step(
     options=("int8", "data"),
     code=(*_LINEAR, "export.batches:"),
 )
+_GRAPH_TO_NCNN = Step(
+    "export.convert:onnx_to_ncnn",
+    source="file",
+    makes="ncnn",
+    libraries=("onnx", "pnnx"),
+    code=(),
+    fixes={"batch": "1"},
+)
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
@@ -184,22 +192,8 @@ STEPS: Mapping[str, Step] = MappingProxyType(
             code=_MODULE,
             fixes={"batch": "1"},
         ),
-        "onnx-to-ncnn": Step(
-            "export.convert:onnx_to_ncnn",
-            source="file",
-            makes="ncnn",
-            libraries=("onnx", "pnnx"),
-            code=(),
-            fixes={"batch": "1"},
-        ),
-        "onnx-to-ncnn-fp16": Step(
-            "export.convert:onnx_to_ncnn_fp16",
-            source="file",
-            makes="ncnn",
-            libraries=("onnx", "pnnx"),
-            code=(),
-            fixes={"batch": "1"},
-        ),
+        "onnx-to-ncnn": _GRAPH_TO_NCNN,
+        "onnx-to-ncnn-fp16": replace(_GRAPH_TO_NCNN, function="export.convert:onnx_to_ncnn_fp16"),
         "to-mnn": Step(
             "export.convert:to_mnn", source="file", makes="mnn", libraries=("MNN",), code=()
         ),
