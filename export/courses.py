@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -15,8 +16,8 @@ from export import augment
 from export.pixels import Pixels
 from export.train_plan import Plan, seed_of
 
-_JUDGED_AT_ONCE_PIXELS = 1 << 21
-"""Pixels of a batch when nothing is learnt: large enough, and small in memory."""
+_AT_ONCE_PIXELS = 1 << 21
+"""Pixels of what is handled at once when nothing is learnt: large enough, and small in memory."""
 
 
 class Score(NamedTuple):
@@ -31,11 +32,14 @@ class Course(Protocol):
 
     images: int
 
-    def begin(self, epoch: int) -> None:
-        """Get ready for an epoch, counted from 1."""
+    def begin(self, epoch: int, order: Tensor) -> None:
+        """Get ready for an epoch, counted from 1, and its images in the order of their places."""
 
     def lesson(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of the images at these places, with its graph, and how many were right."""
+        """The loss of the images at these places, with its graph, and how many were right.
+
+        The places are the next ones of the epoch's order, a batch of them.
+        """
 
     def judge(self) -> Score:
         """What the network as it stands makes of the validation part."""
@@ -89,27 +93,37 @@ class ImageCourse:
         self._loss = nn.CrossEntropyLoss(label_smoothing=plan.recipe.label_smoothing)
         self._forward = compiled(module)
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, order: Tensor) -> None:
         """Draw the epoch's variations, shrink the images where it wants smaller ones."""
         self._size = self.plan.size_in(epoch)
         self._stock = self._train.roomy(self._size)
         view = self.plan.view(epoch)
         self._numbers = augment.draw(self.images, seed_of(self.plan.seed, "vary", view))
         self._soft = self._teacher(view, self._numbers) if self._teacher else None
+        self._ahead = self._varied(order)
 
     def lesson(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Course``."""
         labels = self._stock.labels[index].to(self._device)
+        images = next(self._ahead)
         with precision(self.plan):
-            logits = self._forward(self._normalise(self._pictures(index)))
+            logits = self._forward(images)
         logits = logits.float()
         return self._judged(logits, labels, index), (logits.argmax(1) == labels).sum()
 
-    def _pictures(self, index: Tensor) -> Tensor:
-        how = self.plan.recipe.augmentation
-        return augment.pictures(
-            self._stock, index, self._numbers, how, self._size, self._varies, self._device
-        )
+    def _varied(self, order: Tensor) -> Iterator[Tensor]:
+        """Batch after batch of an epoch.
+
+        Many batches are varied together: where a batch is a few small images, the
+        dozens of calls that this takes cost as much as a step of learning.
+        """
+        how, batch = self.plan.recipe.augmentation, self.plan.recipe.batch_size
+        together = max(1, _AT_ONCE_PIXELS // (math.prod(self._size) * batch)) * batch
+        for index in torch.split(order, together):
+            images = augment.pictures(
+                self._stock, index, self._numbers, how, self._size, self._varies, self._device
+            )
+            yield from torch.split(self._normalise(images), batch)
 
     def _judged(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         hard: Tensor = self._loss(logits, labels)
@@ -154,7 +168,7 @@ def judged(module: nn.Module, pixels: Pixels, normalise: Normaliser) -> Score:
     module.eval()
     loss, right = 0.0, 0
     area = pixels.images.shape[2] * pixels.images.shape[3]
-    at_once = max(1, min(500, _JUDGED_AT_ONCE_PIXELS // area))
+    at_once = max(1, min(500, _AT_ONCE_PIXELS // area))
     for images, labels in zip(
         torch.split(pixels.images, at_once), torch.split(pixels.labels, at_once), strict=True
     ):

@@ -102,8 +102,8 @@ class FeatureCourse:
         self._train, self._val = train, val
         self._loss = nn.CrossEntropyLoss(label_smoothing=plan.recipe.label_smoothing)
 
-    def begin(self, epoch: int) -> None:
-        """Turn to the epoch's view."""
+    def begin(self, epoch: int, order: Tensor) -> None:
+        """Turn to the epoch's view; rows are looked up, in whatever order."""
         self._start = (self.plan.view(epoch) - 1) * self.images
 
     def lesson(self, index: Tensor) -> tuple[Tensor, Tensor]:

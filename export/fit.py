@@ -132,7 +132,7 @@ class Fit:
             self.course.images,
             generator=torch.Generator().manual_seed(seed_of(self.plan.seed, "order", epoch)),
         )
-        self.course.begin(epoch)
+        self.course.begin(epoch, order)
         self._set_mode()
         total, right, seen, size = 0.0, 0, 0, self.plan.recipe.batch_size
         for step, index in enumerate(torch.split(order, size)[: self._batches]):

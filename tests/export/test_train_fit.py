@@ -41,9 +41,11 @@ class Course:
     def __init__(self, module: nn.Module, accuracies=(), losses=()):
         self.module, self.accuracies, self.losses = module, list(accuracies), list(losses)
         self.seen: list[list[int]] = []
+        self.orders: list[list[int]] = []
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, order) -> None:
         self.seen.append([])
+        self.orders.append(order.tolist())
 
     def lesson(self, index):
         self.seen[-1] += index.tolist()

@@ -225,11 +225,38 @@ def test_first_epochs_are_smaller():
 
     course = ImageCourse(PLAN, module, stock(), val)
     for epoch in (1, 2):
-        course.begin(epoch)
-        course.lesson(torch.tensor([0, 1]))
+        course.begin(epoch, order := torch.tensor([0, 1]))
+        course.lesson(order)
         course.judge()
     assert judged_at == [(4, 4), (8, 8)]
     assert [shape[2:] for shape in module.seen] == [(4, 4), (4, 4), (8, 8), (8, 8)]
+
+
+class Keeping(nn.Module):
+    """Keeps the images that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = []
+        self.layer = nn.Linear(1, 2)
+
+    def forward(self, images):
+        self.given.append(images)
+        return self.layer(images.mean((1, 2, 3))[:, None])
+
+
+@pytest.mark.parametrize("together", [1, 4 * 64, 1 << 21])
+def test_a_batch_has_the_images_of_its_places(monkeypatch, together):
+    """Varied alone, two batches at a time or all at once, each batch gets its own images."""
+    monkeypatch.setattr("export.courses._AT_ONCE_PIXELS", together)
+    recipe = dataclasses.replace(RECIPE, stages=(), augmentation=Augmentation(flip_share=1.0))
+    module, order = Keeping(), torch.tensor([5, 1, 0, 4, 2, 3])
+    course = ImageCourse(dataclasses.replace(PLAN, recipe=recipe), module, stock(), stock)
+    course.begin(1, order)
+    for index in torch.split(order, 2):
+        course.lesson(index)
+    normalise = Normaliser(PLAN.mean, PLAN.std, torch.device("cpu"))
+    torch.testing.assert_close(torch.cat(module.given), normalise(plain().flip(3)[order]))
 
 
 def test_a_distilled_loss_is_hintons():
@@ -256,8 +283,8 @@ def test_a_teacher_looks_at_the_same_crops_at_its_own_size():
         plan, Bright(), large.resized((8, 8)), lambda size: stock(), teacher=teacher
     )
     for epoch in (1, 2, 3, 4):
-        course.begin(epoch)
-        course.lesson(torch.tensor([5, 2]))
+        course.begin(epoch, order := torch.tensor([5, 2]))
+        course.lesson(order)
     assert module.seen == [(6, 3, 16, 16)] * 2
     flipped = normalise(plain(large).flip(3))
     torch.testing.assert_close(teacher(1, augment.draw(6, 0)), module(flipped))
@@ -265,7 +292,7 @@ def test_a_teacher_looks_at_the_same_crops_at_its_own_size():
 
 def test_what_the_teacher_says_counts():
     """With alpha 1 the labels don't matter."""
-    recipe = dataclasses.replace(RECIPE, stages=())
+    recipe = dataclasses.replace(RECIPE, stages=(), batch_size=6)
     plan = dataclasses.replace(PLAN, recipe=recipe, alpha=1.0)
 
     def loss(label: int) -> float:
@@ -273,7 +300,7 @@ def test_what_the_teacher_says_counts():
         course = ImageCourse(
             plan, Bright(), pixels, lambda size: pixels, teacher=lambda view, _: torch.zeros(6, 2)
         )
-        course.begin(1)
-        return course.lesson(torch.arange(6))[0].item()
+        course.begin(1, order := torch.arange(6))
+        return course.lesson(order)[0].item()
 
     assert loss(0) == loss(1)

@@ -157,7 +157,7 @@ def test_each_epoch_of_a_head_has_its_view(tmp_path):
     course = FeatureCourse(plan, nn.Identity(), train, train)
     right = []
     for epoch in (1, 2, 3):
-        course.begin(epoch)
+        course.begin(epoch, torch.tensor([0, 1]))
         right.append(int(course.lesson(torch.tensor([0, 1]))[1]))
     assert right == [2, 0, 2]
     assert course.judge().accuracy == 1
