@@ -42,9 +42,10 @@ MEASURED = (
     "recipe",
     "runtime",
     "file MB",
+    "top-1 %",
+    "vs fp32 parent",
     "load ms",
     "p50 ms",
-    "% of attainable",
     "peak MB (import)",
     "speed-up (95 %)",
     "verdict",
@@ -244,10 +245,10 @@ def committed(suite: str, family: str) -> list[str]:
     return newest(suite).split(f"### {family} ", 1)[1].partition("\n### ")[0].splitlines()
 
 
-def where(suite: str) -> str:
-    """On what the newest committed run of a suite was measured: tables of two hosts are no pair."""
-    found = re.search(r"^- Host: CPU ([^;]+?) \(.*?; cores (\d+)", newest(suite), re.MULTILINE)
-    assert found, f"the run of suite {suite} does not name its host"
+def where(run: str) -> str:
+    """On what a run was measured: tables of two hosts are no pair."""
+    found = re.search(r"^- Host: CPU ([^;]+?) \(.*?; cores (\d+)", run, re.MULTILINE)
+    assert found, f"this run does not name its host: {run[:80]}"
     return f"\n\nMeasured on {found[2]} cores of: {found[1]}."
 
 
@@ -265,18 +266,32 @@ def markdown(cells: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
+def with_images(family: str) -> str:
+    """The newest whole run of trained networks of a family on labelled images."""
+    return next(
+        part
+        for part in runs()
+        if re.search(rf"^### {family} \(weights: ", part, re.MULTILINE)
+        and "**Interrupted**" not in part
+        and "top-1 %" in part
+    )
+
+
 def measured_table() -> str:
-    """The VGG-19 rows of the default suite, with the columns that answer the question."""
-    cells = first_table(committed("default", "vgg19"))
+    """The VGG-19 rows on labelled images, with the columns that answer the question."""
+    run = with_images("vgg19")
+    lines = run.split("### vgg19 (", 1)[1].partition("\n### ")[0].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| variant "))
+    cells = first_table(lines[start:])
     places = [cells[0].index(title) for title in MEASURED]
-    return markdown([row[i] for i in places] for row in cells) + where("default")
+    return markdown([row[i] for i in places] for row in cells) + where(run)
 
 
 def matrix_table(family: str) -> str:
     """Which runtime is fastest for a family, as committed."""
     lines = committed("runtimes", family)
     start = next(i for i, line in enumerate(lines) if line.startswith("**p50 ms ("))
-    return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}{where('runtimes')}"
+    return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}{where(newest('runtimes'))}"
 
 
 def paper_table() -> str:
@@ -320,6 +335,35 @@ def _training(path: Path) -> tuple[str, ...]:
         accuracy,
         f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}",
     )
+
+
+def batches_table() -> str:
+    """Validation accuracy by epoch with batches of 16 and of 4, and the leads over the base."""
+    folders = {16: ROOT / "export" / "trained", 4: ROOT / "results" / "training" / "batches-of-4"}
+    logs = {
+        (size, network): _accuracies(folder / f"revisited-{network}_cifar10.train.jsonl", size)
+        for size, folder in folders.items()
+        for network in ("base", "alpha", "v6")
+    }
+    head = ["epoch"]
+    for size in folders:
+        head += [f"base, {size} a batch", "lead of Alpha", "lead of V6"]
+    rows = []
+    for epoch in range(max(map(len, logs.values()))):
+        row = [str(epoch + 1)]
+        for size in folders:
+            base = logs[size, "base"][epoch]
+            leads = (logs[size, network][epoch : epoch + 1] for network in ("alpha", "v6"))
+            row += [f"{base:.1f}", *(f"{lead[0] - base:+.1f}" if lead else "" for lead in leads)]
+        rows.append(row)
+    return markdown([head, ("---",) * len(head), *rows])
+
+
+def _accuracies(path: Path, batch_size: int) -> list[float]:
+    """In %, of the epochs of a log, which must have learnt in such batches."""
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert lines[0]["plan"]["recipe"]["batch_size"] == batch_size
+    return [100 * line["val_accuracy"] for line in lines if line["kind"] == "epoch"]
 
 
 def search_sentences() -> str:
@@ -369,6 +413,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "recipes": recipes_table,
     "runtimes": runtimes_table,
     "training": functools.partial(training_table, "export/trained"),
+    "training-batches": batches_table,
     "training-plants": functools.partial(training_table, "results/training"),
     "paper": paper_table,
     "search": search_sentences,
