@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs torch")
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from export import augment  # noqa: E402
 from export.courses import ImageCourse, Normaliser, distilled_loss, judged  # noqa: E402
@@ -237,7 +237,7 @@ class Keeping(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given = []
+        self.given: list[Tensor] = []
         self.layer = nn.Linear(1, 2)
 
     def forward(self, images):
