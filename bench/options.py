@@ -295,18 +295,21 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
         raise UsageError(f"{flag} {text}: write a number for each channel, as 0.5,0.5,0.5") from exc
 
 
-def parse(argv: Sequence[str] | None = None) -> Options:
+def parse(
+    argv: Sequence[str] | None = None, command: argparse.ArgumentParser | None = None
+) -> Options:
     """Options from the command line over those of ``--config`` over the suite's own.
 
+    ``command``: a parser of the same flags that goes by another name (default: ``parser()``).
     Raises :class:`UsageError`; ``--help`` and unknown flags end the process as argparse does.
     """
-    _, values = _read(argv)
+    _, values = _read(argv, command or parser())
     return _checked(values)
 
 
 def spelt_out(argv: Sequence[str]) -> list[str]:
     """``argv`` with the flags that a ``--config`` file stands for in its place."""
-    config, values = _read(argv)
+    config, values = _read(argv, parser())
     if config is None:
         return list(argv)
     words: list[str] = []
@@ -321,9 +324,11 @@ def spelt_out(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _read(argv: Sequence[str] | None) -> tuple[Path | None, dict[str, Any]]:
+def _read(
+    argv: Sequence[str] | None, command: argparse.ArgumentParser
+) -> tuple[Path | None, dict[str, Any]]:
     """The configuration file, if any, and what was said there and on the command line."""
-    given = vars(parser().parse_args(argv))
+    given = vars(command.parse_args(argv))
     config = given.pop("config")
     if given.pop("quick"):
         given["suite"] = "quick"

@@ -6,6 +6,7 @@ other file those of its own. Takes the flags of ``bench.run``; nothing is timed.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import shlex
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from bench import files, given, host, labelled, launch, report
 from bench.block import load_message
 from bench.case import NULL, Case, plan, unsupported
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError, parse, parser
 from bench.progress import Progress
 from bench.record import Answers, Labelled, RecordError, write_atomically
 from bench.resize_table import FILTERS, PLACE, SCHEMA, Header, Line, ResizeCost, dumped
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     heed_signals()
     try:
-        options = given.opened(parse([*_DEFAULTS, *words]))
+        options = given.opened(parse([*_DEFAULTS, *words], _command()))
         report.check_page(options.out)
         with Progress() as progress:
             cost = _measured(options, words, progress)
@@ -45,6 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was answered is kept", file=sys.stderr)
         return 130
+
+
+def _command() -> argparse.ArgumentParser:
+    """The flags of ``bench.run``, of which those of timing mean nothing here."""
+    command = parser()
+    command.prog = "python -m bench.resize_cost"
+    command.description = (
+        "Ask every fp32 file about the labelled images of --data, resized with each of Pillow's "
+        "filters, and every other file with its own, and write a table of what it costs. Nothing "
+        "is timed: flags of blocks, budgets and comparisons mean nothing. Unless told otherwise, "
+        f"{' '.join(_DEFAULTS)}."
+    )
+    return command
 
 
 def _measured(options: Options, words: Sequence[str], progress: Progress) -> ResizeCost:

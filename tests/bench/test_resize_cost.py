@@ -137,6 +137,15 @@ def test_each_file_is_asked_what_it_should_be(tmp_path, monkeypatch, capsys) -> 
     assert report.main(["--out", str(tmp_path), "--check"]) == 0
 
 
+def test_help_is_its_own(capsys) -> None:
+    """It goes by its own name and says that nothing is timed."""
+    with pytest.raises(SystemExit):
+        resize_cost.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("usage: python -m bench.resize_cost")
+    assert "Nothing is timed" in told
+
+
 def test_without_images_it_is_a_usage_error(tmp_path, capsys) -> None:
     """Seeded weights guess: there is nothing to lose."""
     words = ["--variants", "revisited-base", "--out", str(tmp_path), "--weights", "seeded"]
