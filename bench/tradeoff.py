@@ -45,13 +45,18 @@ def figure(header: RunHeader, tables: Tables) -> Figure:
     ]
     rows = [row for known in found.values() if len(known) > 1 for row, *_ in known]
     images = {len(row.answers.ranks) for row in rows if row.answers}
+    shown = [table for key, table in tables.items() if len(found[key]) > 1]
+    wrong = sum(_wrong(row) for table in shown for row in usual_rows(table))
     notes = (
         f"accuracy of {max(images)} images" if images else "",
+        # Few of a hundred right answers would press all others into a corner.
+        f"{wrong} row{'' if wrong == 1 else 's'} whose answers are wrong left out" if wrong else "",
         _FRONT_NOTE if any(panel.lines for panel in panels) else "",
         hollow_note(one for panel in panels for one in panel.series),
     )
-    what = "Accuracy" if images else "Fidelity"
-    title = f"{what} against p50 latency, the area of a mark being its file's size"
+    kinds = (_judged_by(table)[0] for table in shown)
+    what = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
+    title = f"{what.capitalize()} against p50 latency, the area of a mark being its file's size"
     return Figure(title, tuple((panel,) for panel in panels), footer(header, rows, *notes))
 
 
@@ -61,8 +66,16 @@ def _known(table: Table) -> Known:
     return [
         (row, scaled(p50, 1e3), worth)
         for row in usual_rows(table)
-        if row.file and (p50 := row.latency_s(0.5)) and (worth := judge(row, table))
+        if row.file
+        and not _wrong(row)
+        and (p50 := row.latency_s(0.5))
+        and (worth := judge(row, table))
     ]
+
+
+def _wrong(row: Row) -> bool:
+    """Whether its answers were seen not to be those of the network that it was made from."""
+    return row.parity is not None and not row.parity.passed
 
 
 def _judged_by(table: Table) -> tuple[Judge, str]:
@@ -83,6 +96,9 @@ def _fidelity(row: Row, table: Table) -> Estimate | None:
     """The cosine of parity, over the few images that it is taken on: without an interval."""
     del table
     return None if row.parity is None else Estimate(row.parity.cosine)
+
+
+_KINDS = {accuracy: "accuracy", _fidelity: "fidelity"}
 
 
 def _panel(title: str, table: Table, known: Known) -> Panel:

@@ -64,18 +64,38 @@ def test_the_front_has_what_no_candidate_beats_and_names_it() -> None:
 
 
 def test_a_row_that_is_no_candidate_is_hollow_and_not_on_the_front() -> None:
-    """Wrong answers and INVALID numbers: however fast, and the footer says what hollow means."""
+    """INVALID numbers, however fast; and the footer says what hollow means."""
     disturbed = Surroundings(1.0, 0.9, 0.0, 0, 0)
     invalid = [replace(one, surroundings=disturbed) for one in answered(STATIC, 20, 100)]
-    blocks = [*answered(ORT, 60, 100), *invalid, *answered(GAP, 10, 50, passed=False)]
-    found = figure(*blocks, labelled=IMAGES)
+    found = figure(*answered(ORT, 60, 100), *invalid, labelled=IMAGES)
     ((panel,),) = found.rows
-    assert [mark.hollow for mark in panel.marks] == [False, True, True]
-    assert [mark.label for mark in panel.marks] == ["fp32 ort", "", ""]
+    assert [mark.hollow for mark in panel.marks] == [False, True]
+    assert [mark.label for mark in panel.marks] == ["fp32 ort", ""]
     assert panel.lines == ()
     assert any(text.startswith("Hollow: INVALID") for text in found.footer)
     valid = figure(*answered(ORT, 60, 100), *answered(EAGER, 90, 100), labelled=IMAGES)
     assert not any("Hollow" in text for text in valid.footer)
+
+
+def test_rows_with_wrong_answers_are_left_out_and_counted() -> None:
+    """They would stretch the axis until all others were one spot."""
+    good = [*answered(ORT, 60, 100), *answered(EAGER, 90, 100)]
+    found = figure(*good, *answered(GAP, 10, 970, passed=False), labelled=IMAGES)
+    ((panel,),) = found.rows
+    assert [mark.y.value for mark in panel.marks] == [90.0, 90.0]
+    assert "1 row whose answers are wrong left out" in found.footer
+    assert not any("wrong" in text for text in figure(*good, labelled=IMAGES).footer)
+
+
+def test_the_title_names_each_kind_of_worth() -> None:
+    """A run with trained and with seeded networks shows accuracy of the one, fidelity of others."""
+    trained = [*answered(ORT, 60, 90), *answered(EAGER, 90, 90)]
+    seeded = [replace(case, variant="xception") for case in (ORT, EAGER)]
+    both = figure(
+        *trained, *(one for case in seeded for one in measured(case, 50)), labelled=IMAGES
+    )
+    assert both.title.startswith("Accuracy or fidelity against p50")
+    assert figure(*trained, labelled=IMAGES).title.startswith("Accuracy against p50")
 
 
 def test_without_labels_parity_takes_the_place_of_accuracy() -> None:
