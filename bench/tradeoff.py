@@ -6,7 +6,7 @@ made from takes the place of accuracy. Pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench import scores
 from bench.figure import Axis, Figure, Line, Mark, Panel, scaled, wide
@@ -98,7 +98,7 @@ def _fidelity(row: Row, table: Table) -> Estimate | None:
     return None if row.parity is None else Estimate(row.parity.cosine)
 
 
-_KINDS = {accuracy: "accuracy", _fidelity: "fidelity"}
+_KINDS: Mapping[Judge, str] = {accuracy: "accuracy", _fidelity: "fidelity"}
 
 
 def _panel(title: str, table: Table, known: Known) -> Panel:

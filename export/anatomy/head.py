@@ -155,7 +155,9 @@ def guessed_head(contents: Contents) -> Iterator[Finding]:
 def _finding(head: _Head, contents: Contents, inferred: bool) -> Finding:
     inputs = head.channels * head.positions
     seen = "shapes and order of the tensors say so" if inferred else "the graph says so"
-    share = percent(head.first_bytes, contents.stored_bytes)
+    # Not of the file: three quarters of that may be an optimiser's.
+    weights = sum(tensor.size_bytes for tensor in contents.tensors if tensor.role == "parameter")
+    share = percent(head.first_bytes, weights)
     evidence = [
         f"{shown(head.names[0])} takes {inputs} inputs: {head.channels} maps of "
         f"{head.positions} places, flattened ({seen})"
@@ -163,7 +165,7 @@ def _finding(head: _Head, contents: Contents, inferred: bool) -> Finding:
     if len(head.names) > 1:
         evidence.append(
             f"with the fully connected layers behind it ({', '.join(map(shown, head.names[1:]))}) "
-            f"it holds {percent(head.all_bytes, contents.stored_bytes)}"
+            f"it holds {percent(head.all_bytes, weights)}"
         )
     return Finding(
         "flattened-head",

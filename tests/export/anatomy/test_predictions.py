@@ -118,6 +118,22 @@ def test_a_head_is_guessed_from_names_and_shapes(tmp_path):
     assert "flattened-head" not in codes(after)
 
 
+def test_a_head_is_a_share_of_the_weights_not_of_the_file(tmp_path):
+    """Adam's moments are two thirds of a file; what a head holds of the weights stays the same."""
+    weights = {
+        "features.0.weight": torch.randn(8, 3, 3, 3),
+        "classifier.weight": torch.randn(10, 8 * 49),
+    }
+    learnt = [nn.Parameter(value) for value in weights.values()]
+    adam = torch.optim.Adam(learnt)
+    torch.stack([value.sum() for value in learnt]).sum().backward()
+    adam.step()
+    torch.save({"state_dict": weights, "optimizer": adam.state_dict()}, tmp_path / "both.pt")
+    found = finding(examine(tmp_path / "both.pt"), "flattened-head")
+    head, all_weights = 10 * 8 * 49, 10 * 8 * 49 + 8 * 3 * 3 * 3
+    assert f"holds {100 * head / all_weights:.0f} % of the weights" in found.title
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("flat", "averaged", "which"),
