@@ -17,7 +17,7 @@ _ALIGN = ("left", "right", "right", "right", "right", "left")
 
 def tables(comparison: Comparison) -> str:
     """Everything, for a terminal: the verdict, all rows, and what it rests on."""
-    parts = (headline(comparison), _rows(comparison.rows, comparison.margin), _basis(comparison))
+    parts = (headline(comparison), _rows(comparison.rows, comparison.margin), basis(comparison))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -30,7 +30,7 @@ def comment(comparison: Comparison) -> str:
         headline(comparison),
         _rows(changed, comparison.margin),
         folded,
-        _basis(comparison),
+        basis(comparison),
     )
     return "\n\n".join(part for part in parts if part)
 
@@ -77,14 +77,14 @@ def _cells(row: Compared, margin: float) -> list[str]:
     ratio = NOTHING if row.ratio is None else number(row.ratio)
     # A bar would end the cell, also within code: a foreign benchmark's name may have one.
     name = code(row.name).replace("|", "\\|")
-    return [name, *times, ratio, _interval(row, margin), f"{row.outcome}{doubt}"]
+    return [name, *times, ratio, interval(row, margin), f"{row.outcome}{doubt}"]
 
 
 def _codes(row: Compared) -> str:
     return ", ".join(row.verdict.codes)
 
 
-def _interval(row: Compared, margin: float) -> str:
+def interval(row: Compared, margin: float) -> str:
     """Both ends on the side of 1 and of the margins on which they lie, and the level."""
     if row.ratio is None or row.ratio.low is None or row.ratio.high is None:
         return NOTHING
@@ -102,7 +102,7 @@ def _folded(title: str, rows: Sequence[Compared], comparison: Comparison) -> str
     return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
 
 
-def _basis(comparison: Comparison) -> str:
+def basis(comparison: Comparison) -> str:
     """How the rows were judged, and which were not."""
     how = "paired by round" if comparison.paired else "the blocks of both sides by Welch's t"
     looks = "" if comparison.looks == 1 else f" and {comparison.looks} looks"

@@ -39,13 +39,14 @@ def executions(table: Table) -> Mapping[Key, Execution]:
     return {
         key: block.execution
         for row in (*table.rows, *table.scenarios)
-        if (key := _key(row)) is not None
+        if (key := key_of(row)) is not None
         for block in row.blocks
         if block.execution is not None
     }
 
 
-def _key(row: Row) -> Key | None:
+def key_of(row: Row) -> Key | None:
+    """Under which what is known of a row stands in ``executions``; ``None``: it has no file."""
     return None if row.file is None else (row.file.key, row.case.runtime, row.case.precision)
 
 
@@ -54,7 +55,7 @@ def grid(table: Table) -> Grid | None:
     known = {key: found for key, found in executions(table).items() if found.macs}
     first: dict[Key, Row] = {}
     for row in table.rows:
-        key = _key(row)
+        key = key_of(row)
         if key is not None and key in known:
             first.setdefault(key, row)
     lines = [
@@ -159,7 +160,7 @@ def _believable(row: Row) -> bool:
 
 def reasons(row: Row, parent: Row, known: Mapping[Key, Execution]) -> Iterator[str]:
     """What the counts say about two rows, the weightiest first."""
-    found, before = known.get(_key(row) or ("", "", "")), known.get(_key(parent) or ("", "", ""))
+    found, before = (known.get(key_of(one) or ("", "", "")) for one in (row, parent))
     if row.case.variant != parent.case.variant:
         yield from _saved(row, parent)
     else:

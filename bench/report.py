@@ -287,11 +287,16 @@ def _table_text(table: Table, compact: bool = False) -> str:
     cells = [[column.cell(row, table) for column in columns] for row in table.rows]
     grid = _grid([c.title for c in columns], cells, [c.align for c in columns])
     notes = "\n".join(f"{place}. {text}" for text, place in table.notes.items())
+    return "\n\n".join(part for part in (against(table), grid, notes) if part)
+
+
+def against(table: Table) -> str:
+    """What the speed-ups of a table are against, and what its A/A pair says, as Markdown."""
     reference = "Speed-ups: none, no row can be a reference."
     if table.reference is not None:
         name = _row_name(table.reference, table)
         reference = f"Speed-ups are against {name}{resources.mark(table.reference)}."
-    return "\n\n".join(part for part in (reference + _told_apart(table), grid, notes) if part)
+    return reference + _told_apart(table)
 
 
 def _told_apart(table: Table) -> str:
@@ -319,10 +324,11 @@ def _told_apart(table: Table) -> str:
 
 def _row_name(row: Row, table: Table) -> str:
     """A row in a sentence."""
-    return f"`{_label(row, table.varying)}`"
+    return f"`{label(row, table.varying)}`"
 
 
-def _label(row: Row, varying: Collection[str]) -> str:
+def label(row: Row, varying: Collection[str]) -> str:
+    """How a sentence names a row; ``varying`` are the fields of its case that tell rows apart."""
     names = [
         "" if row.is_null else f"{row.case.shown_variant} {row.case.recipe}",
         runtime_name(row.case),
@@ -411,7 +417,7 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
     """
     measurements = tuple(measurements)
     table, row = whereabouts(case, measurements)
-    name = f"{_label(row, table.varying):<42}"
+    name = f"{label(row, table.varying):<42}"
     if not row.timed:
         last = row.blocks[-1]
         return f"{name} {last.status}: {' '.join(last.reason.split())}"
@@ -575,7 +581,7 @@ def _chapter(run: Run) -> _Chapter:
         _section(run, found, figures),
         _brief(run, found),
         frozenset(shown),
-        _judged(run),
+        judged(run),
         {plots.plot_file(header.run, kind): figure for kind, figure in figures.items()},
     )
 
@@ -615,7 +621,7 @@ def _first_page(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost |
         _resized(resized),
         f"## Earlier runs\n\n{earlier}" if earlier else "",
         _stories(cases),
-        _how_to_read(resized is not None or any(found.judged for found in chapters)),
+        how_to_read(resized is not None or any(found.judged for found in chapters)),
     ]
     return _joined(parts)
 
@@ -623,14 +629,15 @@ def _first_page(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost |
 def _own_page(chapter: _Chapter) -> str:
     """One earlier run."""
     head = f"{_introduction('One run')}\nThe other runs: [{_PAGE}]({_PAGE})."
-    return _joined([head, chapter.whole, _stories(chapter.cases), _how_to_read(chapter.judged)])
+    return _joined([head, chapter.whole, _stories(chapter.cases), how_to_read(chapter.judged)])
 
 
 def _joined(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _how_to_read(judged: bool) -> str:
+def how_to_read(judged: bool) -> str:
+    """What the columns mean, as Markdown; ``judged``: those of accuracy, too."""
     return _HOW_TO_READ + (f"\n{_ACCURACY}" if judged else "")
 
 
@@ -751,7 +758,7 @@ _ACCURACY = f"""\
   them told apart as there were (Duffy 1984). A smaller loss may well be there."""
 
 
-def _judged(run: Run) -> bool:
+def judged(run: Run) -> bool:
     """Whether a run has answers to labelled images."""
     return run.header.labelled is not None and any(
         block.answers or block.sampled for block in run.measurements
@@ -763,9 +770,9 @@ def _section(
 ) -> str:
     """Where and how, at a glance, the tables; then what explains them, what building cost."""
     parts = [
-        f"## {_title(run)}",
-        _facts(run),
-        _interruption(run),
+        f"## {title(run)}",
+        "\n".join(f"- {name}: {text}" for name, text in facts(run).items()),
+        interruption(run),
         *_at_the_front(run, _glance(found), figures),
         *(_family_text(*key, table) for key, table in found.items()),
         _further_plots(run, figures),
@@ -794,11 +801,12 @@ def _further_plots(run: Run, figures: Mapping[str, Figure]) -> str:
 
 def _brief(run: Run, found: Mapping[tuple[str, str], Table]) -> str:
     """One run in a few lines, and where the rest of it stands."""
-    link = f"### [{_title(run)}]({run.header.run}.md)"
+    link = f"### [{title(run)}]({run.header.run}.md)"
     return "\n\n".join(filter(None, [link, code(run.header.command), _glance(found)]))
 
 
-def _title(run: Run) -> str:
+def title(run: Run) -> str:
+    """When a run was begun, of which suite and scenarios, as Markdown."""
     header = run.header
     return f"Run of {plain(header.started)}, suite {plain(header.suite)}{_scenarios(run)}"
 
@@ -865,13 +873,13 @@ def _resized(cost: resize_table.ResizeCost | None) -> str:
     )
 
 
-def _facts(run: Run) -> str:
-    """Host, versions, date, commit, command: what the numbers hold for."""
+def facts(run: Run) -> dict[str, str]:
+    """Host, versions, date, commit, command, as Markdown: what the numbers hold for."""
     header = run.header
     cases = header.cases or tuple({block.case for block in run.measurements})
     threads = ", ".join(str(n) for n in sorted({case.threads for case in cases}))
     batches = ", ".join(str(n) for n in sorted({case.batch_size for case in cases}))
-    lines = {
+    return {
         "Command": code(header.command),
         "Code": f"commit {plain(header.commit)}{_base(header)}",
         "Measured": f"{_blocks(header)}, threads {threads}, batch {batches}",
@@ -880,7 +888,6 @@ def _facts(run: Run) -> str:
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
     }
-    return "\n".join(f"- {name}: {text}" for name, text in lines.items())
 
 
 def _blocks(header: RunHeader) -> str:
@@ -912,7 +919,7 @@ def _base(header: RunHeader) -> str:
     return f"; of the rows called base: {name}, commit {commit}"
 
 
-def _interruption(run: Run) -> str:
+def interruption(run: Run) -> str:
     """Which cases of the plan have no block yet."""
     measured = {block.case for block in run.measurements}
     missing = [f"`{case}`" for case in run.header.cases if case not in measured]
@@ -949,7 +956,7 @@ def _quantised(table: Table, best: Row, row: Row, *, holds: bool) -> list[str]:
     """A line of that table; both rows have a file."""
     assert row.file is not None and best.file is not None
     return [
-        _label(row, table.varying),
+        label(row, table.varying),
         best.case.recipe,
         _marked(speedup(best, row), table, holds=holds),
         f"{rounded(best.file.size_bytes / row.file.size_bytes)}x",

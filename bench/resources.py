@@ -38,7 +38,7 @@ def percentiles(table: Table) -> Grid:
                 *names(row),
                 str(sum(len(block.latencies_ns) for block in row.timed)),
                 interval_text(row.latency_s(0.5), 1e3),
-                *(_by_order(row, p) for p in PERCENTILES),
+                *(by_order(row, p) for p in PERCENTILES),
             )
             for row in rows
         ),
@@ -46,7 +46,7 @@ def percentiles(table: Table) -> Grid:
     )
 
 
-def _by_order(row: Row, p: float) -> str:
+def by_order(row: Row, p: float) -> str:
     """A percentile over all inferences, between two of them."""
     pooled = [latency for block in row.timed for latency in block.latencies_ns]
     ends = stats.order_statistic_interval(pooled, p)
@@ -125,16 +125,15 @@ def doubtful(table: Table) -> Grid:
     rows = [row for row in _shown(table, copies=True) if row.verdict.level != "VALID"]
     return Grid(
         "Not VALID: what spoke against the worst block",
-        (*NAMES, "verdict", *(f"{code} ({unit})" for code, unit in _UNITS.items())),
+        (*NAMES, "verdict", *(f"{code} ({unit})" for code, unit in UNITS.items())),
         tuple(
-            (*names(row), row.verdict.level, *(_worst(row, code) for code in _UNITS))
-            for row in rows
+            (*names(row), row.verdict.level, *(_worst(row, code) for code in UNITS)) for row in rows
         ),
         names=len(NAMES),
     )
 
 
-_UNITS = {
+UNITS = {
     "foreign-cpu": "cores",
     "steal": "cores",
     "switches": "1/s",
@@ -142,6 +141,7 @@ _UNITS = {
     "clock": "s",
     "warm-up": "unsettled",
 }
+"""Code -> the unit of its figure, in the order of the columns."""
 
 
 def pays_after(row: Row, table: Table) -> str:

@@ -75,7 +75,7 @@ def test_what_is_printed_and_what_is_claimed_agree(rows, margin) -> None:
     base = result_set(**{f"row{i}": entry(before) for i, (before, _) in enumerate(rows)})
     head = result_set("head", **{f"row{i}": entry(after) for i, (_, after) in enumerate(rows)})
     for row in outcomes.compare(base, head, margin).rows:
-        text = compare_text._interval(row, margin).partition(" (")[0]
+        text = compare_text.interval(row, margin).partition(" (")[0]
         low, high = map(float, text.split("–"))
         above, below = low > 1 + margin, high < 1 / (1 + margin)
         within = low > 1 / (1 + margin) and high < 1 + margin
