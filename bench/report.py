@@ -42,7 +42,7 @@ from bench.measure import (
     WINDOW_LEAST_INFERENCES,
     WINDOW_LEAST_NS,
 )
-from bench.options import DEFAULT_OUT, SCENARIOS
+from bench.options import DEFAULT_OUT, SCENARIOS, UsageError
 from bench.record import (
     FileFacts,
     Labelled,
@@ -1129,6 +1129,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check pages and plots. 0: done, 1: one does not follow, 2: unreadable records."""
     options = _parser().parse_args(arguments)
     try:
+        if options.html or options.base or options.base_run:
+            # It takes its tables from here.
+            from bench.report_page import command
+
+            print(command.write(options))
+            return 0
         if options.pytest_benchmark:
             run = resultset.find_run(options.out, options.run)
             print(interchange.write(run, options.pytest_benchmark))
@@ -1136,7 +1142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             return _check(options.out)
         print(write(options.out))
-    except RecordError as exc:
+    except (RecordError, UsageError) as exc:
         print(exc, file=sys.stderr)
         return 2
     if reason := plots.not_drawn():
@@ -1164,12 +1170,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="where records/ stands"
     )
-    parser.add_argument(
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
         "--check",
         action="store_true",
         help="write nothing; exit 1 if pages and plots do not follow from the records",
     )
-    parser.add_argument(
+    kinds.add_argument(
         "--pytest-benchmark",
         type=Path,
         metavar="FILE",
@@ -1177,6 +1184,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--run", metavar="NAME", help="that run (or pattern), not the newest finished one"
+    )
+    kinds.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write no page, but a run as one HTML file to click through, which needs no network",
+    )
+    parser.add_argument(
+        "--base",
+        type=Path,
+        metavar="PLACE",
+        help="with --html: compare with this results folder (its newest finished run) or file",
+    )
+    parser.add_argument(
+        "--base-run",
+        metavar="NAME",
+        help="with --html: compare with that run (or pattern), of --base or of --out",
     )
     return parser
 

@@ -1,0 +1,216 @@
+"""A family's tables as the page's template fills them in: cells, filters, sentences.
+
+Which columns there are and what stands in them is said by ``bench.report.COLUMNS`` and the grids
+of the other modules, as for the Markdown pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from bench import client_table, executed, matrix, report, resources, scenario_tables, score_tables
+from bench.case import Case
+from bench.matrix import Grid
+from bench.report_page.cells import behind
+from bench.report_page.prose import html, words
+from bench.report_page.strip import strips
+from bench.rows import Row, Table, runtime_name, speedup
+from bench.stats import Estimate
+from bench.text import NOTHING
+
+_DRAWN_BEHIND = "speed-up (95 %)"
+"""Behind this column its intervals are drawn."""
+_ROOM, _WIDEST = 1.1, 100.0
+"""What the pictures of speed-ups show at least and at most."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, what it tells when asked, and what it is sorted by (empty: by its text)."""
+
+    shown: Markup
+    tip: str = ""
+    order: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's title, whether it is sorted by numbers, and whether few columns do without it."""
+
+    title: str
+    numeric: bool
+    further: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a sortable table.
+
+    ``number`` is that of its details, ``None``: it has none; ``name`` is what a sentence calls
+    it. ``filters`` are the values that the filters of the page compare.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    number: int | None = None
+    filters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table that can be sorted, with what stands below it."""
+
+    title: str
+    heads: tuple[Head, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[Markup, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family with one set of weights: what is said above its table, and further tables."""
+
+    anchor: str
+    title: str
+    said: tuple[Markup, ...]
+    main: Sheet
+    scenarios: Sheet | None
+    further: tuple[Sheet, ...]
+
+
+Numbers = Mapping[Case, int]
+Outcomes = Mapping[Case, str]
+
+
+def family(anchor: str, title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> Family:
+    """The view of one table; ``numbers`` and ``outcomes`` are those of the page's rows."""
+    said = (report.at_a_glance(table), report.against(table), *matrix.surprises(table))
+    return Family(
+        anchor,
+        title,
+        tuple(map(html, said)),
+        _main(title, table, numbers, outcomes),
+        _scenarios(title, table, numbers, outcomes),
+        tuple(sheet(grid) for grid in _grids(table)),
+    )
+
+
+def _main(title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> Sheet:
+    columns = [column for column in report.COLUMNS if column.needed(table)]
+    ratios = {row.case: _ratio(row, table) for row in table.rows}
+    drawn = strips(ratios.values(), (1.0,), _ROOM, _WIDEST)
+
+    def cells(row: Row) -> Iterator[Cell]:
+        for column in columns:
+            found = behind(column.title, row, table)
+            order = "" if found.order is None else f"{found.order:.6g}"
+            yield Cell(_shown(column, row, table), found.tip, order)
+            if column.title == _DRAWN_BEHIND:
+                yield Cell(drawn.picture(ratios[row.case]), order=order)
+
+    return Sheet(
+        f"{title}: all rows",
+        tuple(_heads(columns)),
+        tuple(_line(row, table, tuple(cells(row)), numbers, outcomes) for row in table.rows),
+        notes=tuple(map(html, table.notes)),
+    )
+
+
+def _ratio(row: Row, table: Table) -> Estimate | None:
+    """The speed-up that is drawn."""
+    if row.is_null or row is table.reference or table.reference is None:
+        return None
+    return speedup(table.reference, row)
+
+
+def _heads(columns: Iterable[report.Column]) -> Iterator[Head]:
+    for column in columns:
+        # Words whose order is no alphabet's are sorted by numbers, too.
+        numeric = column.align == "right" or column.title in ("parity", "verdict")
+        yield Head(column.title, numeric, column.title not in report.COMPACT)
+        if column.title == _DRAWN_BEHIND:
+            yield Head("drawn", True)
+
+
+def _shown(column: report.Column, row: Row, table: Table) -> Markup:
+    if column.title == "variant":
+        return escape(column.cell(row, table))  # a name is no Markdown
+    shown = html(column.cell(row, table))
+    judged = column.title == "verdict" and row.timed
+    return coloured(row.verdict.level, shown) if judged else shown
+
+
+def coloured(kind: str, shown: str) -> Markup:
+    """A text in the colour of what it says: the first word of ``kind`` names its style."""
+    return Markup('<span class="{}">{}</span>').format(kind.split(maxsplit=1)[0].lower(), shown)
+
+
+def _line(
+    row: Row, table: Table, cells: tuple[Cell, ...], numbers: Numbers, outcomes: Outcomes
+) -> Line:
+    filters = {
+        "runtime": row.case.runtime,
+        "recipe": row.case.recipe,
+        "verdict": row.verdict.level if row.timed else row.blocks[-1].status,
+        "outcome": outcomes.get(row.case, ""),
+    }
+    name = report.label(row, table.varying)
+    return Line(name, cells, numbers[row.case], tuple(filters.items()))
+
+
+_OF_SCENARIOS: Mapping[str, Callable[[Row], str]] = {
+    "variant": lambda row: row.case.shown_variant,
+    "recipe": lambda row: row.case.recipe,
+    "runtime and scenario": lambda row: runtime_name(row.case),
+    "threads": lambda row: str(row.case.threads),
+    "batch": lambda row: str(row.case.batch_size),
+    "measured": lambda row: scenario_tables.summary(row) if row.timed else row.blocks[-1].status,
+    "verdict on our own loop": lambda row: report.verdict_text(row.verdict) if row.timed else "",
+}
+
+
+def _scenarios(title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> Sheet | None:
+    """The rows of other scenarios than our own loop's, which are compared with none of those."""
+    if not table.scenarios:
+        return None
+    return Sheet(
+        f"{title}: other scenarios",
+        tuple(Head(name, name in ("threads", "batch")) for name in _OF_SCENARIOS),
+        tuple(
+            _line(
+                row,
+                table,
+                tuple(Cell(html(text(row) or NOTHING)) for text in _OF_SCENARIOS.values()),
+                numbers,
+                outcomes,
+            )
+            for row in table.scenarios
+        ),
+    )
+
+
+def _grids(table: Table) -> list[Grid]:
+    """The further tables of the Markdown page, but for those that a row's details hold."""
+    ran = executed.grid(table)
+    found = [
+        *(*matrix.matrices(table), *matrix.sweeps(table), *score_tables.tables(table)),
+        *(*client_table.tables(table), resources.cold_starts(table), resources.memory(table)),
+        *([ran] if ran else []),
+    ]
+    return [grid for grid in found if grid.lines]
+
+
+def sheet(grid: Grid) -> Sheet:
+    """A grid, whose first columns are names and the others numbers."""
+    return Sheet(
+        words(grid.title),
+        tuple(Head(words(title), place >= grid.names) for place, title in enumerate(grid.head)),
+        tuple(
+            Line(words(line[0]), tuple(Cell(html(text)) for text in line)) for line in grid.lines
+        ),
+        note=html(grid.note),
+    )
