@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bokeh.embed import json_item
-from bokeh.models import BasicTicker, ColumnDataSource, HoverTool
+from bokeh.models import BasicTicker, ColumnDataSource, DataRange1d, HoverTool
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
@@ -22,27 +22,24 @@ from bokeh.transform import linear_cmap
 LEAVES = ("import", "read", "load", "first")
 """Columns of the cold start's bars, in the order in which the times follow one another."""
 _LEAF_TITLES = ("import", "read", "parse, optimise, pre-pack", "first inference")
+TURNS = 4
+"""So many colours blocks have in turns."""
 _HEIGHT = 260
 _ID = re.compile(r'"p(\d+)"')
 
 
 @dataclass(frozen=True)
 class Ink:
-    """Colours on one background: of text and lines, of blocks in turns, of a start's leaves."""
+    """Colours on one background: of text, of lines, of blocks in turns or a start's leaves."""
 
     text: str
     grid: str
-    turns: tuple[str, str]
-    leaves: tuple[str, str, str, str]
+    parts: tuple[str, str, str, str]
 
 
 THEMES: Mapping[str, Ink] = {
-    "light": Ink(
-        "#3d444d", "#d8dee4", ("#0550ae", "#bc4c00"), ("#0550ae", "#8250df", "#bc4c00", "#1a7f37")
-    ),
-    "dark": Ink(
-        "#c9d1d9", "#30363d", ("#79c0ff", "#ffa657"), ("#79c0ff", "#d2a8ff", "#ffa657", "#7ee787")
-    ),
+    "light": Ink("#3d444d", "#d8dee4", ("#0550ae", "#bc4c00", "#1a7f37", "#8250df")),
+    "dark": Ink("#c9d1d9", "#30363d", ("#79c0ff", "#ffa657", "#7ee787", "#d2a8ff")),
 }
 
 
@@ -102,17 +99,22 @@ def _times(ink: Ink) -> figure:
     tips = [("block", "@block"), ("inference", "@number"), ("ms", "@y")]
     plot = _figure(ink, "inference, one block behind the other", "ms", tips)
     source = _source("x", "y", "turn", "block", "number")
-    colour = linear_cmap("turn", list(ink.turns), 0, 1)
-    plot.scatter("x", "y", source=source, size=3, fill_color=colour, line_color=None)
+    plot.scatter("x", "y", source=source, size=3, fill_color=_turns(ink), line_color=None)
     return plot
 
 
 def _spread(ink: Ink) -> figure:
     """The share of a block's inferences that took at most so long, a line a block."""
     plot = _figure(ink, "ms", "share of the inferences", [("block", "@block")])
-    source = _source("xs", "ys", "turn", "block")
-    colour = linear_cmap("turn", list(ink.turns), 0, 1)
-    plot.multi_line("xs", "ys", source=source, line_width=2, line_color=colour)
+    plot.multi_line(
+        "xs",
+        "ys",
+        source=_source("xs", "ys", "turn", "block", "name"),
+        line_width=2,
+        line_color=_turns(ink),
+        legend_field="name",
+    )
+    _legend_above(plot, ink, columns=6)
     return plot
 
 
@@ -126,17 +128,27 @@ def _start(ink: Ink) -> figure:
         y="y",
         height=0.7,
         source=source,
-        color=list(ink.leaves),
+        color=list(ink.parts),
         legend_label=list(_LEAF_TITLES),
     )
     plot.yaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
+    plot.y_range = DataRange1d(flipped=True)  # the first block on top, as in the table
+    _legend_above(plot, ink, columns=2)
+    return plot
+
+
+def _turns(ink: Ink) -> Any:
+    """A colour by the column ``turn``, of which there are ``TURNS``."""
+    return linear_cmap("turn", list(ink.parts), 0, TURNS - 1)
+
+
+def _legend_above(plot: figure, ink: Ink, columns: int) -> None:
     legend = plot.legend[0]
-    legend.ncols = 2
+    legend.ncols = columns
     legend.label_text_color = ink.text
     legend.background_fill_color = None
     legend.border_line_color = None
     plot.add_layout(legend, "above")
-    return plot
 
 
 _NAMED = tuple(zip(LEAVES, _LEAF_TITLES, strict=True))

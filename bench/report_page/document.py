@@ -7,6 +7,7 @@ comes from records and is not shown at once stands in a block of JSON.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,8 @@ from bench.rows import Row, Table, tables_of
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _MADE_BY = '<meta name="generator" content="deploybench">'
+_SCRIPTS = ("report-tables.js", "report-tips.js", "report-charts.js", "report-row.js")
+"""In the order in which one needs what another has."""
 _HEAD_BYTES = 4096
 """In which a page of ours says whose it is."""
 
@@ -78,7 +81,7 @@ def page(run: Run, compared: Comparison | None = None) -> str:
         family(f"family-{place}", f"{name} (weights: {weights})", table, numbers, outcomes)
         for place, ((name, weights), table) in enumerate(found.items(), 1)
     )
-    style, ours, theirs = _text("report.css"), _text("report.js"), charts.script()
+    style, ours, theirs = _text("report.css"), _script(), charts.script()
     return (
         _environment()
         .get_template("report.html")
@@ -97,7 +100,7 @@ def page(run: Run, compared: Comparison | None = None) -> str:
             charts=tuple(charts.CHARTS),
             style=Markup(style),
             script=Markup(ours),
-            library=Markup(theirs),
+            library=_packed(theirs),
             data=Markup(_json(_data(run, rows))),
         )
     )
@@ -120,6 +123,16 @@ def _environment() -> Environment:
 
 def _text(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """Our own files as one script, in a block that keeps their names to themselves."""
+    return "\n".join(['"use strict";', "{", *map(_text, _SCRIPTS), "}"])
+
+
+def _packed(text: str) -> str:
+    """In base64 what gzip makes of a text; without a date, so that it is always the same."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _policy(*scripts: str) -> str:
@@ -153,6 +166,7 @@ def _data(run: Run, rows: Sequence[tuple[Row, Table]]) -> dict[str, Any]:
         "run": [(name, words(text)) for name, text in report.facts(run).items()],
         "shares": [0, *SHARES, 1],
         "leaves": charts.LEAVES,
+        "turns": charts.TURNS,
         "charts": charts.items(),
         "rows": [details(row, table, points) for row, table in rows],
     }

@@ -1,0 +1,140 @@
+// Tables: sorting, filtering, and going through their buttons by keyboard.
+// Plain JavaScript without a build step; all files of it stand in one block of one script.
+
+const byId = (id) => document.getElementById(id);
+const tables = [...document.querySelectorAll("main table")];
+const say = (text) => { byId("said").textContent = text; };
+
+// --- sorting
+
+const TURNS = { none: "ascending", ascending: "descending", descending: "none" };
+
+// What a cell is sorted by; null for one that says nothing, which stays last.
+function key(row, place, numeric) {
+  const cell = row.cells[place];
+  const text = cell.dataset.order ?? cell.textContent.trim();
+  if (!numeric) return text === "" || text === "–" ? null : text;
+  const number = parseFloat(text.replace(/^[~≈<]/, ""));
+  return Number.isNaN(number) ? null : number;
+}
+
+function compare(one, other) {
+  return typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true });
+}
+
+function sort(head) {
+  const table = head.closest("table");
+  const order = TURNS[head.getAttribute("aria-sort") ?? "none"];
+  for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+  if (order !== "none") head.setAttribute("aria-sort", order);
+  const body = table.tBodies[0];
+  const rows = [...body.rows].sort((a, b) => a.dataset.place - b.dataset.place);
+  if (order !== "none") {
+    const keys = new Map(rows.map((row) => [row, key(row, head.cellIndex, "kind" in head.dataset)]));
+    const sign = order === "ascending" ? 1 : -1;
+    rows.sort((a, b) => {
+      const [one, other] = [keys.get(a), keys.get(b)];
+      if (one === null || other === null) return (one === null) - (other === null);
+      return sign * compare(one, other);
+    });
+  }
+  body.append(...rows);
+  oneStop(table);
+  const title = head.textContent.trim();
+  say(order === "none" ? "In the order of the run" : `Sorted by ${title}, ${order}`);
+}
+
+// --- filtering
+
+const filters = byId("filters");
+
+function filter() {
+  document.body.classList.toggle("compact", !filters.elements.columns.checked);
+  const words = filters.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = [...filters.querySelectorAll("[data-filter]")].filter((one) => one.value);
+  const rows = [...document.querySelectorAll("tr[data-row]")];
+  for (const row of rows) {
+    const text = row.textContent.toLowerCase();
+    row.hidden = !(words.every((word) => text.includes(word))
+      && wanted.every((one) => row.dataset[one.name] === one.value));
+  }
+  tables.forEach(oneStop);
+  const [left, all] = [rows.filter((row) => !row.hidden), rows].map(different);
+  byId("count").textContent = left === all ? `${left} rows` : `${left} of ${all} rows`;
+}
+
+// How many: one that is compared stands in two tables.
+function different(rows) {
+  return new Set(rows.map((row) => row.querySelector("[data-open]")?.dataset.open ?? row)).size;
+}
+
+// --- one stop of the Tab key for all buttons in a table's rows; arrow keys go on from there
+
+const stops = new WeakMap();
+const few = () => document.body.classList.contains("compact");
+const buttonsOf = (row) => [...row.querySelectorAll(few() ? ":not(.more) > button" : "button")];
+const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
+
+function stopAt(table, button) {
+  const old = stops.get(table);
+  if (old) old.tabIndex = -1;
+  if (button) button.tabIndex = 0;
+  stops.set(table, button);
+}
+
+// The first row's, wherever it was before: after sorting and filtering one begins at the top.
+function oneStop(table) {
+  const row = shown(table).find((one) => buttonsOf(one).length);
+  stopAt(table, row ? buttonsOf(row)[0] : null);
+}
+
+// The button in the same column of another row, or the nearest one to its left.
+function under(row, place) {
+  const all = buttonsOf(row);
+  return all.findLast((one) => one.closest("td, th").cellIndex <= place) ?? all[0];
+}
+
+function go(event) {
+  const row = event.target.closest("tbody tr");
+  const table = row?.closest("main table");
+  if (!table || event.ctrlKey || event.altKey || event.metaKey) return;
+  const own = buttonsOf(row);
+  const rows = shown(table).filter((one) => buttonsOf(one).length);
+  const [at, line] = [own.indexOf(event.target), rows.indexOf(row)];
+  const column = event.target.closest("td, th").cellIndex;
+  const next = {
+    ArrowRight: () => own[at + 1],
+    ArrowLeft: () => own[at - 1],
+    ArrowDown: () => rows[line + 1] && under(rows[line + 1], column),
+    ArrowUp: () => rows[line - 1] && under(rows[line - 1], column),
+    Home: () => own[0],
+    End: () => own[own.length - 1],
+  }[event.key];
+  if (!next) return;
+  event.preventDefault();
+  next()?.focus();
+}
+
+// --- they come alive
+
+for (const table of tables) {
+  [...table.tBodies[0].rows].forEach((row, place) => { row.dataset.place = place; });
+  for (const button of table.tBodies[0].querySelectorAll("button")) button.tabIndex = -1;
+}
+filters.elements.columns.defaultChecked = innerWidth >= 800;
+filter();
+filters.hidden = false;
+byId("keys").hidden = false;
+
+filters.addEventListener("input", filter);
+filters.addEventListener("submit", (event) => event.preventDefault());
+filters.addEventListener("reset", () => setTimeout(filter));
+document.addEventListener("keydown", go);
+document.addEventListener("focusin", (event) => {
+  const table = event.target.closest("tbody")?.closest("main table");
+  if (table && event.target.matches("button")) stopAt(table, event.target);
+});
+document.addEventListener("click", (event) => {
+  const title = event.target.closest("button.sort");
+  if (title) sort(title.closest("th"));
+});
