@@ -53,12 +53,21 @@ def summary(row: Row) -> str:
     return f"{_value(row)}  {_verdict(row)}"
 
 
+def reason(row: Row) -> str:
+    """What speaks against a row or its test, as Markdown; empty: nothing."""
+    return _doubt(row) if row.case.scenario == "workers" else _reason(row)
+
+
+def scenario_rows(table: Table) -> tuple[Row, ...]:
+    """The rows of other scenarios, and of our own loop those that LoadGen tested as well."""
+    return (*(row for row in table.rows if _tests(row)), *table.scenarios)
+
+
 # --- by LoadGen
 
 
 def _by_loadgen(table: Table) -> str:
-    rows = [row for row in (*table.rows, *table.scenarios) if row.case.scenario in _NAMES]
-    rows = [row for row in rows if row.case.scenario != "single" or _tests(row)]
+    rows = [row for row in scenario_rows(table) if row.case.scenario in _NAMES]
     if not rows:
         return ""
     notes = _numbered(_reason(row) for row in rows)
@@ -70,7 +79,7 @@ def _by_loadgen(table: Table) -> str:
             _estimate(row),
             _verdict(row) + (f" (note {notes[_reason(row)]})" if _reason(row) else ""),
             _METRICS[row.case.scenario].ours(row) if row.timed else NOTHING,
-            _our_verdict(row),
+            our_verdict(row),
         )
         for row in rows
     ]
@@ -257,7 +266,7 @@ def _our_server(row: Row) -> str:
     return NOTHING if p50 is None else f"1/p50: {rounded(1 / p50.value)} images/s"
 
 
-def _our_verdict(row: Row) -> str:
+def our_verdict(row: Row) -> str:
     """On our own loop and, where it was behind that in the same child, on LoadGen's test."""
     if not row.timed:
         return NOTHING

@@ -76,12 +76,19 @@ def judge(block: Measurement, usual_canary_s: float | None) -> Verdict:
 
 def judge_with_test(block: Measurement, usual_canary_s: float | None) -> Verdict:
     """The worse of the verdicts on our own loop and on LoadGen's test, where there was one."""
+    loop, tested = _judge_loop(block, usual_canary_s), _tested(block)
+    return loop if tested is None else overall((loop, _judge_loop(tested, None)))
+
+
+def _tested(block: Measurement) -> Measurement | None:
+    """LoadGen's test as if it had been a timed loop, to be held against the same limits.
+
+    It has no canary of its own. ``None``: there was none, or nobody watched it.
+    """
     test = block.load_test
-    loop = _judge_loop(block, usual_canary_s)
     if test is None or test.surroundings is None:
-        return loop
-    # Held against the same limits, as if it had been a timed loop; it has no canary of its own.
-    tested = replace(
+        return None
+    return replace(
         block,
         surroundings=test.surroundings,
         canary=None,
@@ -90,7 +97,6 @@ def judge_with_test(block: Measurement, usual_canary_s: float | None) -> Verdict
         warmup_steal_s=None,
         warmup_switches=None,
     )
-    return overall((loop, _judge_loop(tested, None)))
 
 
 def _judge_loop(block: Measurement, usual_canary_s: float | None) -> Verdict:
@@ -146,6 +152,20 @@ def figures(block: Measurement, usual_canary_s: float | None = None) -> Mapping[
     found = {name: figure(block) for name, figure in _FIGURES.items()}
     found["canary"] = _canary(block, usual_canary_s)
     return {name: found[name] for name in LIMITS if found[name] is not None}  # type: ignore[misc]
+
+
+def figures_judged(block: Measurement, usual_canary_s: float | None) -> Mapping[str, float]:
+    """The figures on which ``judge`` rests."""
+    single = block.case.scenario == "single"
+    return (figures if single else figures_with_test)(block, usual_canary_s)
+
+
+def figures_with_test(block: Measurement, usual_canary_s: float | None) -> Mapping[str, float]:
+    """Those on which ``judge_with_test`` rests: of our own loop and LoadGen's test, the worse."""
+    found, tested = dict(figures(block, usual_canary_s)), _tested(block)
+    for code, value in figures(tested).items() if tested else ():
+        found[code] = max(value, found.get(code, value))
+    return found
 
 
 def _foreign_cpu(block: Measurement) -> float | None:

@@ -14,6 +14,7 @@ from bench.validity import (
     NEVER,
     Verdict,
     figures,
+    figures_judged,
     judge,
     judge_with_test,
     of_row,
@@ -131,6 +132,15 @@ def test_a_scenarios_row_is_judged_by_its_test_too(code: str, field: str) -> Non
     far = LIMITS[code].invalid + (1 if code == "switches" else 2)
     assert judge(with_test("offline", **{field: far}), 0.004) == Verdict("INVALID", (code,))
     assert judge(with_test("offline"), 0.004) == Verdict()
+
+
+def test_a_scenarios_figures_are_those_it_is_judged_by() -> None:
+    """Of our own loop and of LoadGen's test the worse one; our own loop's alone for its own row."""
+    quiet = figures(with_test("offline"), 0.004)
+    disturbed = figures_judged(with_test("offline", steal_s=0.9), 0.004)
+    assert disturbed["steal"] > LIMITS["steal"].invalid > quiet["steal"]
+    assert disturbed["canary"] == quiet["canary"]
+    assert figures_judged(with_test("single", steal_s=0.9), 0.004) == quiet
 
 
 def test_a_single_streams_row_is_judged_by_our_own_loop() -> None:
