@@ -99,7 +99,7 @@ def _times(ink: Ink) -> figure:
     tips = [("block", "@block"), ("inference", "@number"), ("ms", "@y")]
     plot = _figure(ink, "inference, one block behind the other", "ms", tips)
     source = _source("x", "y", "turn", "block", "number")
-    plot.scatter("x", "y", source=source, size=3, fill_color=_turns(ink), line_color=None)
+    plot.scatter("x", "y", source=source, size=4, fill_color=_turns(ink), line_color=None)
     return plot
 
 

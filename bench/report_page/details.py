@@ -38,7 +38,7 @@ def _doubts(row: Row, table: Table, points: int) -> Part:
 
 
 def _figures(block: Measurement, row: Row) -> tuple[str, ...]:
-    found = validity.figures(block, row.usual_canary_s)
+    found = validity.figures_judged(block, row.usual_canary_s)
     verdict = report.verdict_text(validity.judge(block, row.usual_canary_s))
     figures = (
         rounded(found[code], digits=2) if code in found else NOTHING for code in resources.UNITS
@@ -62,11 +62,11 @@ def _times(row: Row, table: Table, points: int) -> Part:
         else f"Drawn are {points} of each block at most: the fastest and the slowest of each of "
         f"{points // 2} stretches of it. The figures are of all inferences."
     )
-    each = [(min(block.latencies_ns), max(block.latencies_ns)) for block in row.timed]
-    least, most = milliseconds(min(low for low, _ in each)), milliseconds(max(h for _, h in each))
+    least = rounded(min(min(block.latencies_ns) for block in row.timed) / 1e6)
+    most = rounded(max(max(block.latencies_ns) for block in row.timed) / 1e6)
     blocks = f"{len(row.timed)} block{'' if len(row.timed) == 1 else 's'}"
     return Part(
-        (f"{count} inferences in {blocks}, between {least:g} and {most:g} ms. {drawn}",),
+        (f"{count} inferences in {blocks}, between {least} and {most} ms. {drawn}",),
         {"blocks": tuple(map(_block, row.timed))},
         chart=[
             {

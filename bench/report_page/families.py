@@ -6,21 +6,22 @@ of the other modules, as for the Markdown pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
 from bench import client_table, executed, matrix, report, resources, scenario_tables, score_tables
 from bench.case import Case
 from bench.matrix import Grid
-from bench.report_page.cells import behind
+from bench.report_page.cells import behind, told_with_test
 from bench.report_page.prose import html, words
 from bench.report_page.strip import strips
 from bench.rows import Row, Table, runtime_name, speedup
 from bench.stats import Estimate
-from bench.text import NOTHING
 
+NO_TEXT = Markup("")
+_NAMES = ("variant", "recipe", "runtime", "threads", "batch")
 _DRAWN_BEHIND = "speed-up (95 %)"
 """Behind this column its intervals are drawn."""
 _ROOM, _WIDEST = 1.1, 100.0
@@ -50,24 +51,31 @@ class Line:
     """A row of a sortable table.
 
     ``number`` is that of its details, ``None``: it has none; ``name`` is what a sentence calls
-    it. ``filters`` are the values that the filters of the page compare.
+    it, ``which`` what of that the first column leaves open. ``filters`` are the values that the
+    filters of the page compare.
     """
 
     name: str
     cells: tuple[Cell, ...]
     number: int | None = None
     filters: tuple[tuple[str, str], ...] = ()
+    which: str = ""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table that can be sorted, with what stands below it."""
+    """A table that can be sorted, with what stands below it.
+
+    The first ``names`` columns say what a line is of: they stay where they are while the
+    others are scrolled.
+    """
 
     title: str
     heads: tuple[Head, ...]
     lines: tuple[Line, ...]
+    names: int = 1
     notes: tuple[Markup, ...] = ()
-    note: str = ""
+    note: Markup = NO_TEXT
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ def _main(title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> She
         f"{title}: all rows",
         tuple(_heads(columns)),
         tuple(_line(row, table, tuple(cells(row)), numbers, outcomes) for row in table.rows),
+        names=sum(column.title in _NAMES for column in columns),
         notes=tuple(map(html, table.notes)),
     )
 
@@ -159,37 +168,47 @@ def _line(
         "outcome": outcomes.get(row.case, ""),
     }
     name = report.label(row, table.varying)
-    return Line(name, cells, numbers[row.case], tuple(filters.items()))
+    which = name.removeprefix(f"{row.case.shown_variant} ")
+    return Line(name, cells, numbers[row.case], tuple(filters.items()), which)
 
 
-_OF_SCENARIOS: Mapping[str, Callable[[Row], str]] = {
-    "variant": lambda row: row.case.shown_variant,
-    "recipe": lambda row: row.case.recipe,
-    "runtime and scenario": lambda row: runtime_name(row.case),
-    "threads": lambda row: str(row.case.threads),
-    "batch": lambda row: str(row.case.batch_size),
-    "measured": lambda row: scenario_tables.summary(row) if row.timed else row.blocks[-1].status,
-    "verdict on our own loop": lambda row: report.verdict_text(row.verdict) if row.timed else "",
+_NAMES_OF_SCENARIOS = 4
+_OF_SCENARIOS: Mapping[str, Callable[[Row], Cell]] = {
+    "variant": lambda row: Cell(escape(row.case.shown_variant)),
+    "recipe": lambda row: Cell(escape(row.case.recipe)),
+    "runtime": lambda row: Cell(escape(runtime_name(replace(row.case, scenario="single")))),
+    "scenario": lambda row: Cell(escape(row.case.scenario)),
+    "threads": lambda row: Cell(escape(str(row.case.threads))),
+    "batch": lambda row: Cell(escape(str(row.case.batch_size))),
+    "measured, its verdict": lambda row: Cell(
+        html(scenario_tables.summary(row) if row.timed else row.blocks[-1].status),
+        words(scenario_tables.reason(row)),
+    ),
+    "our verdict": lambda row: Cell(
+        escape(scenario_tables.our_verdict(row)), "; ".join(told_with_test(row))
+    ),
 }
 
 
 def _scenarios(title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> Sheet | None:
-    """The rows of other scenarios than our own loop's, which are compared with none of those."""
-    if not table.scenarios:
+    """What LoadGen tested and what workers did: no row of the other table is held against it."""
+    rows = scenario_tables.scenario_rows(table)
+    if not rows:
         return None
     return Sheet(
-        f"{title}: other scenarios",
+        f"{title}: scenarios",
         tuple(Head(name, name in ("threads", "batch")) for name in _OF_SCENARIOS),
         tuple(
             _line(
                 row,
                 table,
-                tuple(Cell(html(text(row) or NOTHING)) for text in _OF_SCENARIOS.values()),
+                tuple(cell(row) for cell in _OF_SCENARIOS.values()),
                 numbers,
                 outcomes,
             )
-            for row in table.scenarios
+            for row in rows
         ),
+        names=_NAMES_OF_SCENARIOS,
     )
 
 
@@ -210,7 +229,15 @@ def sheet(grid: Grid) -> Sheet:
         words(grid.title),
         tuple(Head(words(title), place >= grid.names) for place, title in enumerate(grid.head)),
         tuple(
-            Line(words(line[0]), tuple(Cell(html(text)) for text in line)) for line in grid.lines
+            Line(words(line[0]), tuple(Cell(html(text)) for text in line), which=_which(grid, line))
+            for line in grid.lines
         ),
+        names=grid.names,
         note=html(grid.note),
     )
+
+
+def _which(grid: Grid, line: Sequence[str]) -> str:
+    """What of a line's names its first one leaves open; threads and batch as keys have them."""
+    names = list(zip(grid.head, line, strict=True))[1 : grid.names]
+    return " ".join(words(f"{head if head in ('t', 'b') else ''}{text}") for head, text in names)

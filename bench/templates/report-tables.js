@@ -115,11 +115,24 @@ function go(event) {
   next()?.focus();
 }
 
+// --- the columns that say what a row is of stay where they are: each has its place from the left
+
+function pin(table) {
+  let left = 0;
+  [...table.tHead.rows[0].cells].slice(0, table.dataset.names).forEach((head, i) => {
+    table.style.setProperty(`--name-${i + 1}`, `${left}px`);
+    left += head.offsetWidth;
+  });
+}
+
+const sizes = new ResizeObserver((changed) => changed.forEach((one) => pin(one.target)));
+
 // --- they come alive
 
 for (const table of tables) {
   [...table.tBodies[0].rows].forEach((row, place) => { row.dataset.place = place; });
   for (const button of table.tBodies[0].querySelectorAll("button")) button.tabIndex = -1;
+  if (table.dataset.names) sizes.observe(table);
 }
 filters.elements.columns.defaultChecked = innerWidth >= 800;
 filter();

@@ -4,6 +4,7 @@ const tip = byId("tip");
 const MARGIN = 8;
 let told = null;
 let leaving = 0;
+let still = false; // since Escape: a number that lay under what it told is not pointed at
 
 function tell(button) {
   clearTimeout(leaving);
@@ -41,9 +42,17 @@ function leave() {
 const teller = (event) => event.target.closest?.("[data-tip]");
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && told) hush();
+  if (event.key !== "Escape" || !told) return;
+  hush();
+  still = true;
+});
+document.addEventListener("pointermove", (event) => {
+  if (!still || !(event.movementX || event.movementY)) return;
+  still = false;
+  if (teller(event)) tell(teller(event));
 });
 document.addEventListener("pointerover", (event) => {
+  if (still) return;
   if (teller(event)) tell(teller(event));
   else if (event.target === tip) clearTimeout(leaving);
 });

@@ -132,8 +132,12 @@ def test_pointing_tells_intervals_and_reasons(opened: Open, alone: Path, shoot: 
     tip.hover()
     page.wait_for_timeout(400)
     assert tip.is_visible()
+    # What lies under it is pointed at only when the pointer moves.
     page.keyboard.press("Escape")
+    page.wait_for_timeout(100)
     assert tip.is_hidden()
+    page.locator(f"{MAIN} button[data-tip]", has_text="189").first.hover()
+    assert tip.is_visible()
 
 
 def test_everything_by_keyboard(opened: Open, alone: Path, shoot: Shoot) -> None:
@@ -198,6 +202,20 @@ def test_a_row_opens(opened: Open, alone: Path, shoot: Shoot) -> None:
     assert again.locator("#row-name").inner_text() == "vgg19 int8-static ort"
 
 
+def test_an_address_opens_a_row_of_a_page_that_is_open(opened: Open, alone: Path) -> None:
+    """A key may have any sign in it; an address that names no row opens nothing."""
+    page = opened(alone)
+    page.evaluate("() => { location.hash = 'row=%zz+nobody'; }")
+    page.wait_for_timeout(200)
+    assert page.locator("dialog").is_hidden()
+    page.get_by_role("button", name=HOSTILE.split(" ", maxsplit=1)[0]).last.click()
+    name, address = page.locator("#row-name").inner_text(), page.evaluate("() => location.hash")
+    page.get_by_role("button", name="Close").click()
+    page.evaluate("(address) => { location.hash = address; }", address)
+    page.locator("dialog").wait_for()
+    assert page.locator("#row-name").inner_text() == name
+
+
 def test_what_is_drawn_is_of_the_row(opened: Open, alone: Path) -> None:
     """The chart of the next row has that row's latencies, not those of the one before."""
     page = opened(alone)
@@ -218,6 +236,8 @@ def test_two_runs_side_by_side(opened: Open, beside: Path, shoot: Shoot) -> None
     assert column(page, "outcome", "#comparison-rows").count("regressed") == 1
     page.get_by_label("Outcome").select_option("regressed")
     assert column(page, "recipe") == ["int8-static"]
+    # It stands in both tables, and is one row.
+    assert page.locator("#count").inner_text() == "1 of 8 rows"
     [ratio] = column(page, "head/base", "#comparison-rows")
     assert float(ratio) == pytest.approx(1.5, abs=0.05)
     shoot(page, "compared")
@@ -270,6 +290,40 @@ def test_on_a_phone(opened: Open, beside: Path, shoot: Shoot) -> None:
     assert not page.evaluate(inside)
     shoot(page, "phone-row")
     assert serious(page) == []
+
+
+def left_of(page: Any, title: str) -> float:
+    """Where the first cell below a title begins, from the left of the table's box."""
+    found: float = page.evaluate(
+        """([table, title]) => {
+            const heads = [...document.querySelectorAll(`${table} thead th`)];
+            const place = heads.findIndex((head) => head.textContent.trim() === title);
+            const cell = document.querySelector(`${table} tbody tr`).cells[place];
+            const box = cell.closest(".scroll").getBoundingClientRect();
+            return cell.getBoundingClientRect().left - box.left;
+        }""",
+        [MAIN, title],
+    )
+    return found
+
+
+def test_a_row_says_what_it_is_wherever_one_scrolls(opened: Open, alone: Path) -> None:
+    """Variant, recipe and runtime stay, while other columns leave the table's box."""
+    page = opened(alone)
+    before = [left_of(page, title) for title in ("variant", "recipe", "runtime")]
+    page.evaluate("(id) => { document.querySelector(id).parentElement.scrollLeft = 400; }", MAIN)
+    after = [left_of(page, title) for title in ("variant", "recipe", "runtime")]
+    assert after == pytest.approx(before, abs=2)
+    assert left_of(page, "file MB") < 0
+
+
+def test_on_a_phone_one_column_says_what_a_row_is(opened: Open, alone: Path) -> None:
+    """There is no room for more: recipe and runtime stand below the name."""
+    page = opened(alone, **PHONE)
+    below = f"() => getComputedStyle(document.querySelector('{MAIN} tbody th'), '::after').content"
+    assert page.evaluate(below).startswith('"fp32 torch-eager"')
+    wide = opened(alone)
+    assert wide.evaluate(below) == "none"
 
 
 def test_without_javascript(opened: Open, alone: Path) -> None:
