@@ -18,9 +18,10 @@ import pytest
 pytest.importorskip("bokeh", reason="the page needs: pip install 'deploybench[report]'")
 
 from bench import report
+from bench.case import BASE
 from bench.options import DEFAULT_MARGIN
 from bench.outcomes import compare
-from bench.record import Run, read_run, write_run
+from bench.record import Against, Run, read_run, write_run
 from bench.report_page import charts, document, missing
 from bench.report_page.cells import _KNOWN, behind
 from bench.resultset import of_run
@@ -163,6 +164,30 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "5 regressed" in page.read_text("utf-8")
     assert report.main(command) == 0
     assert page.read_text("utf-8") == document.page(run("default-2", scale=2.0))
+
+
+def test_both_versions_of_one_run_are_compared(tmp_path: Path) -> None:
+    """A run with ``--against`` needs no other: paired by round; its base rows have no outcome."""
+    found = run()
+    older = [
+        replace(
+            block,
+            case=replace(block.case, copy=BASE),
+            latencies_ns=tuple(2 * one for one in block.latencies_ns),
+        )
+        for block in found.measurements
+        if block.case in (OPT, STATIC)
+    ]
+    header = replace(found.header, against=Against("main", "0ld"))
+    out = put(tmp_path / "out", Run(header, (*found.measurements, *older)))
+    page = tmp_path / "page.html"
+    assert report.main(["--out", str(out), "--html", str(page), "--run", "*"]) == 0
+    text = page.read_text("utf-8")
+    assert "2 improved" in text
+    assert "paired by round" in text
+    assert len(re.findall(r'data-outcome="improved"', text)) == 4
+    rows = re.findall(r'data-recipe="int8-static"[^>]* data-outcome="(\w*)"', text)
+    assert rows.count("") == 2
 
 
 @pytest.mark.parametrize(
