@@ -112,17 +112,23 @@ function go(event) {
   }[event.key];
   if (!next) return;
   event.preventDefault();
-  next()?.focus();
+  const button = next();
+  // focus() alone would not scroll: to it what lies under a column that stays is in sight.
+  button?.focus({ preventScroll: true });
+  button?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 // --- the columns that say what a row is of stay where they are: each has its place from the left
 
 function pin(table) {
-  let left = 0;
-  [...table.tHead.rows[0].cells].slice(0, table.dataset.names).forEach((head, i) => {
+  let [left, stays] = [0, 0];
+  [...table.tHead.rows[0].cells].slice(0, table.dataset.names ?? 1).forEach((head, i) => {
     table.style.setProperty(`--name-${i + 1}`, `${left}px`);
     left += head.offsetWidth;
+    if (getComputedStyle(head).position === "sticky") stays = left;
   });
+  // What has the focus must not be under them, nor the line around it.
+  table.parentElement.style.scrollPaddingLeft = `${stays + 8}px`;
 }
 
 const sizes = new ResizeObserver((changed) => changed.forEach((one) => pin(one.target)));
@@ -132,7 +138,7 @@ const sizes = new ResizeObserver((changed) => changed.forEach((one) => pin(one.t
 for (const table of tables) {
   [...table.tBodies[0].rows].forEach((row, place) => { row.dataset.place = place; });
   for (const button of table.tBodies[0].querySelectorAll("button")) button.tabIndex = -1;
-  if (table.dataset.names) sizes.observe(table);
+  sizes.observe(table);
 }
 filters.elements.columns.defaultChecked = innerWidth >= 800;
 filter();

@@ -317,6 +317,26 @@ def test_a_row_says_what_it_is_wherever_one_scrolls(opened: Open, alone: Path) -
     assert left_of(page, "file MB") < 0
 
 
+@pytest.mark.parametrize("screen", [{}, PHONE])
+def test_what_has_the_focus_is_seen(opened: Open, alone: Path, screen: dict[str, Any]) -> None:
+    """Going back through a row by keyboard, no number is left under the columns that stay."""
+    page = opened(alone, **screen)
+    page.locator(f"{MAIN} tbody button").first.focus()
+    page.keyboard.press("End")
+    covered = """() => {
+        const at = document.activeElement.getBoundingClientRect();
+        const row = document.activeElement.closest("tr");
+        const stays = [...row.cells].filter((one) => getComputedStyle(one).position === "sticky");
+        return at.left < stays.at(-1).getBoundingClientRect().right;
+    }"""
+    seen = 0
+    while "data-open" not in page.evaluate("() => document.activeElement.outerHTML"):
+        assert not page.evaluate(covered)
+        page.keyboard.press("ArrowLeft")
+        seen += 1
+    assert seen > 3
+
+
 def test_on_a_phone_one_column_says_what_a_row_is(opened: Open, alone: Path) -> None:
     """There is no room for more: recipe and runtime stand below the name."""
     page = opened(alone, **PHONE)
