@@ -112,6 +112,7 @@ function go(event) {
   }[event.key];
   if (!next) return;
   event.preventDefault();
+  pin(table);
   const button = next();
   // focus() alone would not scroll: to it what lies under a column that stays is in sight.
   button?.focus({ preventScroll: true });
@@ -120,18 +121,27 @@ function go(event) {
 
 // --- the columns that say what a row is of stay where they are: each has its place from the left
 
+// Only when a table is gone through or scrolled: all cells take the places over, which is slow.
+const pinned = new WeakSet();
+
 function pin(table) {
-  let [left, stays] = [0, 0];
-  [...table.tHead.rows[0].cells].slice(0, table.dataset.names ?? 1).forEach((head, i) => {
-    table.style.setProperty(`--name-${i + 1}`, `${left}px`);
-    left += head.offsetWidth;
-    if (getComputedStyle(head).position === "sticky") stays = left;
-  });
+  if (pinned.has(table)) return;
+  pinned.add(table);
+  const heads = [...table.tHead.rows[0].cells].slice(0, table.dataset.names ?? 1);
+  const widths = heads.map((head) => head.offsetWidth);
+  const stay = heads.filter((head) => getComputedStyle(head).position === "sticky").length;
+  const before = (count) => widths.slice(0, count).reduce((sum, width) => sum + width, 0);
   // What has the focus must not be under them, nor the line around it.
-  table.parentElement.style.scrollPaddingLeft = `${stays + 8}px`;
+  table.parentElement.style.scrollPaddingLeft = `${before(stay) + 8}px`;
+  heads.forEach((_, i) => table.style.setProperty(`--name-${i + 1}`, `${before(i)}px`));
 }
 
-const sizes = new ResizeObserver((changed) => changed.forEach((one) => pin(one.target)));
+const sizes = new ResizeObserver((changed) => {
+  for (const { target } of changed) {
+    pinned.delete(target);
+    if (target.parentElement.scrollLeft > 0) pin(target);
+  }
+});
 
 // --- they come alive
 
@@ -149,6 +159,10 @@ filters.addEventListener("input", filter);
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("reset", () => setTimeout(filter));
 document.addEventListener("keydown", go);
+document.addEventListener("scroll", (event) => {
+  const table = event.target.querySelector?.(":scope > table");
+  if (tables.includes(table)) pin(table);
+}, { capture: true, passive: true });
 document.addEventListener("focusin", (event) => {
   const table = event.target.closest("tbody")?.closest("main table");
   if (table && event.target.matches("button")) stopAt(table, event.target);

@@ -312,6 +312,7 @@ def test_a_row_says_what_it_is_wherever_one_scrolls(opened: Open, alone: Path) -
     page = opened(alone)
     before = [left_of(page, title) for title in ("variant", "recipe", "runtime")]
     page.evaluate("(id) => { document.querySelector(id).parentElement.scrollLeft = 400; }", MAIN)
+    page.wait_for_timeout(200)
     after = [left_of(page, title) for title in ("variant", "recipe", "runtime")]
     assert after == pytest.approx(before, abs=2)
     assert left_of(page, "file MB") < 0
