@@ -175,7 +175,7 @@ def _talk(
     if draft.round > 0:
         return done
     try:
-        done = replace(done, parity=_parity(child, artifact, draft.case, limit_s))
+        done = replace(done, parity=parity(child, artifact, draft.case, limit_s))
     except (launch.ChildDied, ValueError) as exc:
         # What was timed is kept; the row can't be believed all the same.
         return replace(done, status="failed", reason=f"parity: {exc}")
@@ -253,7 +253,7 @@ def filled(
     )
 
 
-def _parity(child: launch.Child, artifact: Artifact, case: Case, limit_s: float) -> Parity:
+def parity(child: launch.Child, artifact: Artifact, case: Case, limit_s: float) -> Parity:
     """The timed session's own answers against those of the fp32 torch module."""
     reference = np.load(Path(artifact.reference) / "logits.npy")
     outputs = child.infer(Path(artifact.reference) / "inputs.npy", limit_s)

@@ -55,6 +55,13 @@ def code_of(root: Path | None) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
 
 
+def unpacked(text: str) -> NDArray[np.float32]:
+    """The array in an answer: base64 of a .npy."""
+    raw = io.BytesIO(base64.b64decode(text))
+    array: NDArray[np.float32] = np.load(raw, allow_pickle=False)
+    return array
+
+
 class Child:
     """A fresh ``bench.worker`` process in a session of its own. Use it as a context."""
 
@@ -124,9 +131,7 @@ class Child:
         answer = self.ask({"do": "infer", "inputs": str(inputs)}, limit_s)
         if answer["status"] != "ok":
             raise ChildDied(answer["reason"])
-        raw = io.BytesIO(base64.b64decode(answer["outputs"]))
-        outputs: NDArray[np.float32] = np.load(raw, allow_pickle=False)
-        return outputs
+        return unpacked(answer["outputs"])
 
     def _ending(self) -> str:
         """How the child ended, in words."""

@@ -28,7 +28,7 @@ _MEMORY = " ".join(
     for name in "steady_bytes peak_bytes anonymous_bytes file_bytes shareable_bytes".split()
 )
 SPOKEN: Mapping[int, Mapping[str, tuple[str, str]]] = {
-    3: {
+    4: {
         "load": (
             _FILE,
             "status import_s read_s load_s first_s cold_start_s resident_share runtime_version "
@@ -44,6 +44,7 @@ SPOKEN: Mapping[int, Mapping[str, tuple[str, str]]] = {
             f"status begun_ns latencies_ns cpu_s idle_cpu_s {_MEMORY} {_AROUND}",
         ),
         "infer": ("do inputs", "status outputs"),
+        "picture": ("do pixels", "status outputs"),
         "scenario": (
             "do scenario batch_size expected_s least_s most_s queries samples_per_query rate "
             "bound_s",
