@@ -90,7 +90,7 @@ def parse(flag: str, text: str) -> Constraint:
     return Constraint(flag, text, _READ[KINDS[flag]](flag, text))
 
 
-def _size(flag: str, text: str) -> float:
+def size_bytes(flag: str, text: str) -> float:
     words = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmg]?i?b)\s*", text.lower())
     if words is None or words[2] not in _UNITS:
         raise UsageError(f"{flag} {text} is not a size with its unit, such as 100MB or 64MiB")
@@ -116,8 +116,8 @@ _READ: Mapping[Kind, Callable[[str, str], float]] = MappingProxyType(
     {
         "percentile": parse_time,
         "load": parse_time,
-        "size": _size,
-        "memory": _size,
+        "size": size_bytes,
+        "memory": size_bytes,
         "drop": _points,
         "accuracy": _percent,
     }
