@@ -15,7 +15,7 @@ BENCHMARKS := .benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test bench quick results regression check constraints clean
+.PHONY: help setup test bench quick results dashboard regression check constraints clean
 
 help: ## list the targets
 	@echo 'targets (variables: PYTHON=$(PYTHON), VENV=$(VENV), OUT=$(OUT), PIP_FLAGS=$(PIP_FLAGS)):'
@@ -51,6 +51,9 @@ results: setup ## every recipe, then every runtime, into results/: what is commi
 	$(BIN)/python -m bench.run --suite full --out results
 	$(BIN)/python -m bench.run --suite runtimes --out results \
 	  --variants 'vgg19,xception,xception-gap,revisited-*'
+
+dashboard: setup ## serve the page where a picture is uploaded, until Ctrl-C
+	$(BIN)/python -m bench.dashboard --records results
 
 # The first run of a host is its baseline; remove $(BENCHMARKS) to take a new one.
 # A slow-down fails only if a second, fresh process sees it as well.

@@ -23,6 +23,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "bench.look",
             "look into a model file: where bytes and work are, what is wrong",
         ),
+        "dashboard": (
+            "bench.dashboard.__main__",
+            "a page: upload a picture, see every variant side by side",
+        ),
         "peaks": ("bench.peaks", "what this host reaches at most: products by precision, memory"),
         "runtimes": ("runtimes.__main__", "which runtimes are installed and what they open"),
         "export": ("export.run", "only build model files"),

@@ -1,0 +1,102 @@
+"""Who is who: what each browser session has sent and asked for, kept within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from bench.dashboard.runs import Run
+from bench.dashboard.uploads import Picture
+
+COOKIE = "deploybench_session"
+MOST_SESSIONS = 1000
+MOST_PICTURES = 24
+"""Of one session."""
+MOST_RUNS = 24
+MOST_RECEIVING = 2
+"""Uploads of one session that are taken at once: a slow sender must not keep others waiting."""
+MOST_BYTES = 256 << 20
+"""Of all sessions' pictures: the oldest go."""
+_TOKEN = re.compile(r"[\w-]{32}")
+
+
+@dataclass(eq=False)
+class Session:
+    """One browser, or one address that keeps no cookies."""
+
+    id: str
+    pictures: OrderedDict[str, Picture] = field(default_factory=OrderedDict)
+    runs: OrderedDict[str, Run] = field(default_factory=OrderedDict)
+    receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_RECEIVING))
+
+    def last_run(self, picture: Picture) -> Run | None:
+        """The newest run about a picture."""
+        return next((run for run in reversed(self.runs.values()) if run.picture is picture), None)
+
+
+class Sessions:
+    """All sessions, those seen last at the end. Nothing of them is written anywhere."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._known: OrderedDict[str, Session] = OrderedDict()
+        self._pictures: OrderedDict[str, tuple[Session, Picture]] = OrderedDict()
+        self._most_bytes = most_bytes
+
+    def of(self, token: str | None, address: str) -> Session:
+        """The session of a cookie, or of an address that sent none."""
+        name = token if token and _TOKEN.fullmatch(token) else f"address {address}"
+        session = self._known.setdefault(name, Session(name))
+        self._known.move_to_end(name)
+        while len(self._known) > MOST_SESSIONS:
+            self._forget_oldest()
+        return session
+
+    def keep(self, session: Session, picture: Picture) -> None:
+        """Remember a picture; of the session, and of all sessions, the oldest give way."""
+        _forget_runs(session)
+        session.pictures[picture.id] = picture
+        self._pictures[picture.id] = (session, picture)
+        while len(session.pictures) > MOST_PICTURES:
+            self.drop(session, next(iter(session.pictures)))
+        while self.size_bytes > self._most_bytes and len(self._pictures) > 1:
+            owner, oldest = next(iter(self._pictures.values()))
+            self.drop(owner, oldest.id)
+
+    def drop(self, session: Session, picture_id: str) -> None:
+        """Forget a picture, and the runs about it; one that is not over keeps it until then."""
+        session.pictures.pop(picture_id, None)
+        self._pictures.pop(picture_id, None)
+        _forget_runs(session)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all pictures take."""
+        return sum(picture.size_bytes for _, picture in self._pictures.values())
+
+    def _forget_oldest(self) -> None:
+        _, session = self._known.popitem(last=False)
+        for name in list(session.pictures):
+            self.drop(session, name)
+
+
+def new_token() -> str:
+    """What a cookie holds: 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
+def _forget_runs(session: Session) -> None:
+    """Runs that are over hold their picture: they go with it."""
+    for name, run in list(session.runs.items()):
+        if run.over and run.picture.id not in session.pictures:
+            del session.runs[name]
+
+
+def remember(session: Session, run: Run) -> None:
+    """Keep a run to look at again; the oldest that is over gives way."""
+    session.runs[run.id] = run
+    over = [name for name, one in session.runs.items() if one.over]
+    for name in over[: max(0, len(session.runs) - MOST_RUNS)]:
+        del session.runs[name]

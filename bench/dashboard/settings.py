@@ -1,0 +1,165 @@
+"""Command line -> typed, checked Settings of the page; needs none of its libraries."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import host
+from bench.constraints import size_bytes
+from bench.options import Options, UsageError, parse
+from export.recipes import RECIPES
+from runtimes import REGISTRY
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LEAST_RUNS, MOST_RUNS = 3, 1000
+_MEMORY_SHARE = 0.6
+"""Of what the machine has free, for all children together."""
+_LIBRARIES = ("fastapi", "uvicorn", "swagger_ui_bundle")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the page was told, checked. ``options`` are those of ``bench.run``: what to build.
+
+    ``named``: variants, recipes or runtimes were named; otherwise what stands in the store is
+    offered. ``runs`` are the timed inferences of a card; ``most_memory_bytes`` bounds all
+    children together (0: no bound), ``most_models`` their number; ``most_upload_bytes`` and
+    ``most_pixels`` bound a picture before it is decoded. ``names`` are host names, besides IP
+    addresses and ``localhost``, under which the page may be asked for.
+    """
+
+    options: Options = field(default_factory=Options)
+    named: bool = False
+    records: Path | None = None
+    host: str = LOOPBACK[0]
+    port: int = 8787
+    names: tuple[str, ...] = ()
+    runs: int = 72
+    most_models: int = 8
+    most_memory_bytes: int = 0
+    most_upload_bytes: int = 20 << 20
+    most_pixels: int = 40_000_000
+    argv: tuple[str, ...] = ()
+    """The part of the command line that ``bench.run`` knows: what a child that builds gets."""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines may reach the page."""
+        return self.host not in LOOPBACK
+
+
+def read(argv: Sequence[str] | None = None) -> Settings:
+    """Settings from the command line; raises :class:`UsageError` for a bad argument."""
+    given = parser().parse_args(argv)
+    words = _for_run(given)
+    _check(given)
+    memory = given.most_memory
+    return Settings(
+        options=parse(words),
+        named=bool(given.variants or given.recipes or given.runtimes),
+        records=given.records,
+        host=given.host,
+        port=given.port,
+        names=tuple(name.strip().lower() for name in given.names.split(",") if name.strip()),
+        runs=given.runs,
+        most_models=given.most_models,
+        most_memory_bytes=int(size_bytes("--most-memory", memory)) if memory else _usual_memory(),
+        most_upload_bytes=int(size_bytes("--most-upload", given.most_upload)),
+        most_pixels=given.most_pixels,
+        argv=tuple(words),
+    )
+
+
+def missing_libraries() -> str:
+    """Which libraries of the page are not installed, and how to get them; empty: none."""
+    absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return f"the page needs {', '.join(absent)}: pip install 'deploybench[dashboard]'"
+
+
+def _usual_memory() -> int:
+    return int(_MEMORY_SHARE * (host.available_memory_bytes() or 0))
+
+
+def _for_run(given: argparse.Namespace) -> list[str]:
+    """The flags that mean what they mean to ``bench.run``."""
+    flags = {
+        "--variants": given.variants,
+        "--recipes": given.recipes,
+        "--runtimes": given.runtimes,
+        "--weights": given.weights,
+        "--checkpoints": given.checkpoints,
+        "--store": given.store,
+        "--threads": given.threads,
+    }
+    return [word for flag, value in flags.items() if value for word in (flag, str(value))]
+
+
+def _check(given: argparse.Namespace) -> None:
+    limits = {
+        "--port": (given.port, 0, 65535),
+        "--runs": (given.runs, LEAST_RUNS, MOST_RUNS),
+        "--most-models": (given.most_models, 1, 1000),
+        "--most-pixels": (given.most_pixels, 1, 64_000_000),
+    }
+    for flag, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise UsageError(f"{flag} {value} is not between {low} and {high}")
+    if given.records is not None and not (given.records / "records").is_dir():
+        raise UsageError(
+            f"--records {given.records} has no records: name a folder that python -m bench.run "
+            "wrote with --out"
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m bench.dashboard",
+        description="Serve a page where a picture is uploaded and every chosen variant answers, "
+        "side by side: classes, latency, size, memory, agreement. Offers the files that stand in "
+        "the store; where none do, builds five of VGG-19.",
+    )
+    _what(result.add_argument_group("what to offer"))
+    _where(result.add_argument_group("where it is served"))
+    _limits(result.add_argument_group("limits"))
+    return result
+
+
+def _what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("-m", "--variants", metavar="GLOBS", help="build and offer these: 'vgg19*,xception'")
+    add("--recipes", metavar="GLOBS", help=", ".join(RECIPES))
+    add("--runtimes", metavar="GLOBS", help=f"{', '.join(REGISTRY)}; or all")
+    add("--weights", metavar="NAME_OR_FILE", help="as of python -m bench.run")
+    add("--checkpoints", metavar="DIR", help="trained weights, VARIANT_NAME.safetensors each")
+    add("--store", metavar="DIR", help="built files (default: the user's cache)")
+    add("-t", "--threads", type=int, metavar="N", help="for every runtime (default: all cores)")
+    rows = "a results folder whose rows stand beside the cards, accuracy among them"
+    add("--records", type=Path, metavar="DIR", help=rows)
+    runs = "timed inferences of a card (default: 72, the fewest that a p95 can be told from)"
+    add("--runs", type=int, default=72, metavar="N", help=runs)
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    only = "default: 127.0.0.1, this machine only; nobody is asked who they are"
+    add("--host", default=LOOPBACK[0], metavar="ADDRESS", help=only)
+    add("--port", type=int, default=8787, metavar="N", help="default: 8787; 0: any free one")
+    names = "further host names under which the page may be asked for, as behind a proxy"
+    add("--names", default="", metavar="NAME[,NAME]", help=names)
+
+
+def _limits(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    warm = "models kept loaded, the one that rested longest goes first (default: 8)"
+    add("--most-models", type=int, default=8, metavar="N", help=warm)
+    memory = "of all of them together, such as 4GB (default: 60 %% of what is free)"
+    add("--most-memory", metavar="SIZE", help=memory)
+    add("--most-upload", default="20MiB", metavar="SIZE", help="of a picture (default: 20MiB)")
+    add("--most-pixels", type=int, default=40_000_000, metavar="N", help="default: 40000000")

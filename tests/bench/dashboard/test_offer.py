@@ -1,0 +1,73 @@
+"""What a page finds in its store, and what it builds."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from bench.dashboard.models import Model
+from bench.dashboard.offer import Offer
+from bench.dashboard.settings import Settings, read
+from bench.options import UsageError, parse
+from runtimes import available
+from tests.bench.dashboard.test_models import stored
+
+needs_building = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None or "ort" not in available(),
+    reason="needs torch to build and onnxruntime to open: pip install 'deploybench[build,ort]'",
+)
+
+
+async def found(offer: Offer) -> tuple[list[Model], list[str]]:
+    """The models, and the states that were told on the way."""
+    states: list[str] = []
+    publish = offer.feed.publish
+
+    def listening(kind: str, key: str, data: object) -> None:
+        states.append(offer.progress.state)
+        publish(kind, key, data)
+
+    offer.feed.publish = listening  # type: ignore[method-assign]
+    models = await offer.find()
+    offer.show(models)
+    return models, list(dict.fromkeys(states))
+
+
+@pytest.mark.skipif("ort" not in available(), reason="needs onnxruntime")
+def test_what_stands_is_offered_without_building(tmp_path: Path) -> None:
+    """No child is started."""
+    stored(tmp_path, "a")
+    models, states = asyncio.run(found(Offer(Settings(options=parse(["--store", str(tmp_path)])))))
+    assert {model.artifact.key for model in models} == {"a"}
+    assert states == ["ready"]
+
+
+@pytest.mark.slow
+@needs_building
+def test_what_is_named_is_built_with_progress(store_folder: Path) -> None:
+    """By a child, whose events are the progress; what it made can be measured."""
+    words = ["-m", "revisited-v6", "--recipes", "fp32", "--runtimes", "ort"]
+    offer = Offer(read([*words, "--store", str(store_folder)]))
+    models, states = asyncio.run(found(offer))
+    assert [model.case.runtime for model in models] == ["ort"]
+    assert models[0].artifact.path.is_file()
+    assert states == ["building", "ready"]
+    assert (offer.progress.done, offer.progress.of, offer.progress.failed) == (1, 1, [])
+
+
+@needs_building
+def test_a_child_that_refuses_is_a_sentence(tmp_path: Path) -> None:
+    """What it says last, and a page without models that shows it."""
+    words = ["-m", "vgg19-gap", "--recipes", "fp32", "--runtimes", "ort"]
+    settings = read([*words, "--store", str(tmp_path), "--weights", "nowhere.safetensors"])
+    offer = Offer(settings)
+    try:
+        models, _ = asyncio.run(found(offer))
+    except UsageError as exc:
+        pytest.fail(f"the page must show this: {exc}")
+    assert models == []
+    assert offer.progress.state == "failed"
+    assert "nowhere.safetensors" in offer.progress.failed[0]

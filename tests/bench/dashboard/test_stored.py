@@ -1,0 +1,69 @@
+"""Stored rows beside the cards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.case import Case
+from bench.dashboard import stored
+from bench.dashboard.models import Model
+from bench.record import Run, write_run
+from tests.bench.made_up import answering, fake_artifact, header, measured, thousand_images
+
+BASE = Case("revisited-base", "fp32", "ort", 2, weights="mine")
+INT8 = replace(BASE, recipe="int8-static")
+
+
+def model(case: Case, key: str) -> Model:
+    """An offered model with one thread less than the stored rows have."""
+    return Model(replace(case, threads=1), replace(fake_artifact(Path(), key), recipe=case.recipe))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """Two runs: an older one of other files, a newer one with labelled images."""
+    (tmp_path / "records").mkdir()
+    images = thousand_images()
+    old = [*measured(BASE, 9, 9, 9)]
+    older = [replace(one, file=replace(one.file, key="old")) for one in old if one.file]
+    new = [
+        *measured(BASE, 8, 8.1, 7.9, answers=answering(images, wrong=200)),
+        *measured(INT8, 4, 4.1, 3.9, answers=answering(images, wrong=250)),
+    ]
+    runs = {
+        "old-1": Run(header(run="old-1", started="2025-01-01T10:00:00+00:00"), tuple(older)),
+        "new-1": Run(header(run="new-1", labelled=images), tuple(new)),
+    }
+    for name, run in runs.items():
+        write_run(tmp_path / "records" / f"{name}.jsonl", run)
+    return tmp_path
+
+
+def test_rows_of_a_model_are_found(records: Path) -> None:
+    """Whatever their threads; those of the same file first, the newest before others."""
+    base, other = model(BASE, str(BASE)), model(INT8, "another")
+    found = stored.find(records, [base, other])
+    first, second = (one.shown for one in found[base.name])
+    assert (first.run, first.same_file, second.run, second.same_file) == (
+        *("new-1", True),
+        *("old-1", False),
+    )
+    assert first.row == str(BASE)
+    assert first.speedup == "reference"
+    assert first.median.startswith("8.0")
+    assert first.accuracy.startswith("80")
+    (third,) = (one.shown for one in found[other.name])
+    assert third.speedup.startswith("2.0")
+    assert not third.same_file
+
+
+def test_accuracy_counts_for_the_same_file_only(records: Path) -> None:
+    """Of another build nothing is known."""
+    base, other = model(BASE, str(BASE)), model(INT8, "another")
+    found = stored.accuracies(stored.find(records, [base, other]))
+    assert list(found) == [base.name]
+    assert found[base.name].share.value == pytest.approx(0.8)
+    assert (found[base.name].images, found[base.name].data) == (1000, "images.zip")
