@@ -19,6 +19,8 @@ from PIL import Image, ImageDraw
 
 from export.images import ImagesError, Preprocess, decode, sample_photographs
 
+UPLOAD_LIMIT_S = 60.0
+"""A sender that is slower than this is cut off: it would keep others from sending."""
 THUMBNAIL_PIXELS = 384
 """The longer side of the copy that the page shows."""
 MOST_STRETCHED = 50

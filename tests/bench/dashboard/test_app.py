@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.dashboard.app import UPLOAD_LIMIT_S
 from bench.dashboard.models import Model
 from bench.dashboard.pool import resident_bytes
 from bench.dashboard.settings import Settings
+from bench.dashboard.uploads import UPLOAD_LIMIT_S
 from tests.bench.dashboard.conftest import (
     BLACK,
     GREEN,
