@@ -190,8 +190,19 @@ class Pool:
             self._starting = None
         if answer["status"] != "ok":
             _end(child)
-            raise CannotLoad(answer["reason"].replace("--memory-limit", "--most-memory"))
+            raise CannotLoad(refusal(answer["reason"], self.most_bytes))
         return Warm(model, child, answer)
+
+
+def refusal(reason: str, most_bytes: int) -> str:
+    """Why a model could not be loaded, in the page's terms; of too little memory, how much it was.
+
+    ``std::bad_alloc`` is all that a C++ library says when it gets no more.
+    """
+    told = reason.replace("--memory-limit", "--most-memory")
+    if "bad_alloc" not in told or not most_bytes:
+        return told
+    return f"{told}; a model may take {most_bytes / 1e9:.3g} GB (--most-memory)"
 
 
 def resident_bytes(pid: int) -> int:

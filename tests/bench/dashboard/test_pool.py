@@ -13,7 +13,16 @@ import pytest
 from bench import launch
 from bench.dashboard import measuring, uploads
 from bench.dashboard.measuring import Stopped, lent
-from bench.dashboard.pool import CannotLoad, NoRoom, Pool, Resident, Warm, resident_bytes, victims
+from bench.dashboard.pool import (
+    CannotLoad,
+    NoRoom,
+    Pool,
+    Resident,
+    Warm,
+    refusal,
+    resident_bytes,
+    victims,
+)
 from bench.dashboard.uploads import Picture
 from tests.bench.dashboard.conftest import BLACK, GREEN, PREPROCESS, RED, ModelOf, file_of
 from tests.bench.dashboard.fake_worker import WORKER
@@ -138,6 +147,13 @@ def test_what_a_runtime_refuses_is_no_death(tmp_path: Path, model_of: ModelOf) -
     with pytest.raises(CannotLoad):
         pool.take(other)
     assert pool.names() == []
+
+
+def test_too_little_memory_is_said_with_the_flag_that_gives_more() -> None:
+    """C++ says no more than std::bad_alloc; other reasons stay as they are."""
+    assert refusal("std::bad_alloc", 2_000_000_000).endswith("may take 2 GB (--most-memory)")
+    assert refusal("std::bad_alloc", 0) == "std::bad_alloc"
+    assert refusal("no such operator", 2_000_000_000) == "no such operator"
 
 
 def test_a_closed_pool_ends_its_children(pool: Pool, model_of: ModelOf) -> None:
