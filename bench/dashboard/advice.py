@@ -82,13 +82,8 @@ def _said(cards: Sequence[Card], out: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"Left out: {', '.join(names)}: {reason}." for reason, names in whom.items())
 
 
-def _code(doubt: str) -> str:
-    """The card says what it means."""
-    return doubt.partition(":")[0]
-
-
 def _unfit(cards: Sequence[Card]) -> str:
-    if all(card.verdict == "INVALID" and card.right for card in cards):
+    if all(card.verdict == "INVALID" and card.right for card in cards if card.runs):
         return "Nothing can be told from these numbers: measure again when nothing else runs."
     return "Nothing that was measured here should be shipped."
 
@@ -138,7 +133,7 @@ def _out(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) 
     if card.right is False:
         return f"answers that are not those of its network in fp32 ({card.parity})"
     if card.verdict == "INVALID":
-        return f"numbers that can't be believed ({', '.join(map(_code, card.doubts))})"
+        return "numbers that can't be believed (the cards say why)"
     lost = _lost(card, cards, accuracies)
     if lost is not None and lost > MOST_LOST:
         return f"loses {lost:.1f} points of top-1 to the baseline, by stored rows"

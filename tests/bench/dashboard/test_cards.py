@@ -234,5 +234,8 @@ def test_on_a_disturbed_machine_nothing_can_be_told(model_of: ModelOf) -> None:
     assert found.ship == ""
     assert found.headline.endswith("measure again when nothing else runs.")
     assert found.reasons[0].startswith("Left out: Baseline (revisited-base, fp32, null), Quantized")
-    assert found.reasons[0].endswith("can't be believed (foreign-cpu, canary).")
+    assert found.reasons[0].endswith("can't be believed (the cards say why).")
     assert len(found.reasons) == 2
+    broken = replace(Seen(model_of("int8-static")), state="failed", reason="out of memory")
+    more = advise((*known, broken), [*cards, *shown(broken)], {}, final=True)
+    assert more.headline == found.headline, "what failed says nothing about the others"
