@@ -91,6 +91,7 @@ def parse(flag: str, text: str) -> Constraint:
 
 
 def size_bytes(flag: str, text: str) -> float:
+    """Bytes of a size with its unit, as ``120MB`` or ``2 GiB``; a ``UsageError`` names the flag."""
     words = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmg]?i?b)\s*", text.lower())
     if words is None or words[2] not in _UNITS:
         raise UsageError(f"{flag} {text} is not a size with its unit, such as 100MB or 64MiB")
