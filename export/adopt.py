@@ -18,13 +18,14 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from onnx.external_data_helper import load_external_data_for_model
+from onnx.external_data_helper import load_external_data_for_model, set_external_data
 
 from export.batches import batch_of
 from export.given import DESCRIBED, METADATA, MOST_METADATA, Described, GivenError, Port
 from export.images import Preprocess
 from export.links import leads_out
 from export.optimize import LARGEST_SINGLE_FILE, beside
+from export.rewrite import INLINE_BYTES
 from export.subgraphs import all_tensors, read_by
 from export.variants import Given
 
@@ -159,17 +160,24 @@ def adopt(given: Given, size: tuple[int, int], target: Path) -> None:
     _fix_sides(graph.input[0], given, size)
     # Of the files: protobuf can't even tell the size of a tensor above its limit.
     large = sum(path.stat().st_size for path in files) > LARGEST_SINGLE_FILE
-    onnx.save(
-        model,
-        target,
-        save_as_external_data=large,
-        location=f"{target.name}.data" if large else None,
-    )
+    if large:
+        _put_outside(graph, f"{target.name}.data")
+    onnx.save(model, target)
     try:
         onnx.checker.check_model(target)
     except onnx.checker.ValidationError as exc:
         reason = str(exc).strip().partition("\n")[0]
         raise GivenError(f"{file} breaks the rules of ONNX: {reason}") from exc
+
+
+def _put_outside(graph: onnx.GraphProto, name: str) -> None:
+    """Have all but small weights saved in a data file of this name, beside the graph.
+
+    As ``onnx.save`` would, which refuses a name that exists in the current folder, too.
+    """
+    for tensor in graph.initializer:
+        if len(tensor.raw_data) >= INLINE_BYTES:
+            set_external_data(tensor, name)
 
 
 def _take_floats(graph: onnx.GraphProto, given: Given) -> None:
@@ -225,9 +233,10 @@ def _drop_unneeded(graph: onnx.GraphProto) -> None:
             needed.update(read_by(node))
     del graph.node[:]
     graph.node.extend(reversed(kept))
-    left = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
+    # One by one: to put back those that stay would copy them, which protobuf can't above 2 GB.
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in needed:
+            del graph.initializer[place]
 
 
 def _fix_sides(value: onnx.ValueInfoProto, given: Given, size: tuple[int, int]) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from export.optimize import LARGEST_SINGLE_FILE, carry_metadata, data_files, stored_bytes
 from export.subgraphs import made_inside, read_by
 
-_INLINE_BYTES = 1024
+INLINE_BYTES = 1024
 _LISTED_INPUTS = 3
 """The last IR version that lists weights among a graph's inputs."""
 
@@ -48,7 +48,7 @@ def read_model(source: Path) -> onnx.ModelProto:
 
 def outside(name: str, array: Array, data: BinaryIO) -> onnx.TensorProto:
     """Append the values to ``data`` and say where they stand; small ones stay in the tensor."""
-    if array.nbytes < _INLINE_BYTES:
+    if array.nbytes < INLINE_BYTES:
         return onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
     place = {"location": Path(data.name).name, "offset": data.tell(), "length": array.nbytes}
     data.write(np.ascontiguousarray(array).data)

@@ -68,6 +68,24 @@ def test_weights_that_are_inputs_are_no_inputs(tmp_path: Path) -> None:
     assert [value.name for value in copy.graph.input] == ["image"]
 
 
+def test_a_large_file_is_adopted_beside_its_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over protobuf's limit weights stand in a data file, whatever the current folder holds."""
+    file = keras_like(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx.data").write_bytes(b"another's")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("export.adopt.LARGEST_SINGLE_FILE", 10)
+    monkeypatch.setattr("export.adopt.INLINE_BYTES", 100)
+    copy = adopted(file, tmp_path / "copy")
+    graph = onnx.load(copy, load_external_data=False).graph
+    outside = [tensor for tensor in graph.initializer if tensor.external_data]
+    data = (tmp_path / "copy" / "model.onnx.data").stat().st_size
+    assert outside and data < sum(path.stat().st_size for path in copy.parent.iterdir())
+    np.testing.assert_array_equal(run(copy, images()), run(file, images()))
+    assert (tmp_path / "model.onnx.data").read_bytes() == b"another's"
+
+
 @pytest.mark.parametrize(
     "how",
     [
