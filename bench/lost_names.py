@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import block, files, given, labelled, launch
+from bench import block, files, given, labelled, launch, text
 from bench.case import Case
 from bench.matching import Matching, matched
 from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, parse
@@ -222,7 +222,7 @@ def verdict(found: Matching, folder: ImageFolder, least_share: float | None) -> 
     counted = (
         f"assigned by every other image, {found.hits} of the {found.tested} others are answered "
         f"rightly, where naming always the most frequent class would give {found.chance:.1%} "
-        f"(exact binomial test, p {found.p_value:.2g})"
+        f"(exact binomial test: p {text.p_value(found.p_value)})"
     )
     if not known(found, least_share):
         weak = (

@@ -107,6 +107,14 @@ def test_of_two_classes_more_than_half_is_demanded() -> None:
     assert not lost_names.known(replace(some, hits=78, p_value=0.02), None)
 
 
+def test_a_chance_too_small_for_a_float_is_not_0(tmp_path: Path) -> None:
+    """469 of 480 by guessing: the chance of it is below what a float holds, and not none."""
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "1.png")
+    sure = Matching((), hits=469, tested=480, chance=0.025, p_value=0.0)
+    assert "p <0.001)" in lost_names.verdict(sure, ImageFolder.open(tmp_path), None)
+
+
 def test_inspect_takes_the_same_flags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
