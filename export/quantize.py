@@ -130,7 +130,8 @@ def quantize_dynamic(source: Path, target: Path) -> None:
     as it comes; convolutions stay as they are. A network without a fully
     connected layer is a ``QuantizeError``.
     """
-    with scratch(target) as folder:
+    source, target = source.absolute(), target.absolute()
+    with scratch(target) as folder, _elsewhere():
         split = folder / "model.onnx"
         layers = split_linear(source, split)
         if not layers:
@@ -189,22 +190,24 @@ def round_to_int8(
     It writes beside ``source``, too: see ``copied``.
     """
     symmetric = {"WeightSymmetric": True, "ActivationSymmetric": int8.activation_type == "s8"}
-    quantization.quantize_static(
-        source,
-        target,
-        calibration_cache_path=ranges,
-        calibrate_method=METHODS[int8.method],
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(QUANTIZED_OPS),
-        nodes_to_quantize=list(only),
-        nodes_to_exclude=[*constant_poolings(source), *int8.keep_fp32],
-        per_channel=int8.per_channel,
-        reduce_range=int8.reduce_range,
-        activation_type=_TYPES[int8.activation_type],
-        weight_type=_TYPES[int8.weight_type],
-        use_external_data_format=_is_large(source),
-        extra_options=symmetric,
-    )
+    source, target, ranges = (path.absolute() for path in (source, target, ranges))
+    with _elsewhere():
+        quantization.quantize_static(
+            source,
+            target,
+            calibration_cache_path=ranges,
+            calibrate_method=METHODS[int8.method],
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED_OPS),
+            nodes_to_quantize=list(only),
+            nodes_to_exclude=[*constant_poolings(source), *int8.keep_fp32],
+            per_channel=int8.per_channel,
+            reduce_range=int8.reduce_range,
+            activation_type=_TYPES[int8.activation_type],
+            weight_type=_TYPES[int8.weight_type],
+            use_external_data_format=_is_large(source),
+            extra_options=symmetric,
+        )
 
 
 class _OneBatch(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -277,6 +280,17 @@ def scratch(target: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="quantize-") as folder:
         yield Path(folder)
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """An empty current folder.
+
+    onnx refuses to write a data file if one of its name stands in the current folder, wherever
+    it is to go (1.23): a user's own ``model.onnx.data`` would do.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield
 
 
 def copied(source: Path, folder: Path) -> Path:
