@@ -27,7 +27,7 @@ Outputs = NDArray[np.floating]
 class Seen:
     """What is known of one model on one picture so far.
 
-    ``outputs`` (classes,) are its answer, ``blocks`` its rounds; ``beside`` was measured while
+    ``outputs`` (classes,) are its answer, ``blocks`` its rounds; ``beside_ns`` are latencies while
     ``others`` other models ran. ``notes`` are what a user should know, ``reason`` why it failed.
     ``load_s`` is how long its child took to load it.
     """
@@ -37,7 +37,7 @@ class Seen:
     outputs: Outputs | None = None
     load_s: float | None = None
     blocks: tuple[Measurement, ...] = ()
-    beside: Measurement | None = None
+    beside_ns: tuple[int, ...] = ()
     others: int = 0
     notes: tuple[str, ...] = ()
     reason: str = ""
@@ -239,10 +239,10 @@ def _agreement(one: Seen, reference: Seen | None) -> Agreement | None:
 
 def _beside(one: Seen, row: Row) -> str:
     """What running at once did to the latency; empty: it was not tried."""
-    if one.beside is None or not one.beside.latencies_ns or not row.timed:
+    if not one.beside_ns or not one.others or not row.timed:
         return ""
     alone = stats.percentile([x for block in row.timed for x in block.latencies_ns], 0.5)
-    busy = stats.percentile(one.beside.latencies_ns, 0.5)
+    busy = stats.percentile(one.beside_ns, 0.5)
     models = "another model" if one.others == 1 else f"{one.others} other models"
     return (
         f"{text.rounded(busy / 1e6)} ms while {models} ran: {text.rounded(busy / alone, digits=2)} "

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench import validity
-from bench.dashboard import measuring, rounds
+from bench.dashboard import measuring, reasons, rounds, together
 from bench.dashboard.advice import Accuracy, Advice, advise
 from bench.dashboard.cards import Card, cards
 from bench.dashboard.measuring import ROUNDS, Stopped
@@ -139,14 +139,23 @@ class Desk:
             return
         except rounds.FAILURES as exc:
             _LOG.warning("%s: %s", model.name, exc)
-            self._change(run, model, state="failed", reason=rounds.reason(exc))
+            self._change(run, model, state="failed", reason=reasons.shown(exc))
             return
+        except Exception as exc:
+            # Ours, and no reason to measure nothing more for anybody.
+            _LOG.exception("%s", model.name)
+            self._change(run, model, state="failed", reason=reasons.mistake(exc))
+            return
+        self._round_over(run, model, block, died)
+
+    def _round_over(self, run: Run, model: Model, block: Measurement, died: str) -> None:
+        """A round is over; ``died``: how the child that had begun it ended, empty: it did not."""
         self._blocks = [*self._blocks[1 - _KNOWN_BLOCKS :], block]
         one = run.seen[model.name]
         if died:
             _LOG.warning("%s was loaded again: %s", model.name, died)
-        note = (f"its process died ({rounds.plain(died)}) and was replaced",) if died else ()
-        done = number == ROUNDS - 1
+        note = (f"its process died ({reasons.plain(died)}) and was replaced",) if died else ()
+        done = block.round == ROUNDS - 1
         self._change(
             run,
             model,
@@ -157,15 +166,25 @@ class Desk:
 
     async def _all_at_once(self, run: Run, models: Sequence[Model]) -> None:
         """What running in parallel does to each of them; their own numbers stay as they are."""
-        found = await asyncio.to_thread(rounds.at_once, self.pool, run, models)
-        count = sum(isinstance(one, Measurement) for one in found.values())
+        found: Mapping[str, together.Latencies | Exception]
+        try:
+            found = await asyncio.to_thread(together.at_once, self.pool, run, models)
+        except Exception as exc:
+            found = {model.name: exc for model in models}
+        count = sum(isinstance(one, tuple) for one in found.values())
         for model in models:
-            one, known = found[model.name], run.seen[model.name]
-            if isinstance(one, Measurement):
-                self._change(run, model, beside=one, others=count - 1)
+            one = found[model.name]
+            if isinstance(one, tuple):
+                self._change(run, model, beside_ns=one, others=count - 1)
             elif not isinstance(one, Stopped):
-                note = f"not timed beside the others: {rounds.reason(one)}"
-                self._change(run, model, notes=(*known.notes, note))
+                self._not_beside(run, model, one)
+
+    def _not_beside(self, run: Run, model: Model, exc: Exception) -> None:
+        expected = isinstance(exc, rounds.FAILURES)
+        _LOG.warning("%s beside others: %s", model.name, exc, exc_info=None if expected else exc)
+        why = reasons.shown(exc) if expected else reasons.mistake(exc)
+        note = f"not timed beside the others: {why}"
+        self._change(run, model, notes=(*run.seen[model.name].notes, note))
 
     def _answered(self, run: Run, model: Model, outputs: measuring.Outputs, load_s: float) -> None:
         self._change(run, model, outputs=outputs, load_s=load_s)
@@ -184,7 +203,8 @@ class Desk:
 
     def advice(self, run: Run, shown: Sequence[Card]) -> Advice:
         """Which card to ship, by what is known now."""
-        return advise(list(run.seen.values()), shown, self.accuracies, final=run.state == "done")
+        final = all(one.state in ("done", "failed") for one in run.seen.values())
+        return advise(list(run.seen.values()), shown, self.accuracies, final=final)
 
     def tell(self, run: Run) -> None:
         """Publish the cards, and what follows from them."""

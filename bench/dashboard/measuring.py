@@ -28,8 +28,6 @@ ROUNDS = stats.LEAST_BLOCKS
 """So many times each model is timed, in turns: fewer give no interval of a ratio."""
 LIMIT_S = 120.0
 """For one answer of a child, besides what its inferences take."""
-BESIDE_S = 2.0
-"""So long each of several models is timed that run at once."""
 
 Outputs = NDArray[np.float32]
 
@@ -69,28 +67,30 @@ def answer(warm: Warm, picture: Picture) -> Outputs:
     return found
 
 
-def timed(
-    warm: Warm, number: int, runs: int, wanted: Callable[[], bool], *, alone: bool = True
-) -> Measurement:
+def timed(warm: Warm, number: int, runs: int, wanted: Callable[[], bool]) -> Measurement:
     """A block: warm-up until the latency has settled, then ``runs`` timed inferences.
 
-    ``wanted`` is asked between the steps; :class:`Stopped` is raised where it says no.
-    ``alone``: nothing else is measured beside it, so that the canary means something;
-    otherwise ``runs`` are the fewest, in ``BESIDE_S`` seconds: a fast model goes on
-    as long as a slow one.
+    Nothing else may be measured beside it, or the canary means nothing. ``wanted`` is asked
+    between the steps; :class:`Stopped` is raised where it says no.
     """
     draft = begun_block(warm.model.case, number, warm.model.artifact)
-    before_s = host.canary_s(time.perf_counter) if alone else 0.0
-    settled = _asked(warm, {"do": "warm"}, LIMIT_S)
+    before_s = host.canary_s(time.perf_counter)
+    settled = warmed(warm)
     if not wanted():
         raise Stopped
-    seconds = 0.0 if alone else BESIDE_S
-    message = {"do": "measure", "seconds": seconds, "least": runs, "idle_s": 0.0}
-    limit_s = LIMIT_S + 3 * runs * warm.loaded["first_s"]
-    block = filled(draft, warm.loaded, settled, _asked(warm, message, limit_s))
-    if not alone:
-        return block
+    block = filled(draft, warm.loaded, settled, inferred(warm, runs))
     return replace(block, canary=Canary(before_s, host.canary_s(time.perf_counter)))
+
+
+def warmed(warm: Warm) -> dict[str, Any]:
+    """What the child says of its warm-up, when its latency has settled."""
+    return _asked(warm, {"do": "warm"}, LIMIT_S)
+
+
+def inferred(warm: Warm, least: int, seconds: float = 0.0) -> dict[str, Any]:
+    """What the child says of ``least`` timed inferences, or more, until ``seconds`` are over."""
+    message = {"do": "measure", "seconds": seconds, "least": least, "idle_s": 0.0}
+    return _asked(warm, message, LIMIT_S + 3 * least * warm.loaded["first_s"])
 
 
 def with_parity(warm: Warm, block: Measurement) -> Measurement:
@@ -128,10 +128,11 @@ def _once(pool: Pool, model: Model, attempt: Callable[[Warm], None]) -> None:
     warm = pool.take(model)
     try:
         attempt(warm)
-    except launch.ChildDied:
-        pool.discard(warm)
+    except (Stopped, Unusable):
+        pool.give(warm)
         raise
     except BaseException:
-        pool.give(warm)
+        # It has died, or may still say what nobody will read.
+        pool.discard(warm)
         raise
     pool.give(warm)

@@ -102,9 +102,9 @@ def test_agreement_is_about_this_picture(model_of: ModelOf) -> None:
 def test_running_at_once_is_shown_beside_the_own_time(model_of: ModelOf) -> None:
     """As a factor; the median stays that of the model alone."""
     one = seen(model_of(), 10, 10, 10)
-    busy = measured(one.model.case, 25)[0]
-    (card,) = shown(replace(one, beside=busy, others=2))
+    (card,) = shown(replace(one, beside_ns=(25_000_000,), others=2))
     assert card.beside == "25.0 ms while 2 other models ran: 2.5 times as long as alone"
+    assert shown(replace(one, beside_ns=(25_000_000,), others=0))[0].beside == ""
     assert card.median.value == pytest.approx(10)
 
 

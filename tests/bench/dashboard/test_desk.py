@@ -7,13 +7,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.dashboard import uploads
+from bench.dashboard import measuring, uploads
 from bench.dashboard.desk import Desk
-from bench.dashboard.pool import Pool
+from bench.dashboard.pool import Pool, Warm
 from bench.dashboard.runs import Run
+from bench.record import Measurement
 from tests.bench.dashboard.conftest import PREPROCESS, RED, ModelOf, file_of
 from tests.bench.dashboard.fake_worker import WORKER
 
@@ -86,3 +88,61 @@ def test_a_runtime_that_can_not_load_is_a_failed_card(tmp_path: Path, model_of: 
         assert desk.advice(run, [card]).ship == ""
     finally:
         pool.close()
+
+
+def test_a_mistake_of_ours_fails_one_card(
+    pool: Pool, model_of: ModelOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of the run are measured, the child is not asked again, and the reason is said."""
+    wrong, right = model_of("int8-dynamic"), model_of()
+    timed = measuring.timed
+
+    def mistaken(warm: Warm, *more: Any) -> Measurement:
+        if warm.model is wrong:
+            raise ZeroDivisionError("a mistake of ours")
+        return timed(warm, *more)
+
+    monkeypatch.setattr(measuring, "timed", mistaken)
+    run = run_of(right, wrong)
+    desk = Desk(pool)
+    carried_out(desk, run)
+    first, second = desk.cards(run)
+    assert (first.state, second.state, run.state) == ("done", "failed", "done")
+    assert "ZeroDivisionError: a mistake of ours" in second.reason
+    assert pool.names() == [right.name]
+
+
+def test_a_mistake_beside_others_is_a_note(
+    pool: Pool, model_of: ModelOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The own numbers stand, and the run comes to its end."""
+
+    def mistaken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr("bench.dashboard.together.at_once", mistaken)
+    run = run_of(model_of("fp32"), model_of("int8-dynamic"), beside=True)
+    desk = Desk(pool)
+    carried_out(desk, run)
+    for card in desk.cards(run):
+        assert (card.state, card.runs, card.beside) == ("done", 6, "")
+        assert "a mistake of ours" in card.notes[0]
+
+
+def test_advice_is_final_when_all_rounds_are_over(pool: Pool, model_of: ModelOf) -> None:
+    """Running at once afterwards changes nothing about it."""
+    run = run_of(model_of("fp32"), model_of("int8-dynamic"), beside=True)
+    desk = Desk(pool)
+    finals: list[tuple[bool, bool]] = []
+    publish = run.feed.publish
+
+    def listening(kind: str, key: str, data: Any) -> None:
+        if kind == "advice":
+            over = all(one.state == "done" for one in run.seen.values())
+            finals.append((data.final, over))
+        publish(kind, key, data)
+
+    run.feed.publish = listening  # type: ignore[method-assign]
+    carried_out(desk, run)
+    assert (False, False) in finals and (True, True) in finals
+    assert all(final == over for final, over in finals)
