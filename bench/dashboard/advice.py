@@ -14,6 +14,7 @@ from bench import text
 from bench.dashboard.cards import Card, Seen
 from bench.rows import MOST_LOST, speedup
 from bench.stats import Estimate
+from export.checkpoints import SEEDED
 
 ONE_PICTURE = (
     "One picture proves nothing about accuracy: measure it on labelled images "
@@ -34,13 +35,15 @@ class Accuracy:
 class Advice:
     """``ship`` is the name of a card; empty: none can be named, and ``headline`` says why.
 
-    ``final``: all that was asked for is measured. ``reasons`` are whole sentences.
+    ``final``: all that was asked for is measured. ``claim`` is what can be said of the card then,
+    with its condition; empty until then. ``reasons`` are whole sentences.
     """
 
     ship: str
     headline: str
     reasons: tuple[str, ...]
     final: bool
+    claim: str = ""
 
 
 def advise(
@@ -67,10 +70,20 @@ def advise(
         alone = "Nothing to choose from: only one model was asked for."
         return Advice("", alone, (ONE_PICTURE,), final)
     pick, close = _pick(pairs)
-    head = _head(pick, cards, accuracies) if final else "So far"
+    claim = _claim(pick, cards, accuracies) if final else ""
+    head = claim.capitalize() if final else _so_far(cards)
     told = (_because(pick, cards, close), *_close(pick, close), *_doubted(pick))
-    reasons = (*told, *_accuracy(pick, cards, accuracies))
-    return Advice(pick.name, f"{head}: {_named(pick)}.", (*reasons, *left_out, ONE_PICTURE), final)
+    reasons = (*told, *_accuracy(pick, cards, accuracies), *left_out, ONE_PICTURE)
+    return Advice(pick.name, f"{head}: {_named(pick)}.", reasons, final, claim)
+
+
+def _so_far(cards: Sequence[Card]) -> str:
+    """How much the advice is made of: it can be used when every model had its first round."""
+    counted = [card for card in cards if card.state != "failed"]
+    least = min(counted, key=lambda card: card.runs)
+    if not least.runs:
+        return "So far"
+    return f"After {least.runs} of {least.planned} runs, not final"
 
 
 def _said(cards: Sequence[Card], out: Mapping[str, str]) -> tuple[str, ...]:
@@ -97,17 +110,19 @@ def _nothing(cards: Sequence[Card]) -> str:
     return "Nothing is measured yet."
 
 
-def _head(pick: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) -> str:
+def _claim(pick: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) -> str:
     """How far the advice reaches: what is not known of the answers is a condition."""
     if not pick.trained:
-        return "Ship this one, once it is trained and its accuracy holds"
+        return "ship this one, once it is trained and its accuracy holds"
     if pick.baseline or _lost(pick, cards, accuracies) is not None:
-        return "Ship this one"
-    return "Ship this one, if its accuracy holds"
+        return "ship this one"
+    return "ship this one, if its accuracy holds"
 
 
 def _named(card: Card) -> str:
-    return f"{card.title} ({card.variant}, {card.recipe}, {card.runtime})"
+    """As a row is called, so that the same network with other weights is another name."""
+    weights = "" if card.weights == SEEDED else f"@{card.weights}"
+    return f"{card.title} ({card.variant}{weights}, {card.recipe}, {card.runtime})"
 
 
 def _left_out(
@@ -210,6 +225,8 @@ def _accuracy(
         found.append("Its classes mean nothing.")
     elif pick.agreement is not None:
         found.append(f"On this picture it names {pick.agreement.text}.")
+    if pick.trained and not pick.named:
+        found.append("Its file does not say what its classes are called: they have numbers.")
     if pick.name in accuracies:
         stored = accuracies[pick.name]
         lost = _lost(pick, cards, accuracies)

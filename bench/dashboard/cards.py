@@ -14,7 +14,6 @@ from bench.dashboard.models import Model
 from bench.record import Measurement
 from bench.rows import Row, speedup
 from bench.stats import Estimate
-from export.checkpoints import SEEDED
 
 State = Literal["waiting", "working", "done", "failed", "cancelled"]
 TOP = 3
@@ -73,7 +72,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Card:
-    """One model on one picture, ready to be shown. Latencies in ms, sizes in bytes."""
+    """One model on one picture, ready to be shown. Latencies in ms, sizes in bytes.
+
+    ``weights`` is the name of its weights; ``named``: its classes have names.
+    """
 
     name: str
     title: str
@@ -82,8 +84,10 @@ class Card:
     runtime: str
     threads: int
     state: State
+    weights: str
     baseline: bool
     trained: bool
+    named: bool
     reason: str = ""
     notes: tuple[str, ...] = ()
     top: tuple[Guess, ...] = ()
@@ -126,7 +130,9 @@ def _card(one: Seen, reference: Seen | None, planned: int, usual_s: float | None
         threads=case.threads,
         state=one.state,
         baseline=one is reference,
-        trained=artifact.weights != SEEDED and not artifact.placeholder_names,
+        weights=artifact.weights,
+        trained=one.model.trained,
+        named=not artifact.placeholder_names,
         reason=one.reason,
         notes=one.notes,
         top=() if one.outputs is None else guesses(one.outputs, artifact.class_names),

@@ -10,6 +10,7 @@ from bench.case import NULL, Case
 from bench.files import FileKey
 from bench.rows import reference_case, table_order
 from export.artifact import RECORD, Artifact, Store
+from export.checkpoints import SEEDED
 from export.recipes import RECIPES
 from export.variants import VARIANTS
 from runtimes import REGISTRY, available
@@ -46,6 +47,11 @@ class Model:
     def title(self) -> str:
         """What was done to the baseline: "Pruned + Quantized"; "Baseline": nothing."""
         return title(self.case.variant, self.case.recipe)
+
+    @property
+    def trained(self) -> bool:
+        """Whether its weights come from somewhere; its classes may have no names then, too."""
+        return self.artifact.weights != SEEDED
 
 
 def title(variant: str, recipe: str) -> str:
@@ -134,19 +140,33 @@ def baseline(offered: Sequence[Model]) -> Model | None:
 
 
 def usual(offered: Sequence[Model]) -> list[Model]:
-    """What is chosen before a user chooses: the five of VGG-19, else one family in one runtime."""
+    """What is chosen before a user chooses: the five of VGG-19, else one family in one runtime.
+
+    All with the same weights: others answer another question.
+    """
     five = [(variant, recipe) for variant, recipe, _ in FIVE]
     found = [
         model
         for model in offered
         if (model.case.variant, model.case.recipe) in five and model.case.runtime == FIVE_RUNTIME
     ]
-    if found or not offered:
-        return sorted(found, key=lambda model: five.index((model.case.variant, model.case.recipe)))
-    first = baseline(offered) or offered[0]
+    if found:
+        chosen = _one_set(found)
+        return sorted(chosen, key=lambda model: five.index((model.case.variant, model.case.recipe)))
+    first = baseline(offered)
+    if first is None:
+        return []
     alike = [
         model
         for model in offered
         if (model.case.family, model.case.runtime) == (first.case.family, first.case.runtime)
     ]
-    return alike[:_MOST_CHOSEN]
+    return _one_set(alike)[:_MOST_CHOSEN]
+
+
+def _one_set(found: Sequence[Model]) -> list[Model]:
+    """Those with one name of weights: where there is something to compare, trained, the most."""
+    sets: dict[str, list[Model]] = {}
+    for model in found:
+        sets.setdefault(model.artifact.weights, []).append(model)
+    return max(sets.values(), key=lambda row: (len(row) > 1, row[0].trained, len(row)))

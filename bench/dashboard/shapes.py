@@ -15,7 +15,6 @@ from bench.dashboard.runs import Run, RunState
 from bench.dashboard.sessions import Session
 from bench.dashboard.uploads import Picture
 from bench.text import megabytes
-from export.checkpoints import SEEDED
 from export.variants import VARIANTS
 
 
@@ -31,6 +30,7 @@ class OfferedModel:
     threads: int
     size: str
     story: str
+    weights: str
     trained: bool
     chosen: bool
     baseline: bool
@@ -125,7 +125,8 @@ def _model(model: Model, chosen: Collection[str], first: Model | None, page: Pag
         threads=case.threads,
         size=f"{megabytes(artifact.size_bytes)} MB",
         story=VARIANTS[case.variant].story if case.variant in VARIANTS else "",
-        trained=artifact.weights != SEEDED and not artifact.placeholder_names,
+        weights=artifact.weights,
+        trained=model.trained,
         chosen=model.name in chosen,
         baseline=model is first,
         rows=len(page.found.get(model.name, ())),

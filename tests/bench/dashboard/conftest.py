@@ -49,10 +49,19 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model_of(tmp_path: Path) -> ModelOf:
-    """``model_of(recipe, right=True)``: revisited-base as that, with a reference of its own."""
+    """``model_of(recipe, right=True)``: revisited-base as that, with a reference of its own.
 
-    def make(recipe: str = "fp32", *, right: bool = True, variant: str = "revisited-base") -> Model:
-        folder = tmp_path / f"{variant}.{recipe}"
+    ``weights`` is a name of further weights of the same network.
+    """
+
+    def make(
+        recipe: str = "fp32",
+        *,
+        right: bool = True,
+        variant: str = "revisited-base",
+        weights: str = "",
+    ) -> Model:
+        folder = tmp_path / f"{variant}{weights}.{recipe}"
         folder.mkdir(exist_ok=True)
         (folder / "model.onnx").write_bytes(b"nothing opens this")
         inputs = np.random.default_rng(0).uniform(0, 1, (4, 3, 8, 8)).astype(np.float32)
@@ -60,9 +69,16 @@ def model_of(tmp_path: Path) -> ModelOf:
         logits = fake_worker.outputs(inputs) if right else fake_worker.outputs(inputs)[::-1]
         np.save(folder / "inputs.npy", inputs)
         np.save(folder / "logits.npy", logits)
-        return Model(Case(variant, recipe, "null", 1), _artifact(folder, variant, recipe))
+        model = Model(Case(variant, recipe, "null", 1), _artifact(folder, variant, recipe))
+        return with_weights(model, weights) if weights else model
 
     return make
+
+
+def with_weights(model: Model, weights: str) -> Model:
+    """The same network with others."""
+    case = replace(model.case, weights=weights)
+    return Model(case, replace(model.artifact, weights=weights))
 
 
 def _artifact(folder: Path, variant: str, recipe: str) -> Artifact:

@@ -176,6 +176,31 @@ def test_untrained_weights_are_said_to_mean_nothing(model_of: ModelOf) -> None:
     assert any("seeded, not trained" in reason for reason in found.reasons)
 
 
+def test_trained_weights_without_class_names_are_trained(model_of: ModelOf) -> None:
+    """What their classes are called is not known; their accuracy may hold all the same."""
+    known = [
+        changed(one, placeholder_names=True)
+        for one in (seen(model_of(), 10, 10.2, 9.8), seen(model_of("int8-dynamic"), 5, 6, 4))
+    ]
+    found = advised(*known)
+    assert found.claim == "ship this one, if its accuracy holds"
+    whole = " ".join(found.reasons)
+    assert "seeded" not in whole
+    assert "does not say what its classes are called" in whole
+    assert "On this picture it names the same class" in whole
+    assert [(card.trained, card.named, card.weights) for card in shown(*known)] == [
+        (True, False, "mine")
+    ] * 2
+
+
+def test_the_same_network_with_other_weights_has_another_name(model_of: ModelOf) -> None:
+    """As a row has it; seeded weights need no word."""
+    base, other = seen(model_of(), 10, 10.2, 9.8), seen(model_of("int8-dynamic"), 5, 5.1, 4.9)
+    assert "(revisited-base@mine, int8-dynamic, null)" in advised(base, other).headline
+    seeded = [changed(one, weights="seeded") for one in (base, other)]
+    assert "(revisited-base, int8-dynamic, null)" in advised(*seeded).headline
+
+
 def test_nothing_is_named_where_nothing_may_be(model_of: ModelOf) -> None:
     """Neither before anything was measured nor where all of it is wrong or failed."""
     waiting = Seen(model_of())
@@ -197,9 +222,23 @@ def changed(one: Seen, **changes: object) -> Seen:
 
 def test_until_all_is_measured_it_is_only_so_far(model_of: ModelOf) -> None:
     """What was cancelled is not final either: nobody is told to ship it."""
-    known = seen(model_of(), 10, 10.2, 9.8), seen(model_of("int8-dynamic"), 5, 5.1, 4.9)
-    found = advise(known, shown(*known), {}, final=False)
+    known = seen(model_of(), 10), seen(model_of("int8-dynamic"), 5)
+    waiting = Seen(model_of("fp32-opt"))
+    found = advise((*known, waiting), shown(*known, waiting), {}, final=False)
     assert found.headline.startswith("So far: Quantized (")
+    assert (found.claim, found.final) == ("", False)
+
+
+def test_after_the_first_round_of_all_there_is_an_answer(model_of: ModelOf) -> None:
+    """It says of how many runs it is made, and that it is not final; what failed is not awaited."""
+    known = seen(model_of(), 10), seen(model_of("int8-dynamic"), 5, 5.1)
+    failed = replace(Seen(model_of("fp32-opt")), state="failed", reason="out of memory")
+    found = advise((*known, failed), shown(*known, failed), {}, final=False)
+    assert found.headline.startswith("After 24 of 72 runs, not final: Quantized (")
+    assert (found.claim, found.final) == ("", False)
+    last = advise(known, shown(*known), {}, final=True)
+    assert last.headline.startswith("Ship this one, if its accuracy holds: Quantized (")
+    assert last.claim == "ship this one, if its accuracy holds"
 
 
 def test_one_model_alone_is_no_choice(model_of: ModelOf) -> None:
@@ -233,7 +272,8 @@ def test_on_a_disturbed_machine_nothing_can_be_told(model_of: ModelOf) -> None:
     found = advise(known, cards, {}, final=True)
     assert found.ship == ""
     assert found.headline.endswith("measure again when nothing else runs.")
-    assert found.reasons[0].startswith("Left out: Baseline (revisited-base, fp32, null), Quantized")
+    left_out = "Left out: Baseline (revisited-base@mine, fp32, null), Quantized"
+    assert found.reasons[0].startswith(left_out)
     assert found.reasons[0].endswith("can't be believed (the cards say why).")
     assert len(found.reasons) == 2
     broken = replace(Seen(model_of("int8-static")), state="failed", reason="out of memory")

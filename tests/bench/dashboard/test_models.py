@@ -15,7 +15,7 @@ from bench.dashboard.models import FIVE, Model, baseline, models, standing, titl
 from bench.options import Options, UsageError, parse
 from export.artifact import Artifact, Store, folder_bytes, write_record
 from runtimes import available
-from tests.bench.dashboard.conftest import PREPROCESS
+from tests.bench.dashboard.conftest import PREPROCESS, with_weights
 from tests.bench.made_up import fake_artifact
 
 
@@ -113,6 +113,18 @@ def test_without_them_one_family_in_one_runtime_is_chosen() -> None:
     )
     assert [one.name for one in usual(offered)] == [one.name for one in offered[:2]]
     assert usual([]) == []
+
+
+def test_one_set_of_weights_is_chosen_first() -> None:
+    """Trained before seeded ones, but not one file with nothing to compare it with."""
+    seeded = of(*((variant, recipe, "ort") for variant, recipe, _ in FIVE))
+    trained = [with_weights(one, "plants40") for one in seeded[:3]]
+    assert usual([*seeded, *trained]) == trained
+    assert usual([*seeded, *trained[:1]]) == seeded
+    small = of(("revisited-base", "fp32", "ort"), ("revisited-v6", "fp32", "ort"))
+    better = [with_weights(one, "cifar10") for one in small]
+    assert usual([*small, *better]) == better
+    assert [one.trained for one in (*small, *better)] == [False, False, True, True]
 
 
 def test_what_is_built_follows_from_the_flags() -> None:
