@@ -32,16 +32,23 @@ from bench.dashboard.uploads import UPLOAD_LIMIT_S, Picture, Refused
 api = APIRouter()
 
 
-def page_of(request: Request) -> Page:
+# Both are coroutines: what is none would be called in another thread than all else.
+
+
+async def page_of(request: Request) -> Page:
     """The state behind a request."""
     page: Page = request.app.state.page
     return page
 
 
-def session_of(request: Request) -> Session:
+async def session_of(request: Request) -> Session:
     """Whose request it is: by the cookie, else by the address."""
-    address = request.client.host if request.client else "unknown"
-    return page_of(request).sessions.of(request.cookies.get(COOKIE), address)
+    page = await page_of(request)
+    return page.sessions.of(request.cookies.get(COOKIE), _address(request))
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 ThePage = Annotated[Page, Depends(page_of)]
@@ -87,15 +94,15 @@ async def sample(page: ThePage, name: str) -> Response:
     """A sample, small, as a JPEG."""
     if name not in page.samples:
         raise Refused(404, f"there is no sample {name[:40]!r}; there are {', '.join(page.samples)}")
-    picture = await asyncio.to_thread(uploads.kept, page.samples[name], ())
-    return Response(picture.thumbnail, media_type="image/jpeg")
+    return Response(page.thumbnails[name], media_type="image/jpeg")
 
 
 async def upload(request: Request, page: ThePage, session: TheSession) -> PictureShown:
     """Take a picture: the body is the file. Nothing of it is written to a disk."""
     preprocesses = _ready(page)
     settings = page.settings
-    async with session.receiving, page.receiving:
+    of_address = page.sessions.receiving(_address(request))
+    async with session.receiving, of_address, page.receiving:
         declared = request.headers.get("content-length")
         try:
             async with asyncio.timeout(UPLOAD_LIMIT_S):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from bench.case import Case
-from bench.dashboard import building, models
+from bench.dashboard import building, models, reasons
 from bench.dashboard.events import Feed
 from bench.dashboard.models import Model
 from bench.dashboard.settings import Settings
@@ -23,6 +24,7 @@ from runtimes import missing
 _MOST_LINE_BYTES = 64 << 20
 """Of an event: an artifact names all its classes and layers."""
 _END_LIMIT_S = 10.0
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,8 +65,14 @@ class Offer:
 
     def complain(self, reason: str) -> None:
         """Show what went wrong beside the models, which can be used all the same."""
-        self.progress.failed.append(reason)
+        self._failed(reason)
         self._tell()
+
+    def give_up(self, reason: str) -> None:
+        """Nothing more will be offered."""
+        if not self.models:
+            self.progress.state, self.progress.text = "failed", "no model can be offered"
+        self.complain(reason)
 
     async def find(self) -> list[Model]:
         """What stands in the store, or what can be built; why it is nothing, the progress says."""
@@ -77,7 +85,7 @@ class Offer:
         try:
             return await self._built()
         except UsageError as exc:
-            self.progress.failed.append(str(exc))
+            self._failed(str(exc))
             return []
 
     async def _built(self) -> list[Model]:
@@ -145,9 +153,14 @@ class Offer:
         (self._over if event.kind in ("built", "failed") else self._begun).add(key)
         self.progress.done = max(len(self._over), len(self._begun | self._over) - 1)
         if event.kind == "failed":
-            self.progress.failed.append(f"{variant} {recipe}: {event.text}")
-        step = f" ({event.text})" if event.kind == "building" else ""
+            self._failed(f"{variant} {recipe}: {event.text}")
+        step = f" ({reasons.plain(event.text)})" if event.kind == "building" else ""
         self.progress.text = f"{event.kind} {variant} {recipe}{step}"
+
+    def _failed(self, reason: str) -> None:
+        """Into the log as it is, and for the page's users without the server's folders."""
+        _LOG.warning("%s", reason)
+        self.progress.failed.append(reasons.plain(reason))
 
     def _tell(self) -> None:
         self.feed.publish("building", "", self.progress)

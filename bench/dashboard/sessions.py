@@ -6,7 +6,9 @@ import asyncio
 import re
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from bench.dashboard.runs import Run
 from bench.dashboard.uploads import Picture
@@ -18,6 +20,8 @@ MOST_PICTURES = 24
 MOST_RUNS = 24
 MOST_RECEIVING = 2
 """Uploads of one session that are taken at once: a slow sender must not keep others waiting."""
+MOST_RECEIVING_OF_ADDRESS = 6
+"""Of one address, whatever its cookies: they cost nothing."""
 MOST_BYTES = 256 << 20
 """Of all sessions' pictures: the oldest go."""
 _TOKEN = re.compile(r"[\w-]{32}")
@@ -38,12 +42,22 @@ class Session:
 
 
 class Sessions:
-    """All sessions, those seen last at the end. Nothing of them is written anywhere."""
+    """All sessions, those seen last at the end. Nothing of them is written anywhere.
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    ``cancel`` ends a run whose picture is forgotten: it would keep the picture in memory.
+    """
+
+    def __init__(self, cancel: Callable[[Run], None], most_bytes: int = MOST_BYTES) -> None:
         self._known: OrderedDict[str, Session] = OrderedDict()
         self._pictures: OrderedDict[str, tuple[Session, Picture]] = OrderedDict()
+        self._receiving: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._cancel = cancel
         self._most_bytes = most_bytes
+
+    def receiving(self, address: str) -> asyncio.Semaphore:
+        """How many uploads of an address are taken at once; forgotten with the last of them."""
+        fresh = asyncio.Semaphore(MOST_RECEIVING_OF_ADDRESS)
+        return self._receiving.setdefault(address, fresh)
 
     def of(self, token: str | None, address: str) -> Session:
         """The session of a cookie, or of an address that sent none."""
@@ -66,9 +80,12 @@ class Sessions:
             self.drop(owner, oldest.id)
 
     def drop(self, session: Session, picture_id: str) -> None:
-        """Forget a picture, and the runs about it; one that is not over keeps it until then."""
+        """Forget a picture and the runs about it, which end if they are not over."""
         session.pictures.pop(picture_id, None)
         self._pictures.pop(picture_id, None)
+        for run in list(session.runs.values()):
+            if run.picture.id == picture_id and not run.over:
+                self._cancel(run)
         _forget_runs(session)
 
     @property

@@ -120,7 +120,7 @@ def kept(image: Image.Image, preprocesses: Iterable[str], sample: str = "") -> P
         text: Preprocess.from_json(text).pixels(image) for text in dict.fromkeys(preprocesses)
     }
     name = secrets.token_urlsafe(12)
-    return Picture(name, image.width, image.height, _thumbnail(image), pixels, sample)
+    return Picture(name, image.width, image.height, thumbnail(image), pixels, sample)
 
 
 def _header(content: bytes) -> tuple[int, int]:
@@ -167,8 +167,8 @@ def _short(exc: BaseException) -> str:
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
-def _thumbnail(image: Image.Image) -> bytes:
-    """A small JPEG without metadata."""
+def thumbnail(image: Image.Image) -> bytes:
+    """A small JPEG of a picture, without its metadata."""
     small = image.copy()
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     # What Pillow knows about the upload (EXIF, ICC, comments) stands in info: it stays behind.

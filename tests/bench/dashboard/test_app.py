@@ -20,6 +20,7 @@ import pytest
 
 from bench.dashboard.models import Model
 from bench.dashboard.pool import resident_bytes
+from bench.dashboard.sessions import COOKIE, new_token
 from bench.dashboard.settings import Settings
 from bench.dashboard.uploads import UPLOAD_LIMIT_S
 from tests.bench.dashboard.conftest import (
@@ -69,8 +70,18 @@ def start(client: Client, picture: str, models: list[str], **more: object) -> di
 
 
 def events(client: Client, run: str) -> Iterator[tuple[str, Any]]:
-    """Kind and data of each event until the stream ends."""
-    with client.stream("GET", f"/api/runs/{run}/events") as answer:
+    """Kind and data of each event of a run until the stream ends."""
+    yield from told_by(client, f"/api/runs/{run}/events")
+
+
+def building(client: Client) -> Iterator[tuple[str, Any]]:
+    """Those of getting the models ready."""
+    yield from told_by(client, "/api/building")
+
+
+def told_by(client: Client, path: str) -> Iterator[tuple[str, Any]]:
+    """Kind and data of each event of a stream."""
+    with client.stream("GET", path) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         kind = ""
         for line in answer.iter_lines():
@@ -284,27 +295,38 @@ def test_a_gigabyte_is_cut_off_early(address: str) -> None:
 
 def test_a_slow_sender_keeps_nobody_else_waiting(address: str) -> None:
     """Ten uploads of one session that don't come on take two places, and not all of them."""
-    place = urlsplit(address)
     with contextlib.ExitStack() as lines, browser(address) as other:
         for _ in range(10):
-            made = socket.create_connection((place.hostname, place.port), timeout=60)
-            line = lines.enter_context(made)
-            head = f"POST /api/pictures HTTP/1.1\r\nhost: {place.netloc}\r\n"
-            line.sendall(f"{head}content-length: 1000\r\n\r\nslow".encode())
+            lines.enter_context(slow_upload(address))
         # Shorter than what a slow sender is given: it must not be one of them that ends first.
         answer = other.post("/api/pictures", content=file_of(RED), timeout=UPLOAD_LIMIT_S / 3)
         assert answer.status_code == 201
 
 
-def test_a_page_that_can_not_go_on_says_so(
-    address: str, three: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_cookies_of_one_address_keep_no_other_waiting(address: str) -> None:
+    """A session costs nothing; who sends slowly in twenty of them leaves places to others."""
+    with contextlib.ExitStack() as lines, browser(address) as other:
+        for _ in range(20):
+            cookie = f"cookie: {COOKIE}={new_token()}\r\n"
+            lines.enter_context(slow_upload(address, cookie, source="127.0.0.2"))
+        answer = other.post("/api/pictures", content=file_of(RED), timeout=UPLOAD_LIMIT_S / 3)
+        assert answer.status_code == 201
+
+
+def slow_upload(address: str, headers: str = "", source: str = "") -> socket.socket:
+    """A connection that has sent four bytes of a thousand, from an address of this machine."""
+    place = urlsplit(address)
+    line = socket.create_connection(
+        (place.hostname or "", place.port or 0), timeout=60, source_address=(source, 0)
+    )
+    head = f"POST /api/pictures HTTP/1.1\r\nhost: {place.netloc}\r\n{headers}"
+    line.sendall(f"{head}content-length: 1000\r\n\r\nslow".encode())
+    return line
+
+
+def test_a_page_that_can_not_go_on_says_so(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake of ours ends what waits, with the reason on its cards; nothing new is taken."""
-
-    def mistaken(*_: object) -> None:
-        raise ZeroDivisionError("a mistake of ours")
-
-    monkeypatch.setattr("bench.dashboard.rounds.measured", mistaken)
+    monkeypatch.setattr("bench.dashboard.turns.Turns.take", mistaken)
     with browser(address) as client:
         picture = upload(client, file_of(RED))
         found = finished(client, start(client, picture, names(client))["id"])
@@ -315,6 +337,66 @@ def test_a_page_that_can_not_go_on_says_so(
         assert (health.status_code, health.json()["status"]) == (503, "failed")
         again = client.post("/api/runs", json={"picture": picture, "models": names(client)})
         assert again.status_code == 503 and "a mistake of ours" in again.json()["detail"]
+
+
+def mistaken(*_: object) -> None:
+    """What nobody expects."""
+    raise ZeroDivisionError("a mistake of ours")
+
+
+def test_records_that_can_not_be_read_end_nothing(
+    three: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with them: the page says so, without its folders, and measures."""
+
+    def unreadable(*_: object) -> None:
+        raise RecursionError("/srv/results/records/a.jsonl is too deep")
+
+    monkeypatch.setattr("bench.dashboard.stored.find", unreadable)
+    settings = Settings(runs=6, records=tmp_path)
+    with serving(three, tmp_path / "logs", settings) as address, browser(address) as client:
+        told = dict(building(client))
+        assert told["building"]["state"] == "ready"
+        assert told["rows"] == 0
+        (complaint,) = told["building"]["failed"]
+        assert complaint.endswith("can't be used: a.jsonl is too deep")
+        assert client.get("/health").status_code == 200
+        run = start(client, upload(client, file_of(RED)), names(client))
+        assert finished(client, run["id"])["state"] == "done"
+
+
+def test_where_looking_for_models_fails_the_page_hears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends with the reason: it is not left waiting."""
+    monkeypatch.setattr("bench.dashboard.models.standing", mistaken)
+    with serving_none(Settings(), tmp_path) as address, browser(address) as client:
+        told = dict(building(client))
+        assert told["building"]["state"] == "failed"
+        assert "a mistake of ours" in told["building"]["failed"][0]
+        assert told["rows"] == 0
+        assert client.get("/health").status_code == 503
+
+
+def test_a_sample_is_made_small_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for it costs nothing."""
+    monkeypatch.setattr("bench.dashboard.uploads.thumbnail", mistaken)
+    monkeypatch.setattr("bench.dashboard.uploads.kept", mistaken)
+    with browser(address) as client:
+        assert client.get("/api/samples/drawn").content.startswith(b"\xff\xd8")
+
+
+def test_a_picture_that_is_forgotten_ends_its_run(model_of: ModelOf, tmp_path: Path) -> None:
+    """Nothing of it stays, and its listeners hear the end."""
+    slow = serving([model_of()], tmp_path / "logs", Settings(runs=900))
+    with slow as address, browser(address) as client:
+        picture = upload(client, file_of(WHITE))
+        run = start(client, picture, names(client))["id"]
+        stream = events(client, run)
+        next(stream)
+        assert client.delete(f"/api/pictures/{picture}").status_code == 204
+        assert [data for kind, data in stream if kind == "place"][-1]["state"] == "cancelled"
+        assert client.get(f"/api/runs/{run}").status_code == 404
 
 
 def test_two_hundred_at_once(three: list[Model], tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.dashboard import building
 from bench.dashboard.models import Model
 from bench.dashboard.offer import Offer
 from bench.dashboard.settings import Settings, read
+from bench.files import Event, Wanted
 from bench.options import UsageError, parse
 from runtimes import available
 from tests.bench.dashboard.test_models import stored
@@ -71,3 +73,15 @@ def test_a_child_that_refuses_is_a_sentence(tmp_path: Path) -> None:
     assert models == []
     assert offer.progress.state == "failed"
     assert "nowhere.safetensors" in offer.progress.failed[0]
+
+
+def test_what_failed_is_told_without_the_server_s_folders(tmp_path: Path) -> None:
+    """What the building child says, and what else goes wrong: the log has all of it."""
+    offer = Offer(Settings(options=parse(["--store", str(tmp_path)])))
+    told = Event("failed", Wanted("vgg19", "fp32", "onnx"), "can't read /srv/some/where/vgg19.pt")
+    offer._heard(building.EVENT.dump_json(told), {})
+    offer.complain("no such folder: /srv/some/results")
+    assert offer.progress.failed == [
+        "vgg19 fp32: can't read vgg19.pt",
+        "no such folder: results",
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from bench.dashboard import sessions, uploads
 from bench.dashboard.runs import Run, turns_of
 from bench.dashboard.sessions import MOST_PICTURES, Session, Sessions, new_token, remember
@@ -14,9 +16,14 @@ def picture() -> Picture:
     return uploads.taken(file_of(RED), [PREPROCESS], 10_000)
 
 
+def cancelled(run: Run) -> None:
+    """In the place of the desk."""
+    run.state = "cancelled"
+
+
 def test_a_cookie_is_a_session_and_nonsense_is_an_address() -> None:
     """Tokens that we can't have made are nobody's."""
-    known = Sessions()
+    known = Sessions(cancelled)
     token = new_token()
     assert known.of(token, "10.0.0.1") is known.of(token, "10.0.0.2")
     assert known.of("../../x", "10.0.0.1") is known.of(None, "10.0.0.1")
@@ -25,7 +32,7 @@ def test_a_cookie_is_a_session_and_nonsense_is_an_address() -> None:
 
 def test_a_session_keeps_its_newest_pictures() -> None:
     """So many; the oldest give way."""
-    known = Sessions()
+    known = Sessions(cancelled)
     session = known.of(None, "a")
     kept = [picture() for _ in range(MOST_PICTURES + 3)]
     for one in kept:
@@ -37,7 +44,7 @@ def test_a_session_keeps_its_newest_pictures() -> None:
 def test_all_sessions_together_stay_within_bounds() -> None:
     """Whosever it is: the oldest picture goes; and the oldest session."""
     first = picture()
-    known = Sessions(most_bytes=2 * first.size_bytes)
+    known = Sessions(cancelled, most_bytes=2 * first.size_bytes)
     owners = [known.of(None, str(i)) for i in range(3)]
     for owner, one in zip(owners, [first, picture(), picture()], strict=True):
         known.keep(owner, one)
@@ -48,17 +55,43 @@ def test_all_sessions_together_stay_within_bounds() -> None:
 
 
 def test_runs_go_with_their_picture(model_of: ModelOf) -> None:
-    """Those that are over; one that is not is still wanted."""
-    known, session = Sessions(), Session("a")
-    one = picture()
+    """Whether they are over or not: a run would keep in memory what nobody counts any more."""
+    known, session = Sessions(cancelled), Session("a")
+    one, other = picture(), picture()
     known.keep(session, one)
-    over, going = (Run("a", one, [model_of()], 6) for _ in range(2))
+    known.keep(session, other)
+    over, going, another = (Run("a", of, [model_of()], 6) for of in (one, one, other))
     over.state = "done"
-    remember(session, over)
-    remember(session, going)
+    for run in (over, going, another):
+        remember(session, run)
     assert session.last_run(one) is going
     known.drop(session, one.id)
-    assert list(session.runs.values()) == [going]
+    assert (over.state, going.state, another.state) == ("done", "cancelled", "waiting")
+    assert list(session.runs.values()) == [another]
+
+
+def test_a_picture_that_gives_way_to_others_ends_its_run(model_of: ModelOf) -> None:
+    """Whoever sent the others: memory is bounded for all sessions together."""
+    first = picture()
+    known = Sessions(cancelled, most_bytes=first.size_bytes)
+    session = known.of(None, "a")
+    known.keep(session, first)
+    run = Run(session.id, first, [model_of()], 6)
+    remember(session, run)
+    known.keep(known.of(None, "b"), picture())
+    assert run.state == "cancelled"
+    assert not session.runs
+
+
+def test_uploads_of_an_address_are_counted_while_there_are_any() -> None:
+    """By address, whatever its cookies; nothing is remembered of who has none."""
+    known = Sessions(cancelled)
+    here = known.receiving("10.0.0.1")
+    assert known.receiving("10.0.0.1") is here
+    assert known.receiving("10.0.0.2") is not here
+    del here
+    gc.collect()
+    assert not known._receiving
 
 
 def test_rounds_go_forth_and_back(model_of: ModelOf) -> None:
