@@ -2,7 +2,7 @@
 // Text from the server is only ever set as text, never as markup.
 
 const byId = (id) => document.getElementById(id);
-const state = { offered: null, picture: null, run: null, stream: null, cards: new Map(), ship: "" };
+const state = { offered: null, picture: null, runs: new Map(), shown: null };
 
 const METRICS = {
   median: "median latency",
@@ -13,6 +13,7 @@ const METRICS = {
   load: "load time",
 };
 const HIGHER_IS_BETTER = new Set(["speedup"]);
+const MIB = 1048576;
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -31,14 +32,15 @@ async function ask(path, options = {}) {
   const body = await response.json().catch(() => ({}));
   if (!response.ok) {
     const detail = typeof body.detail === "string" ? body.detail : `the server said ${response.status}`;
-    throw new Error(detail.charAt(0).toUpperCase() + detail.slice(1));
+    const error = new Error(detail.charAt(0).toUpperCase() + detail.slice(1));
+    throw Object.assign(error, { status: response.status });
   }
   return body;
 }
 
 function fail(error) {
   byId("error").textContent = error.message;
-  say("");
+  showProgress();
 }
 
 async function guarded(action) {
@@ -50,6 +52,9 @@ async function guarded(action) {
   }
 }
 
+// Three digits: half a MiB is not 0.
+const amount = (value) => String(Number(value.toPrecision(3)));
+
 function say(text) {
   byId("status").textContent = text;
 }
@@ -59,7 +64,7 @@ function say(text) {
 async function showOffered() {
   state.offered = await ask("/api/models");
   const { most_upload_bytes: bytes, most_pixels: pixels } = state.offered;
-  byId("limits").textContent = `up to ${Math.round(bytes / 1048576)} MiB and ${Math.round(pixels / 1e6)} million pixels`;
+  byId("limits").textContent = `up to ${amount(bytes / MIB)} MiB and ${amount(pixels / 1e6)} million pixels`;
   showSamples();
   showModels();
   enable();
@@ -98,7 +103,7 @@ function showModels() {
   }
   fill("runtimes", "Runtimes", runtimes.map((name, place) => option(`runtime-${place}`, name, chosenRuntimes.has(name), name, "")));
   fill("models", "Variants", [...files].map(([key, model], place) =>
-    option(`model-${place}`, key, model.chosen, model.title, `${model.variant} · ${model.recipe} · ${model.size}`)));
+    option(`model-${place}`, key, model.chosen, model.title, `${model.variant} · ${model.recipe} · weights ${model.weights} · ${model.size}`)));
 }
 
 function fill(id, legend, options) {
@@ -148,7 +153,7 @@ function watchBuilding() {
 async function send(file) {
   const most = state.offered?.most_upload_bytes ?? Infinity;
   if (file.size > most) {
-    throw new Error(`${file.name || "The file"} has ${(file.size / 1048576).toFixed(1)} MiB, more than ${Math.round(most / 1048576)}: send a smaller one.`);
+    throw new Error(`${file.name || "The file"} has ${amount(file.size / MIB)} MiB, more than ${amount(most / MIB)}: send a smaller one.`);
   }
   say("Sending the picture …");
   await take(await ask("/api/pictures", { method: "POST", body: file }));
@@ -171,6 +176,9 @@ function show(picture) {
   preview.src = `/api/pictures/${picture.id}`;
   preview.alt = `the picture, ${picture.width} by ${picture.height} pixels`;
   preview.hidden = false;
+  // What stands below is about this picture, or is not there.
+  if (picture.run) showRun(picture.run);
+  else showNoRun();
   enable();
 }
 
@@ -194,81 +202,154 @@ async function lookAgain(id) {
   if (!picture) throw new Error("This picture has been forgotten: upload it again.");
   show(picture);
   await showHistory();
-  if (picture.run) listen(picture.run);
 }
 
 // --- a run
 
+// One run at a time is measured for this page; it goes on while an earlier picture is looked at.
+const going = () => (state.shown && !state.shown.over ? state.shown : [...state.runs.values()].find((run) => !run.over));
+
 async function measure() {
-  if (state.run && !state.run.over) await ask(`/api/runs/${state.run.id}`, { method: "DELETE" });
+  const picture = state.picture.id;
+  for (const run of state.runs.values()) if (!run.over) await end(run);
   const run = await ask("/api/runs", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ picture: state.picture.id, models: chosenModels(), beside: byId("beside").checked }),
+    body: JSON.stringify({ picture, models: chosenModels(), beside: byId("beside").checked }),
   });
-  listen(run.id);
+  showRun(run.id);
   byId("progress").scrollIntoView();
   await showHistory();
 }
 
-function listen(id) {
-  state.stream?.close();
-  state.run = { id, over: false, told: new Set() };
-  state.cards.clear();
-  say("Measuring …");
+// A run that the server doesn't know, as after its restart, has ended too.
+async function end(run) {
+  try {
+    await ask(`/api/runs/${run.id}`, { method: "DELETE" });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    forget(run);
+    showProgress();
+  }
+}
+
+// What is no longer heard of ends here; looked at again, it is asked for anew.
+function forget(run) {
+  run.stream.close();
+  run.over = true;
+  state.runs.delete(run.id);
+}
+
+function showRun(id) {
+  state.shown = state.runs.get(id) ?? listen(id);
   byId("cards").replaceChildren();
   byId("results").hidden = false;
-  byId("cancel").hidden = false;
+  showAdvice();
+  showProgress();
+}
+
+function showNoRun() {
+  state.shown = null;
+  byId("results").hidden = true;
+  byId("cards").replaceChildren();
+  showAdvice();
+  showProgress();
+}
+
+function listen(id) {
   const stream = new EventSource(`/api/runs/${id}/events`);
-  state.stream = stream;
+  const run = { id, stream, over: false, lost: false, place: null, advice: null, cards: new Map(), told: new Set() };
+  state.runs.set(id, run);
   stream.addEventListener("card", (event) => {
     const card = JSON.parse(event.data);
-    state.cards.set(card.name, card);
+    run.cards.set(card.name, card);
+    if (run !== state.shown) return;
     announce(card);
     draw();
   });
-  stream.addEventListener("advice", (event) => showAdvice(JSON.parse(event.data)));
-  stream.addEventListener("place", (event) => showPlace(JSON.parse(event.data), stream));
-  stream.addEventListener("error", () => {
-    if (stream.readyState === EventSource.CLOSED) fail(new Error("The connection to the server is lost."));
+  stream.addEventListener("advice", (event) => {
+    run.advice = JSON.parse(event.data);
+    if (run === state.shown) showAdvice();
   });
+  stream.addEventListener("place", (event) => {
+    run.place = JSON.parse(event.data);
+    if (run.place.state === "done" || run.place.state === "cancelled") {
+      stream.close();
+      run.over = true;
+    }
+    showProgress();
+  });
+  stream.addEventListener("open", () => {
+    run.lost = false;
+    showProgress();
+  });
+  stream.addEventListener("error", () => lose(run));
+  return run;
 }
 
-function showPlace(place, stream) {
-  if (place.state === "done" || place.state === "cancelled") {
-    stream.close();
-    state.run.over = true;
-    byId("cancel").hidden = true;
-    say(place.state === "done" ? "All is measured." : "Cancelled: what was measured until then stays.");
-  } else if (place.ahead) {
-    say(`Waiting: ${place.ahead} measurement${place.ahead === 1 ? "" : "s"} of others and yours come before the next one.`);
-  } else {
-    say("Measuring …");
+// The browser tries again by itself, unless the server was there and refused.
+function lose(run) {
+  run.lost = true;
+  if (run.stream.readyState !== EventSource.CLOSED) {
+    showProgress();
+    return;
   }
+  forget(run);
+  fail(new Error("The server tells no more of this run: measure again."));
+}
+
+function showProgress() {
+  const run = going();
+  byId("cancel").hidden = !run;
+  say(run ? progressText(run) : ENDED[state.shown?.place?.state] ?? "");
+}
+
+const ENDED = { done: "All is measured.", cancelled: "Cancelled: what was measured until then stays." };
+
+function progressText(run) {
+  if (run.lost) return "The connection to the server is lost; it is tried again …";
+  const ahead = run.place?.ahead;
+  if (ahead) return `Waiting: ${ahead} measurement${ahead === 1 ? "" : "s"} of others and yours come before the next one.`;
+  return run === state.shown ? "Measuring …" : "Measuring another picture …";
 }
 
 // Once when the first numbers of a card are there: a screen reader is not told every change.
 function announce(card) {
   const over = card.state === "failed" || card.runs > 0;
-  if (!over || state.run.told.has(card.name)) return;
-  state.run.told.add(card.name);
+  const { told } = state.shown;
+  if (!over || told.has(card.name)) return;
+  told.add(card.name);
   say(card.state === "failed" ? `${label(card)} failed: ${card.reason}` : `${label(card)}: median ${card.median.text}`);
 }
 
-function showAdvice(advice) {
-  state.ship = advice.ship;
-  byId("advice").classList.toggle("none", !advice.ship);
-  byId("headline").textContent = advice.headline;
-  byId("reasons").replaceChildren(...advice.reasons.map((text) => make("li", { textContent: text })));
+function showAdvice() {
+  const { ship = "", headline = "", reasons = [], final = false } = state.shown?.advice ?? {};
+  byId("advice").classList.toggle("none", final && !ship);
+  byId("advice").classList.toggle("open", !final);
+  byId("headline").textContent = headline;
+  byId("reasons").replaceChildren(...reasons.map((text) => make("li", { textContent: text })));
   draw();
+}
+
+// What the advice says of a card, with its condition, once all is measured; empty: nothing.
+function claim(card) {
+  const advice = state.shown?.advice;
+  return advice?.final && advice.ship === card.name ? advice.claim : "";
 }
 
 // --- drawing
 
-// The runtime stands with the title where one title could be of several.
+const shownCards = () => [...(state.shown?.cards.values() ?? [])];
+
+// Runtime and weights stand with the title where one title could be of several.
+function title(card) {
+  const several = new Set(shownCards().map((one) => one.weights)).size > 1;
+  return several ? `${card.title}, ${card.weights}` : card.title;
+}
+
 function label(card) {
-  const runtimes = new Set([...state.cards.values()].map((one) => one.runtime));
-  return runtimes.size > 1 ? `${card.title}, ${card.runtime}` : card.title;
+  const several = new Set(shownCards().map((one) => one.runtime)).size > 1;
+  return several ? `${title(card)}, ${card.runtime}` : title(card);
 }
 
 let drawing = false;
@@ -277,7 +358,7 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    const cards = sorted([...state.cards.values()]);
+    const cards = sorted(shownCards());
     drawBars(cards);
     drawCards(cards);
   });
@@ -300,7 +381,7 @@ function drawBars(cards) {
       fill.style.setProperty("--share", String((card[metric].value ?? 0) / most));
       const track = make("span", { className: "track" }, fill, make("span", { className: "value", textContent: card[metric].text }));
       const name = make("span", { textContent: label(card), title: card.name });
-      return make("li", { className: card.name === state.ship ? "ship" : "" }, name, track);
+      return make("li", { className: claim(card) ? "ship" : "" }, name, track);
     }),
   );
 }
@@ -311,11 +392,11 @@ function drawCards(cards) {
   const known = new Map([...place.children].map((element) => [element.dataset.name, element]));
   const elements = cards.map((card) => {
     const element = known.get(card.name) ?? make("article", { className: "card" });
-    const shown = JSON.stringify([card, card.name === state.ship, rowsOf(card)]);
+    const shown = JSON.stringify([card, title(card), claim(card), rowsOf(card)]);
     if (element.dataset.shown !== shown) {
       element.dataset.shown = shown;
       element.dataset.name = card.name;
-      element.className = `card ${card.state}${card.name === state.ship ? " ship" : ""}`;
+      element.className = `card ${card.state}${claim(card) ? " ship" : ""}`;
       element.replaceChildren(...cardParts(card));
     }
     return element;
@@ -326,8 +407,8 @@ function drawCards(cards) {
 
 function cardParts(card) {
   const parts = [
-    make("h3", { textContent: card.title }),
-    make("p", { className: "quiet", textContent: `${card.variant} · ${card.recipe} · ${card.runtime}, ${card.threads} thread${card.threads === 1 ? "" : "s"}` }),
+    make("h3", { textContent: title(card) }),
+    make("p", { className: "quiet", textContent: `${card.variant} · ${card.recipe} · weights ${card.weights} · ${card.runtime}, ${card.threads} thread${card.threads === 1 ? "" : "s"}` }),
     marks(card),
   ];
   if (card.state === "failed") parts.push(make("p", { className: "doubts", textContent: card.reason }));
@@ -348,12 +429,13 @@ function cardParts(card) {
 function marks(card) {
   const found = [];
   const add = (text, kind) => found.push(make("span", { className: `mark ${kind}`, textContent: text }));
-  if (card.name === state.ship) add("ship this one", "good");
+  if (claim(card)) add(claim(card), "good");
   if (card.baseline) add("baseline", "");
   if (card.state !== "done") add({ waiting: card.runs ? "more to come" : "waiting", working: "measuring", failed: "failed", cancelled: "cancelled" }[card.state], card.state === "failed" ? "bad" : "");
   if (card.verdict) add(card.verdict, card.verdict === "VALID" ? "good" : "doubt");
   if (card.right === false) add("WRONG answers", "bad");
   if (!card.trained) add("untrained weights", "doubt");
+  if (!card.named) add("classes without names", "");
   return make("p", { className: "marks" }, ...found);
 }
 
@@ -427,7 +509,7 @@ function listenToUser() {
   byId("metric").addEventListener("change", draw);
   byId("sort").addEventListener("change", draw);
   byId("measure").addEventListener("click", () => guarded(measure));
-  byId("cancel").addEventListener("click", () => guarded(() => ask(`/api/runs/${state.run.id}`, { method: "DELETE" })));
+  byId("cancel").addEventListener("click", () => guarded(() => end(going())));
   byId("file").addEventListener("change", (event) => {
     const [file] = event.target.files;
     // So that the same file can be chosen again.

@@ -15,8 +15,16 @@ import pytest
 
 from bench.dashboard.models import Model
 from bench.dashboard.settings import Settings
-from tests.bench.dashboard.conftest import BLACK, GREEN, RED, WHITE, file_of, serving
-from tests.bench.dashboard.test_uploads import png_of
+from tests.bench.dashboard.conftest import (
+    BLACK,
+    GREEN,
+    RED,
+    WHITE,
+    ModelOf,
+    file_of,
+    serving,
+)
+from tests.bench.dashboard.test_uploads import photograph, png_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pytest.importorskip("fastapi", reason="needs the extra dashboard")
@@ -175,11 +183,31 @@ def test_a_run_can_be_cancelled(
         page.close()
 
 
+def test_only_the_end_marks_a_card(opened: Opened, three: list[Model], tmp_path: Path) -> None:
+    """Before it the answer says of how many runs it is made; the mark has the condition."""
+    with serving(three, tmp_path / "slow", Settings(runs=90)) as place:
+        page = opened(place)
+        choose_all(page)
+        send(page, file_of(WHITE))
+        page.get_by_text("After 30 of 90 runs, not final: ").wait_for(timeout=60_000)
+        assert page.locator(".card.ship, .bars .ship").count() == 0
+        assert page.locator(".mark", has_text="ship this one").count() == 0
+        measured(page)
+        mark = page.locator(".card.ship .mark", has_text="ship this one, if its accuracy holds")
+        mark.wait_for()
+        page.close()
+
+
 def test_a_refused_upload_is_said_and_the_page_goes_on(opened: Opened, shot: Shot) -> None:
     """In an alert, in words; the next picture is taken."""
     page = opened()
     choose_all(page)
-    for content, words in ((png_of(50_000, 50_000), "pixels"), (b"PK\x03\x04", "a zip archive")):
+    for content, words in (
+        (png_of(50_000, 50_000), "pixels"),
+        (b"PK\x03\x04", "a zip archive"),
+        (photograph()[:1500], "damaged or cut off"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+    ):
         send(page, content)
         page.get_by_role("alert").get_by_text(words).wait_for()
     assert page.get_by_role("status").inner_text() == "", "nothing is being sent any more"
@@ -187,6 +215,119 @@ def test_a_refused_upload_is_said_and_the_page_goes_on(opened: Opened, shot: Sho
     send(page, file_of(RED))
     measured(page)
     assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_a_run_that_the_server_has_forgotten_blocks_nothing(
+    opened: Opened, three: list[Model], tmp_path: Path
+) -> None:
+    """As after its restart, or when a session gave way to others: the next picture is measured."""
+    with serving(three, tmp_path / "slow", Settings(runs=60)) as place:
+        page = opened(place)
+        choose_all(page)
+        send(page, file_of(WHITE))
+        page.locator(".card ol li").first.wait_for()
+        page.context.clear_cookies()
+        send(page, file_of(RED))
+        first_class(page, "red")
+        measured(page)
+        assert page.get_by_role("alert").inner_text() == ""
+        page.close()
+
+
+def test_a_stream_that_is_refused_ends_the_run(opened: Opened) -> None:
+    """It is said, and the next picture is measured."""
+    page = opened()
+    choose_all(page)
+    page.route("**/events", lambda route: route.fulfill(status=404))
+    send(page, file_of(RED))
+    page.get_by_role("alert").get_by_text("measure again").wait_for()
+    assert page.get_by_role("button", name="Cancel").is_hidden()
+    page.unroute("**/events")
+    send(page, file_of(GREEN))
+    first_class(page, "green")
+    measured(page)
+
+
+def test_a_lost_connection_is_said(opened: Opened, three: list[Model], tmp_path: Path) -> None:
+    """The page does not pretend to measure while there is no server."""
+    with serving(three, tmp_path / "slow", Settings(runs=900)) as place:
+        page = opened(place)
+        choose_all(page)
+        send(page, file_of(WHITE))
+        page.locator(".card ol li").first.wait_for()
+    page.get_by_role("status").get_by_text("connection to the server is lost").wait_for()
+    page.close()
+
+
+def test_a_picture_without_a_run_shows_no_cards(opened: Opened) -> None:
+    """Those of the picture before it would seem to be its own."""
+    page = opened()
+    choose_all(page)
+    send(page, file_of(RED))
+    measured(page)
+    for box in page.locator("#models input").all():
+        box.uncheck()
+    send(page, file_of(GREEN))
+    sync_api.expect(page.locator("#pictures button")).to_have_count(2)
+    assert page.locator("#results").is_hidden()
+    assert page.locator(".card").count() == 0
+    page.locator("#pictures button").last.click()
+    first_class(page, "red")
+    page.locator("#pictures button").first.click()
+    sync_api.expect(page.locator("#results")).to_be_hidden()
+
+
+def test_a_run_goes_on_while_an_older_picture_is_looked_at(
+    opened: Opened, three: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever listens to nothing is cancelled: the page goes on listening, and says so."""
+    monkeypatch.setattr("bench.dashboard.api.UNHEARD_S", 0.0)
+    with serving(three, tmp_path / "slow", Settings(runs=60)) as place:
+        page = opened(place)
+        choose_all(page)
+        send(page, file_of(RED))
+        measured(page)
+        send(page, file_of(WHITE))
+        sync_api.expect(page.locator("#pictures button")).to_have_count(2)
+        page.locator(".card ol li").first.wait_for()
+        page.locator("#pictures button").last.click()
+        first_class(page, "red")
+        page.get_by_role("status").get_by_text("Measuring another picture").wait_for()
+        assert page.get_by_role("button", name="Cancel").is_visible()
+        measured(page)
+        page.locator("#pictures button").first.click()
+        sync_api.expect(page.locator(".card .times").first).to_contain_text("60 of 60")
+        assert page.locator("#headline").inner_text().startswith(SHIP)
+        page.close()
+
+
+def test_weights_are_told_apart(opened: Opened, model_of: ModelOf, tmp_path: Path) -> None:
+    """Two sets of one network: one is chosen, and where both are, each card names its own."""
+    recipes = ("fp32", "int8-dynamic")
+    models = [model_of(recipe, weights=name) for name in ("seeded", "mine") for recipe in recipes]
+    with serving(models, tmp_path / "logs") as place:
+        page = opened(place)
+        checked = page.locator("#models .option", has=page.locator("input:checked"))
+        assert checked.count() == 2
+        assert checked.filter(has_text="weights mine").count() == 2
+        choose_all(page)
+        send(page, file_of(RED))
+        measured(page)
+        sync_api.expect(page.locator(".card")).to_have_count(4)
+        assert {"Baseline, mine", "Baseline, seeded"} <= set(titles(page))
+        page.close()
+
+
+def test_small_limits_are_no_zeros(opened: Opened, three: list[Model], tmp_path: Path) -> None:
+    """A quarter of a MiB, and two hundred thousand pixels."""
+    settings = Settings(runs=6, most_upload_bytes=1 << 18, most_pixels=200_000)
+    with serving(three, tmp_path / "small", settings) as place:
+        page = opened(place)
+        limits = page.locator("#limits").inner_text()
+        assert limits == "up to 0.25 MiB and 0.2 million pixels"
+        send(page, bytes(1 << 19))
+        page.get_by_role("alert").get_by_text("has 0.5 MiB, more than 0.25").wait_for()
+        page.close()
 
 
 def test_a_failed_card_says_why(opened: Opened, shot: Shot) -> None:
@@ -301,19 +442,43 @@ def test_everything_can_be_done_from_the_keyboard(opened: Opened, shot: Shot) ->
 
 def test_axe_finds_nothing_serious(opened: Opened) -> None:
     """On the page before and after measuring, light and dark."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     for scheme in ("light", "dark"):
         page = opened(color_scheme=scheme, bypass_csp=True)
+        assert serious(page) == []
         choose_all(page)
         send(page, file_of(RED))
         measured(page)
-        found = axe.Axe().run(page).response["violations"]
-        serious = [
-            (one["id"], [node["html"][:120] for node in one["nodes"]])
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+        assert serious(page) == []
+
+
+def test_axe_finds_nothing_serious_before_the_end(
+    opened: Opened, three: list[Model], tmp_path: Path
+) -> None:
+    """While cards wait, and when they were cancelled: pale ones can be read, too."""
+    with serving(three, tmp_path / "slow", Settings(runs=900)) as place:
+        for scheme in ("light", "dark"):
+            page = opened(place, color_scheme=scheme, bypass_csp=True)
+            choose_all(page)
+            send(page, file_of(WHITE))
+            page.locator(".card ol li").first.wait_for()
+            assert page.locator(".card.waiting").count()
+            assert serious(page) == []
+            page.get_by_role("button", name="Cancel").click()
+            page.get_by_text("Cancelled: what was measured until then stays.").wait_for()
+            sync_api.expect(page.locator(".card.cancelled")).to_have_count(3)
+            assert serious(page) == []
+            page.close()
+
+
+def serious(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe finds that is serious or critical, with where."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        (one["id"], [node["html"][:120] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def test_the_api_page_runs_under_the_policy(opened: Opened, shot: Shot) -> None:
