@@ -26,10 +26,10 @@ class Settings:
     """What the page was told, checked. ``options`` are those of ``bench.run``: what to build.
 
     ``named``: variants, recipes or runtimes were named; otherwise what stands in the store is
-    offered. ``runs`` are the timed inferences of a card; ``most_memory_bytes`` bounds all
-    children together (0: no bound), ``most_models`` their number; ``most_upload_bytes`` and
-    ``most_pixels`` bound a picture before it is decoded. ``names`` are host names, besides IP
-    addresses and ``localhost``, under which the page may be asked for.
+    offered. ``runs`` are the timed inferences of a card; ``most_memory_bytes`` bounds each child,
+    and is a target for all of them together (0: no bound), ``most_models`` their number;
+    ``most_upload_bytes`` and ``most_pixels`` bound a picture before it is decoded. ``names`` are
+    host names, besides IP addresses and ``localhost``, under which the page may be asked for.
     """
 
     options: Options = field(default_factory=Options)
@@ -159,7 +159,7 @@ def _limits(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     warm = "models kept loaded, the one that rested longest goes first (default: 8)"
     add("--most-models", type=int, default=8, metavar="N", help=warm)
-    memory = "of all of them together, such as 4GB (default: 60 %% of what is free)"
+    memory = "of one, and what all should stay below, such as 4GB (default: 60 %% of what is free)"
     add("--most-memory", metavar="SIZE", help=memory)
     add("--most-upload", default="20MiB", metavar="SIZE", help="of a picture (default: 20MiB)")
     add("--most-pixels", type=int, default=40_000_000, metavar="N", help="default: 40000000")
