@@ -65,7 +65,8 @@ def advise(
         if not any(card.runs for card in cards):
             return Advice("", _nothing(cards), left_out, final)
         why = _unfit(cards)
-        return Advice("", why, (*left_out, ONE_PICTURE), final)
+        head = why if final else f"{_so_far(cards)}: {why[0].lower()}{why[1:]}"
+        return Advice("", head, (*left_out, ONE_PICTURE), final)
     if len(cards) == 1:
         alone = "Nothing to choose from: only one model was asked for."
         return Advice("", alone, (ONE_PICTURE,), final)
@@ -80,8 +81,8 @@ def advise(
 def _so_far(cards: Sequence[Card]) -> str:
     """How much the advice is made of: it can be used when every model had its first round."""
     counted = [card for card in cards if card.state != "failed"]
-    least = min(counted, key=lambda card: card.runs)
-    if not least.runs:
+    least = min(counted, key=lambda card: card.runs, default=None)
+    if least is None or not least.runs:
         return "So far"
     return f"After {least.runs} of {least.planned} runs, not final"
 

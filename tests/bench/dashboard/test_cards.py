@@ -272,6 +272,8 @@ def test_on_a_disturbed_machine_nothing_can_be_told(model_of: ModelOf) -> None:
     found = advise(known, cards, {}, final=True)
     assert found.ship == ""
     assert found.headline.endswith("measure again when nothing else runs.")
+    hasty = advise(known, cards, {}, final=False)
+    assert hasty.headline.startswith("After 72 of 72 runs, not final: nothing can be told")
     left_out = "Left out: Baseline (revisited-base@mine, fp32, null), Quantized"
     assert found.reasons[0].startswith(left_out)
     assert found.reasons[0].endswith("can't be believed (the cards say why).")
