@@ -98,9 +98,12 @@ def _artifact(folder: Path, variant: str, recipe: str) -> Artifact:
 
 @contextmanager
 def serving(
-    models: Sequence[Model] | None, logs: Path, settings: Settings | None = None
+    models: Sequence[Model] | None,
+    logs: Path,
+    settings: Settings | None = None,
+    port: int = 0,
 ) -> Iterator[str]:
-    """A real server over HTTP on a free port of this machine; gives its address."""
+    """A real server over HTTP on this machine, on any free port unless told; gives its address."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra dashboard")
     pytest.importorskip("fastapi", reason="needs the extra dashboard")
     pytest.importorskip("swagger_ui_bundle", reason="needs the extra dashboard")
@@ -108,7 +111,7 @@ def serving(
     from bench.dashboard.page import page
 
     made = page(settings or Settings(runs=6), logs, models, fake_worker.WORKER)
-    place = socket.create_server(("127.0.0.1", 0), backlog=512)
+    place = socket.create_server(("127.0.0.1", port), backlog=512)
     config = uvicorn.Config(application(made), log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})

@@ -259,6 +259,25 @@ def test_a_lost_connection_is_said(opened: Opened, three: list[Model], tmp_path:
     page.close()
 
 
+def test_a_page_survives_a_restart_of_its_server(
+    opened: Opened, three: list[Model], tmp_path: Path
+) -> None:
+    """The run is over with its server, which is said; the next picture is measured, unreloaded."""
+    with serving(three, tmp_path / "first", Settings(runs=900)) as place:
+        page = opened(place)
+        choose_all(page)
+        send(page, file_of(WHITE))
+        page.locator(".card ol li").first.wait_for()
+    port = int(place.rpartition(":")[2])
+    with serving(three, tmp_path / "second", port=port):
+        page.get_by_role("alert").get_by_text("tells no more of this run").wait_for()
+        assert page.get_by_role("button", name="Cancel").is_hidden()
+        send(page, file_of(RED))
+        first_class(page, "red")
+        measured(page)
+        page.close()
+
+
 def test_a_picture_without_a_run_shows_no_cards(opened: Opened) -> None:
     """Those of the picture before it would seem to be its own."""
     page = opened()
