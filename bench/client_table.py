@@ -122,6 +122,7 @@ def answers(title: str, pairs: Sequence[Pair], table: Table) -> Grid:
         tuple(_answer_cells(pair, table) for pair in pairs),
         names=2,
         note=assumed_order([row for pair in pairs for row in (pair.old, pair.new)], table),
+        cases=tuple((pair.old.case, pair.new.case) for pair in pairs),
     )
 
 

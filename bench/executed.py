@@ -53,14 +53,14 @@ def key_of(row: Row) -> Key | None:
 def grid(table: Table) -> Grid | None:
     """A line for each file and runtime that could be asked; ``None`` where none could."""
     known = {key: found for key, found in executions(table).items() if found.macs}
-    first: dict[Key, Row] = {}
+    asked: dict[Key, list[Row]] = {}
     for row in table.rows:
         key = key_of(row)
         if key is not None and key in known:
-            first.setdefault(key, row)
+            asked.setdefault(key, []).append(row)
     lines = [
         (row.case.shown_variant, row.case.recipe, runtime_name(row.case), *_cells(row, known[key]))
-        for key, row in first.items()
+        for key, (row, *_) in asked.items()
     ]
     if not lines:
         return None
@@ -68,7 +68,9 @@ def grid(table: Table) -> Grid | None:
         *("variant", "recipe", "runtime", "multiply-accumulates run in", "quantisers left"),
         *("unfused", "zeros stored, M", "operators that run most"),
     )
-    return Grid(f"{family_of(table.rows[0].case)}: what ran", head, tuple(lines), names=3)
+    title = f"{family_of(table.rows[0].case)}: what ran"
+    cases = tuple(tuple(row.case for row in rows) for rows in asked.values())
+    return Grid(title, head, tuple(lines), names=3, cases=cases)
 
 
 def _cells(row: Row, found: Execution) -> Iterator[str]:

@@ -5,9 +5,10 @@ Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.case import Case
 from bench.rows import (
     Row,
     Table,
@@ -35,13 +36,22 @@ _BF16_ARITHMETIC = ("openvino", "torch-inductor")
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: the first ``names`` columns say what a line is of, ``note`` stands below."""
+    """A small table: the first ``names`` columns say what a line is of, ``note`` stands below.
+
+    ``cases`` are for each line those of its rows, where a line is of one or some rows of the run.
+    """
 
     title: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     names: int = 1
     note: str = ""
+    cases: tuple[tuple[Case, ...], ...] = ()
+
+
+def one_each(rows: Iterable[Row]) -> tuple[tuple[Case, ...], ...]:
+    """The ``cases`` of a grid that has a line for each of these rows."""
+    return tuple((row.case,) for row in rows)
 
 
 def matrices(table: Table) -> tuple[Grid, ...]:
@@ -75,6 +85,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
     def time(row: Row) -> str:
         return _time(row, table, references.get(row.case.variant), best[row.case.variant])
 
+    ways = _ways(rows)
     where = f"{threads} thread{'' if threads == 1 else 's'}, batch {batch_size}"
     head = ("runtime", "recipe", "precision", *variants)
     titles = {
@@ -82,7 +93,7 @@ def matrices(table: Table) -> tuple[Grid, ...]:
         "CPU ms an inference / peak MB": _cost,
     }
     return tuple(
-        Grid(f"{title}, {where}", head, _lines(rows, cell), names=3)
+        Grid(f"{title}, {where}", head, _lines(ways, cell), names=3, cases=_cases(ways))
         for title, cell in titles.items()
     )
 
@@ -178,21 +189,33 @@ def _surprising(asked: Iterable[tuple[Row, Row]]) -> list[str]:
     ]
 
 
-def _lines(rows: Iterable[Row], cell: Callable[[Row], str]) -> tuple[tuple[str, ...], ...]:
-    """A line for each runtime and recipe: their names, the precision, a cell for each variant."""
-    rows = sorted(rows, key=lambda row: row.order)
-    variants = _variants(rows)
+Ways = Mapping[tuple[str, str], Mapping[str, Row]]
+"""Runtime and recipe, as tables name them -> variant -> its row."""
+
+
+def _ways(rows: Iterable[Row]) -> Ways:
+    """In the order of the runtimes; each has its rows in the order of the tables."""
     found: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.order):
         key = (runtime_name(row.case), row.case.recipe)
         found.setdefault(key, {})[row.case.variant] = row
+    return found
+
+
+def _cases(ways: Ways) -> tuple[tuple[Case, ...], ...]:
+    return tuple(tuple(row.case for row in own.values()) for own in ways.values())
+
+
+def _lines(ways: Ways, cell: Callable[[Row], str]) -> tuple[tuple[str, ...], ...]:
+    """A line for each runtime and recipe: their names, the precision, a cell for each variant."""
+    variants = _variants(row for own in ways.values() for row in own.values())
     return tuple(
         (
             *key,
             ", ".join(dict.fromkeys(row.timed[-1].precision for row in own.values() if row.timed)),
             *(cell(own[name]) if name in own else NOTHING for name in variants),
         )
-        for key, own in found.items()
+        for key, own in ways.items()
     )
 
 
@@ -249,11 +272,13 @@ def _sweep(
     if len(settings) < 2:
         return None
     lines: dict[str, dict[int, str]] = {}
+    cases: dict[str, list[Case]] = {}
     for row in sorted(rows, key=lambda row: row.order):
         p50 = row.latency_s(0.5)
         text = number(p50, 1e3 / row.case.batch_size) if p50 else _without_number(row, table)
         text += mark(row) if row.timed else ""
         lines.setdefault(runtime_name(row.case), {})[setting(row)] = text
+        cases.setdefault(runtime_name(row.case), []).append(row.case)
     several = {name: found for name, found in lines.items() if len(found) > 1}
     return Grid(
         title,
@@ -262,4 +287,5 @@ def _sweep(
             (name, *(found.get(value, NOTHING) for value in settings))
             for name, found in several.items()
         ),
+        cases=tuple(tuple(cases[name]) for name in several),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from bench import stats, validity
-from bench.matrix import Grid
+from bench.matrix import Grid, one_each
 from bench.record import Measurement, Memory
 from bench.rows import Row, Table, pool, runtime_name, speedup
 from bench.stats import Estimate
@@ -84,6 +84,7 @@ def cold_starts(table: Table) -> Grid:
             for row in rows
         ),
         names=len(NAMES),
+        cases=one_each(rows),
     )
 
 
@@ -117,6 +118,7 @@ def memory(table: Table) -> Grid:
         ),
         tuple((*names(row), *_memory_cells(row, table)) for row in rows),
         names=len(NAMES),
+        cases=one_each(rows),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from bench import scores
 from bench.case import Case
-from bench.matrix import Grid
+from bench.matrix import Grid, one_each
 from bench.resources import NAMES, unmarked_names
 from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
 from bench.scores import Averages, ByClass, Paired, Scored
@@ -103,6 +103,7 @@ def accuracy(table: Table) -> Grid:
         ),
         names=len(NAMES),
         note=assumed_order([row for row, _ in _answered(table)], table),
+        cases=one_each(row for row, _ in _answered(table)),
     )
 
 
@@ -141,6 +142,7 @@ def comparison(title: str, table: Table, compared: Mapping[Case, Compared]) -> G
             if row.case in compared
         ),
         names=len(NAMES) + 1,
+        cases=one_each(row for row, _ in _answered(table) if row.case in compared),
     )
 
 

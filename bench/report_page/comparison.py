@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from bench import compare_text
 from bench.case import Case
 from bench.outcomes import OUTCOMES, Compared, Comparison
-from bench.report_page.families import Cell, Head, Line, Numbers, Sheet, coloured
 from bench.report_page.prose import html, words
+from bench.report_page.sheets import Cell, Head, Line, Numbers, Sheet, coloured
 from bench.report_page.strip import Strips, strips
 from bench.resultset import row_name
 from bench.stats import Estimate

@@ -6,7 +6,7 @@ of the other modules, as for the Markdown pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
@@ -16,66 +16,16 @@ from bench.case import Case
 from bench.matrix import Grid
 from bench.report_page.cells import behind, told_with_test
 from bench.report_page.prose import html, words
+from bench.report_page.sheets import Cell, Head, Line, Numbers, Sheet, coloured, sheet
 from bench.report_page.strip import strips
 from bench.rows import Row, Table, runtime_name, speedup
 from bench.stats import Estimate
 
-NO_TEXT = Markup("")
 _NAMES = ("variant", "recipe", "runtime", "threads", "batch")
 _DRAWN_BEHIND = "speed-up (95 %)"
 """Behind this column its intervals are drawn."""
 _ROOM, _WIDEST = 1.1, 100.0
 """What the pictures of speed-ups show at least and at most."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is shown, what it tells when asked, and what it is sorted by (empty: by its text)."""
-
-    shown: Markup
-    tip: str = ""
-    order: str = ""
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column's title, whether it is sorted by numbers, and whether few columns do without it."""
-
-    title: str
-    numeric: bool
-    further: bool = False
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of a sortable table.
-
-    ``number`` is that of its details, ``None``: it has none; ``name`` is what a sentence calls
-    it, ``which`` what of that the first column leaves open. ``filters`` are the values that the
-    filters of the page compare.
-    """
-
-    name: str
-    cells: tuple[Cell, ...]
-    number: int | None = None
-    filters: tuple[tuple[str, str], ...] = ()
-    which: str = ""
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table that can be sorted, with what stands below it.
-
-    The first ``names`` columns say what a line is of: they stay where they are while the
-    others are scrolled.
-    """
-
-    title: str
-    heads: tuple[Head, ...]
-    lines: tuple[Line, ...]
-    names: int = 1
-    notes: tuple[Markup, ...] = ()
-    note: Markup = NO_TEXT
 
 
 @dataclass(frozen=True)
@@ -90,7 +40,6 @@ class Family:
     further: tuple[Sheet, ...]
 
 
-Numbers = Mapping[Case, int]
 Outcomes = Mapping[Case, str]
 
 
@@ -103,7 +52,7 @@ def family(anchor: str, title: str, table: Table, numbers: Numbers, outcomes: Ou
         tuple(map(html, said)),
         _main(title, table, numbers, outcomes),
         _scenarios(title, table, numbers, outcomes),
-        tuple(sheet(grid) for grid in _grids(table)),
+        tuple(sheet(grid, numbers) for grid in _grids(table)),
     )
 
 
@@ -151,11 +100,6 @@ def _shown(column: report.Column, row: Row, table: Table) -> Markup:
     shown = html(column.cell(row, table))
     judged = column.title == "verdict" and row.timed
     return coloured(row.verdict.level, shown) if judged else shown
-
-
-def coloured(kind: str, shown: str) -> Markup:
-    """A text in the colour of what it says: the first word of ``kind`` names its style."""
-    return Markup('<span class="{}">{}</span>').format(kind.split(maxsplit=1)[0].lower(), shown)
 
 
 def _line(
@@ -221,23 +165,3 @@ def _grids(table: Table) -> list[Grid]:
         *([ran] if ran else []),
     ]
     return [grid for grid in found if grid.lines]
-
-
-def sheet(grid: Grid) -> Sheet:
-    """A grid, whose first columns are names and the others numbers."""
-    return Sheet(
-        words(grid.title),
-        tuple(Head(words(title), place >= grid.names) for place, title in enumerate(grid.head)),
-        tuple(
-            Line(words(line[0]), tuple(Cell(html(text)) for text in line), which=_which(grid, line))
-            for line in grid.lines
-        ),
-        names=grid.names,
-        note=html(grid.note),
-    )
-
-
-def _which(grid: Grid, line: Sequence[str]) -> str:
-    """What of a line's names its first one leaves open; threads and batch as keys have them."""
-    names = list(zip(grid.head, line, strict=True))[1 : grid.names]
-    return " ".join(words(f"{head if head in ('t', 'b') else ''}{text}") for head, text in names)

@@ -48,6 +48,7 @@ function sort(head) {
 
 const filters = byId("filters");
 
+// What is asked of rows; a line of a further table stays as long as one of the rows that it is of.
 function filter() {
   document.body.classList.toggle("compact", !filters.elements.columns.checked);
   const words = filters.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -58,14 +59,18 @@ function filter() {
     row.hidden = !(words.every((word) => text.includes(word))
       && wanted.every((one) => row.dataset[one.name] === one.value));
   }
+  const left = different(rows.filter((row) => !row.hidden));
+  for (const line of document.querySelectorAll("tr[data-of]")) {
+    line.hidden = !line.dataset.of.split(" ").some((number) => left.has(number));
+  }
   tables.forEach(oneStop);
-  const [left, all] = [rows.filter((row) => !row.hidden), rows].map(different);
-  byId("count").textContent = left === all ? `${left} rows` : `${left} of ${all} rows`;
+  const all = different(rows).size;
+  byId("count").textContent = left.size === all ? `${all} rows` : `${left.size} of ${all} rows`;
 }
 
-// How many: one that is compared stands in two tables.
+// Which: by the numbers of their details, since one that is compared stands in two tables.
 function different(rows) {
-  return new Set(rows.map((row) => row.querySelector("[data-open]")?.dataset.open ?? row)).size;
+  return new Set(rows.map((row) => row.querySelector("[data-open]")?.dataset.open ?? row));
 }
 
 // --- one stop of the Tab key for all buttons in a table's rows; arrow keys go on from there

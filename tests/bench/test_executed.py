@@ -264,6 +264,7 @@ def test_a_line_for_each_file_and_runtime() -> None:
             ),
         ),
         names=3,
+        cases=((replace(BASE, threads=1), BASE), (DYNAMIC,)),
     )
 
 

@@ -55,6 +55,21 @@ def title_of(page: Any, title: str) -> Any:
     return page.locator(f"{MAIN} thead button", has_text=re.compile(f"^{title}$"))
 
 
+def table_called(page: Any, title: str) -> str:
+    """The first table whose caption begins like that, as a selector."""
+    found: str = page.evaluate(
+        """(title) => "#" + [...document.querySelectorAll("main table")]
+            .find((table) => table.caption.textContent.startsWith(title)).id""",
+        title,
+    )
+    return found
+
+
+def everything_open(page: Any) -> None:
+    """As if every further table had been clicked."""
+    page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+
+
 def row_of(page: Any, name: str) -> Any:
     """The button that opens a row, by the name that a sentence calls it."""
     return page.get_by_role("button", name=f"details of {name}", exact=False).first
@@ -104,7 +119,7 @@ def test_sorting_by_verdict(opened: Open, alone: Path) -> None:
 
 
 def test_filters(opened: Open, alone: Path, shoot: Shoot) -> None:
-    """Words, runtime and verdict hide what they don't name, in all tables; it is counted."""
+    """Words, runtime and verdict hide the rows that they don't name, in every family; counted."""
     page = opened(alone)
     page.get_by_label("Words").fill("int8 vgg19")
     assert column(page, "recipe") == ["int8-static", "int8-static"]
@@ -117,6 +132,30 @@ def test_filters(opened: Open, alone: Path, shoot: Shoot) -> None:
     page.get_by_label("Runtime").select_option("ort")
     assert set(column(page, "runtime")) == {"ort"}
     assert page.locator("#count").inner_text() == "3 of 8 rows"
+
+
+def test_filters_act_on_every_table_of_rows(opened: Open, alone: Path) -> None:
+    """A line of a further table stays as long as one of its rows does; what is of none stays."""
+    page = opened(alone)
+    everything_open(page)
+    tables = {
+        title: table_called(page, title)
+        for title in ("p50 ms (times", "Cold start", "Memory", "Accuracy, %", "vgg19: what ran")
+    }
+    classes = table_called(page, "F1 by class")
+    assert all(
+        "openvino" in " ".join(column(page, "runtime", one)) for one in [*tables.values()][:4]
+    )
+    page.get_by_label("Runtime").select_option("ort")
+    for table in tables.values():
+        assert set(column(page, "runtime", table)) == {"ort"}
+    page.get_by_label("Verdict").select_option("SUSPECT")
+    for table in tables.values():
+        assert column(page, "runtime", table) == []
+    assert column(page, "class", classes) != []
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_label("Words").fill("gap")
+    assert column(page, "variant", tables["Cold start"]) == ["vgg19-gap"]
 
 
 def test_pointing_tells_intervals_and_reasons(opened: Open, alone: Path, shoot: Shoot) -> None:
@@ -251,6 +290,8 @@ def test_nobody_is_kept_out(opened: Open, beside: Path, shoot: Shoot, scheme: st
     page = opened(beside, color_scheme=scheme)
     assert serious(page) == []
     shoot(page, scheme)
+    everything_open(page)
+    assert serious(page) == []
     page.locator(f"{MAIN} button[data-tip]").first.focus()
     assert serious(page) == []
     row_of(page, "vgg19 int8-static ort").click()

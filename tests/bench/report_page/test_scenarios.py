@@ -10,7 +10,8 @@ pytest.importorskip("markupsafe", reason="the page needs: pip install 'deployben
 
 from bench.record import Measurement, Surroundings
 from bench.report_page.cells import told
-from bench.report_page.families import Line, Sheet, family
+from bench.report_page.families import family
+from bench.report_page.sheets import Line, Sheet
 from bench.rows import Table
 from bench.scenario_tables import scenario_rows
 from tests.bench.test_scenario_tables import OFFLINE, SHORT, SINGLE, block, everything, table
