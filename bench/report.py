@@ -931,37 +931,55 @@ def interruption(run: Run) -> str:
     )
 
 
-def _quantisation(found: Iterable[Table]) -> str:
-    """Each INT8 row against the fastest fp32 row of the same variant in the same runtime."""
+def against_fp32(found: Iterable[Table]) -> matrix.Grid:
+    """Each INT8 row against the fastest fp32 row of the same variant in the same runtime.
+
+    All claims of the run's ``found`` tables are held to 5 % together.
+    """
     pairs = [
         (table, best, row)
         for table in found
         for row in table.rows
         if (best := best_fp32(row, table)) is not None and row.file and best.file
     ]
-    if not pairs:
-        return ""
     held = held_together([(best, row) for _, best, row in pairs])
-    cells = [_quantised(*pair, holds=holds) for pair, holds in zip(pairs, held, strict=True)]
-    text = (
-        "Each INT8 row against the faster of `fp32` and `fp32-opt` of the same variant, runtime, "
-        "threads and batch size, paired by round like every speed-up."
+    return matrix.Grid(
+        "INT8 against the best fp32",
+        ("row", "best fp32", "speed-up (95 %)", "smaller file", "verdict on both"),
+        tuple(_quantised(*pair, holds=holds) for pair, holds in zip(pairs, held, strict=True)),
+        names=2,
+        note=_QUANTISED,
+        cases=matrix.one_each(row for _, _, row in pairs),
     )
-    titles = ("row", "best fp32", "speed-up (95 %)", "smaller file", "verdict on both")
-    grid = _grid(titles, cells, ("left", "left", "right", "right", "left"))
-    return f"### INT8 against the best fp32\n\n{text}\n\n{grid}"
 
 
-def _quantised(table: Table, best: Row, row: Row, *, holds: bool) -> list[str]:
+_QUANTISED = (
+    "Each INT8 row against the faster of `fp32` and `fp32-opt` of the same variant, runtime, "
+    "threads and batch size, paired by round like every speed-up."
+)
+
+
+def _quantisation(found: Iterable[Table]) -> str:
+    return _headed(against_fp32(found), ("left", "left", "right", "right", "left"))
+
+
+def _headed(grid: matrix.Grid, align: Sequence[str]) -> str:
+    """A table under a heading of its own, its note above it; empty: it has no line."""
+    if not grid.lines:
+        return ""
+    return f"### {grid.title}\n\n{grid.note}\n\n{_grid(grid.head, grid.lines, align)}"
+
+
+def _quantised(table: Table, best: Row, row: Row, *, holds: bool) -> tuple[str, ...]:
     """A line of that table; both rows have a file."""
     assert row.file is not None and best.file is not None
-    return [
+    return (
         label(row, table.varying),
         best.case.recipe,
         _marked(speedup(best, row), table, holds=holds),
         f"{rounded(best.file.size_bytes / row.file.size_bytes)}x",
         verdict_text(validity.overall((row.verdict, best.verdict))),
-    ]
+    )
 
 
 def _executed(found: Iterable[Table]) -> str:
@@ -972,12 +990,10 @@ def _executed(found: Iterable[Table]) -> str:
         told = executed.sentences(table)
         parts += [_grid_text(grid)] if grid else []
         parts += ["\n".join(f"- {text}" for text in told)] if told else []
-    return "\n\n".join(
-        [f"### Did the optimisation happen?\n\n{_EXECUTED}", *parts] if parts else []
-    )
+    return "\n\n".join([f"### Did the optimisation happen?\n\n{EXECUTED}", *parts] if parts else [])
 
 
-_EXECUTED = f"""\
+EXECUTED = f"""\
 Asked of the runtimes in a child in which nothing is timed: ort's profile of one inference,
 OpenVINO's runtime model. Quantisers left are nodes that only quantise or dequantise
 ({executed.EDGES} at least, at the two ends of an INT8 file); unfused are BatchNorm and Relu nodes
@@ -987,32 +1003,41 @@ they were made from: their speed-up's interval contains 1 or lies below it, and 
 {executed.TELLING}."""
 
 
-def _building(found: Iterable[Table]) -> str:
+def building(found: Iterable[Table]) -> matrix.Grid:
     """What making each file took; one that several runtimes opened stands once."""
-    files: dict[str, tuple[Row, FileFacts]] = {}
+    files: dict[str, list[tuple[Row, FileFacts]]] = {}
     for table in found:
         for row in sorted(table.rows, key=lambda row: table_order(row.case)):
             if row.file is not None and not row.is_null:
-                files.setdefault(row.file.key, (row, row.file))
-    cells = [
-        [
-            row.case.shown_variant,
-            row.case.recipe,
-            file.format,
-            rounded(file.build_s),
-            rounded(file.build_peak_bytes / 1e6) if file.build_peak_bytes else NOTHING,
-        ]
-        for row, file in files.values()
-    ]
-    if not cells:
-        return ""
-    titles = ("variant", "recipe", "format", "build s", "peak MB")
-    grid = _grid(titles, cells, ("left", "left", "left", "right", "right"))
-    text = (
-        "The last step of each file's recipe, when it was made; the peak is the building "
-        "process's resident set during that step."
+                files.setdefault(row.file.key, []).append((row, row.file))
+    return matrix.Grid(
+        "What building cost",
+        ("variant", "recipe", "format", "build s", "peak MB"),
+        tuple(_built(*known[0]) for known in files.values()),
+        names=3,
+        note=_BUILT,
+        cases=tuple(tuple(row.case for row, _ in known) for known in files.values()),
     )
-    return f"### What building cost\n\n{text}\n\n{grid}"
+
+
+_BUILT = (
+    "The last step of each file's recipe, when it was made; the peak is the building "
+    "process's resident set during that step."
+)
+
+
+def _built(row: Row, file: FileFacts) -> tuple[str, ...]:
+    return (
+        row.case.shown_variant,
+        row.case.recipe,
+        file.format,
+        rounded(file.build_s),
+        rounded(file.build_peak_bytes / 1e6) if file.build_peak_bytes else NOTHING,
+    )
+
+
+def _building(found: Iterable[Table]) -> str:
+    return _headed(building(found), ("left", "left", "left", "right", "right"))
 
 
 def _stories(cases: Collection[Case]) -> str:

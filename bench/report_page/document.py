@@ -21,7 +21,7 @@ from markupsafe import Markup
 from bench import report
 from bench.outcomes import Comparison
 from bench.record import RecordError, Run, write_atomically
-from bench.report_page import charts, comparison
+from bench.report_page import charts, comparison, further
 from bench.report_page.details import details
 from bench.report_page.families import Family, Outcomes, family
 from bench.report_page.parts import HEADS, PARTS
@@ -93,6 +93,8 @@ def page(run: Run, compared: Comparison | None = None) -> str:
             interrupted=html(report.interruption(run)),
             how_to_read=bullets(report.how_to_read(report.judged(run))),
             families=families,
+            said=further.said_of_run(run, found.values()),
+            further=further.of_run(run, found.values(), numbers),
             comparison=None if compared is None else comparison.view(compared, numbers),
             filters=tuple(_filters(families, compared)),
             rows=len(rows),

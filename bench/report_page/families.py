@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
-from bench import client_table, executed, matrix, report, resources, scenario_tables, score_tables
+from bench import matrix, report, scenario_tables
 from bench.case import Case
-from bench.matrix import Grid
 from bench.report_page.cells import behind, told_with_test
+from bench.report_page.further import Further, of_family
 from bench.report_page.prose import html, words
-from bench.report_page.sheets import Cell, Head, Line, Numbers, Sheet, coloured, sheet
+from bench.report_page.sheets import Cell, Head, Line, Numbers, Sheet, coloured
 from bench.report_page.strip import strips
 from bench.rows import Row, Table, runtime_name, speedup
 from bench.stats import Estimate
@@ -37,7 +37,7 @@ class Family:
     said: tuple[Markup, ...]
     main: Sheet
     scenarios: Sheet | None
-    further: tuple[Sheet, ...]
+    further: tuple[Further, ...]
 
 
 Outcomes = Mapping[Case, str]
@@ -52,7 +52,7 @@ def family(anchor: str, title: str, table: Table, numbers: Numbers, outcomes: Ou
         tuple(map(html, said)),
         _main(title, table, numbers, outcomes),
         _scenarios(title, table, numbers, outcomes),
-        tuple(sheet(grid, numbers) for grid in _grids(table)),
+        of_family(table, numbers),
     )
 
 
@@ -154,14 +154,3 @@ def _scenarios(title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -
         ),
         names=_NAMES_OF_SCENARIOS,
     )
-
-
-def _grids(table: Table) -> list[Grid]:
-    """The further tables of the Markdown page, but for those that a row's details hold."""
-    ran = executed.grid(table)
-    found = [
-        *(*matrix.matrices(table), *matrix.sweeps(table), *score_tables.tables(table)),
-        *(*client_table.tables(table), resources.cold_starts(table), resources.memory(table)),
-        *([ran] if ran else []),
-    ]
-    return [grid for grid in found if grid.lines]

@@ -11,7 +11,7 @@ import re
 from markupsafe import Markup, escape
 
 _MARKS = re.compile(
-    r"\\(?P<escaped>[\\`*<\[])"
+    r"\\(?P<escaped>[\\`*<\[|])"
     r"|`(?P<code>[^`]+)`"
     r"|\*\*(?P<bold>.+?)\*\*"
     # What a link leads to does not travel with the file.

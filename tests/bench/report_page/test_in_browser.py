@@ -149,6 +149,7 @@ def test_filters_act_on_every_table_of_rows(opened: Open, alone: Path) -> None:
     page.get_by_label("Runtime").select_option("ort")
     for table in tables.values():
         assert set(column(page, "runtime", table)) == {"ort"}
+    assert column(page, "row", table_called(page, "INT8 against")) == ["vgg19 int8-static ort"]
     page.get_by_label("Verdict").select_option("SUSPECT")
     for table in tables.values():
         assert column(page, "runtime", table) == []
@@ -156,6 +157,7 @@ def test_filters_act_on_every_table_of_rows(opened: Open, alone: Path) -> None:
     page.get_by_role("button", name="Show all").click()
     page.get_by_label("Words").fill("gap")
     assert column(page, "variant", tables["Cold start"]) == ["vgg19-gap"]
+    assert column(page, "variant", table_called(page, "What building")) == ["vgg19-gap"]
 
 
 def test_pointing_tells_intervals_and_reasons(opened: Open, alone: Path, shoot: Shoot) -> None:

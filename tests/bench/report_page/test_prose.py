@@ -26,6 +26,11 @@ def test_foreign_text_stays_what_it_is(name: str) -> None:
     assert words(code(name)) == name.replace("`", "'")
 
 
+def test_a_pipe_in_a_cell_is_a_pipe() -> None:
+    """Tables escape it, so that it opens no column."""
+    assert words(r"a\|b") == "a|b"
+
+
 def test_a_list_is_taken_apart() -> None:
     """Each item on one line; the heading above is no item."""
     assert bullets("## Head\n\n- one\n  goes on\n- `two`") == ("one goes on", "<code>two</code>")
