@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -14,6 +15,8 @@ from bench.report_page.prose import html, words
 NO_TEXT = Markup("")
 NO_TITLE = "remarks"
 """A column's title where the Markdown page has none: what sorts it needs a name."""
+_NUMBER = re.compile(r"[~≈<]?[+-]?\.?\d")
+"""How a cell begins that ``report-tables.js`` sorts by a number."""
 
 Numbers = Mapping[Case, int]
 """The place of each row's details among those of the page."""
@@ -30,7 +33,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Head:
-    """A column's title, whether it is sorted by numbers, and whether few columns do without it."""
+    """A column's title, whether it is sorted by numbers, and whether few columns do without it.
+
+    Cells of such a column that begin with no number are sorted by their text, behind the others.
+    """
 
     title: str
     numeric: bool
@@ -72,12 +78,12 @@ class Sheet:
 
 
 def sheet(grid: Grid, numbers: Numbers) -> Sheet:
-    """A grid, whose first columns are names and the others numbers."""
+    """A grid, whose first columns are names; of the others some are numbers."""
     texts = [tuple(map(words, line)) for line in grid.lines]
     return Sheet(
         words(grid.title),
         tuple(
-            Head(words(title) or NO_TITLE, place >= grid.names)
+            Head(words(title) or NO_TITLE, place >= grid.names and _numeric(texts, place))
             for place, title in enumerate(grid.head)
         ),
         tuple(
@@ -92,6 +98,11 @@ def sheet(grid: Grid, numbers: Numbers) -> Sheet:
         names=grid.names,
         note=html(grid.note),
     )
+
+
+def _numeric(lines: Iterable[Sequence[str]], place: int) -> bool:
+    """Whether any cell of a column begins with a number."""
+    return any(_NUMBER.match(line[place]) for line in lines)
 
 
 def _cases(grid: Grid, place: int) -> tuple[Case, ...]:

@@ -9,14 +9,18 @@ const say = (text) => { byId("said").textContent = text; };
 
 const TURNS = { none: "ascending", ascending: "descending", descending: "none" };
 
-// What a cell is sorted by; null for one that says nothing, which stays last.
+// What a cell is sorted by: in a column of numbers the one that it begins with, if it has one, else
+// its text; null where it says nothing.
 function key(row, place, numeric) {
   const cell = row.cells[place];
   const text = cell.dataset.order ?? cell.textContent.trim();
-  if (!numeric) return text === "" || text === "–" ? null : text;
-  const number = parseFloat(text.replace(/^[~≈<]/, ""));
-  return Number.isNaN(number) ? null : number;
+  if (text === "" || text === "–") return null;
+  const number = numeric ? parseFloat(text.replace(/^[~≈<]/, "").replace(/,(?=\d{3})/g, "")) : NaN;
+  return Number.isNaN(number) ? text : number;
 }
+
+// Numbers come first, then texts, and what says nothing is last: whichever way they are sorted.
+const rank = (key) => (key === null ? 2 : typeof key === "string" ? 1 : 0);
 
 function compare(one, other) {
   return typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true });
@@ -34,7 +38,7 @@ function sort(head) {
     const sign = order === "ascending" ? 1 : -1;
     rows.sort((a, b) => {
       const [one, other] = [keys.get(a), keys.get(b)];
-      if (one === null || other === null) return (one === null) - (other === null);
+      if (one === null || rank(one) !== rank(other)) return rank(one) - rank(other);
       return sign * compare(one, other);
     });
   }

@@ -26,3 +26,17 @@ def test_a_title_is_never_empty() -> None:
     """What sorts a column is a button, and a button has a name."""
     heads = sheet(Grid("t", ("a", ""), (("b", "c"),)), {}).heads
     assert [head.title for head in heads] == ["a", NO_TITLE]
+
+
+def test_a_column_is_of_numbers_if_a_cell_begins_with_one() -> None:
+    """Each column by itself: words alone are sorted as words, whatever stands in the next one."""
+    grid = Grid(
+        "mixed",
+        ("name", "pays after", "classes", "points", "p", "at", "all", ""),
+        (
+            ("1", "at once", "old 3, new 5", "–", "<0.001", "≈1", "136,380", "opened by ort"),
+            ("2", "12 images", "old 4, new 4", "-0.5 (-1 to 0)", "0.3", "**4.7x**", "9", ""),
+        ),
+    )
+    heads = sheet(grid, {}).heads
+    assert [head.numeric for head in heads] == [False, True, False, True, True, True, True, False]
