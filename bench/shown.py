@@ -115,6 +115,6 @@ def span(values: Iterable[int]) -> str:
     return f"{found[0]}" if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
 
 
-def hollow_note(series: Iterable[Series]) -> str:
-    """What a hollow mark means, where there is one."""
-    return HOLLOW if any(mark.hollow for one in series for mark in one.marks) else ""
+def hollow_note(series: Iterable[Series], text: str = HOLLOW) -> str:
+    """``text``, which says what a hollow mark means, where there is one."""
+    return text if any(mark.hollow for one in series for mark in one.marks) else ""

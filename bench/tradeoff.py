@@ -32,6 +32,8 @@ FRONT = "Pareto front"
 _FRONT_NOTE = (
     "Pareto front: no candidate is both faster and better than one on it, by the estimates"
 )
+_HOLLOW = "Hollow: INVALID, no candidate"
+_NOT_COMPARED = "were not compared with their network's"
 Judge = Callable[[Row, Table], Estimate | None]
 Known = Sequence[tuple[Row, Estimate, Estimate]]
 """Rows with their p50 in ms and what they are worth."""
@@ -46,13 +48,14 @@ def figure(header: RunHeader, tables: Tables) -> Figure:
     rows = [row for known in found.values() if len(known) > 1 for row, *_ in known]
     images = {len(row.answers.ranks) for row in rows if row.answers}
     shown = [table for key, table in tables.items() if len(found[key]) > 1]
-    wrong = sum(_wrong(row) for table in shown for row in usual_rows(table))
+    unfit = [row for table in shown for row in usual_rows(table) if not row.right]
     notes = (
         f"accuracy of {max(images)} images" if images else "",
         # Few of a hundred right answers would press all others into a corner.
-        f"{wrong} row{'' if wrong == 1 else 's'} whose answers are wrong left out" if wrong else "",
+        _left_out(sum(row.parity is not None for row in unfit), "are wrong"),
+        _left_out(sum(row.parity is None for row in unfit), _NOT_COMPARED),
         _FRONT_NOTE if any(panel.lines for panel in panels) else "",
-        hollow_note(one for panel in panels for one in panel.series),
+        hollow_note((one for panel in panels for one in panel.series), _HOLLOW),
     )
     kinds = (_judged_by(table)[0] for table in shown)
     what = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
@@ -66,16 +69,13 @@ def _known(table: Table) -> Known:
     return [
         (row, scaled(p50, 1e3), worth)
         for row in usual_rows(table)
-        if row.file
-        and not _wrong(row)
-        and (p50 := row.latency_s(0.5))
-        and (worth := judge(row, table))
+        if row.file and row.right and (p50 := row.latency_s(0.5)) and (worth := judge(row, table))
     ]
 
 
-def _wrong(row: Row) -> bool:
-    """Whether its answers were seen not to be those of the network that it was made from."""
-    return row.parity is not None and not row.parity.passed
+def _left_out(count: int, what: str) -> str:
+    """How many rows are not shown because their answers ``what``; empty: none."""
+    return f"{count} row{'' if count == 1 else 's'} whose answers {what} left out" if count else ""
 
 
 def _judged_by(table: Table) -> tuple[Judge, str]:

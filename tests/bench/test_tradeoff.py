@@ -72,7 +72,8 @@ def test_a_row_that_is_no_candidate_is_hollow_and_not_on_the_front() -> None:
     assert [mark.hollow for mark in panel.marks] == [False, True]
     assert [mark.label for mark in panel.marks] == ["fp32 ort", ""]
     assert panel.lines == ()
-    assert any(text.startswith("Hollow: INVALID") for text in found.footer)
+    # Rows whose answers are wrong are not drawn at all.
+    assert "Hollow: INVALID, no candidate" in found.footer
     valid = figure(*answered(ORT, 60, 100), *answered(EAGER, 90, 100), labelled=IMAGES)
     assert not any("Hollow" in text for text in valid.footer)
 
@@ -85,6 +86,17 @@ def test_rows_with_wrong_answers_are_left_out_and_counted() -> None:
     assert [mark.y.value for mark in panel.marks] == [90.0, 90.0]
     assert "1 row whose answers are wrong left out" in found.footer
     assert not any("wrong" in text for text in figure(*good, labelled=IMAGES).footer)
+
+
+def test_rows_whose_answers_nobody_compared_are_left_out_and_counted() -> None:
+    """Hollow would say that they are INVALID."""
+    unknown = [replace(one, parity=None) for one in answered(STATIC, 20, 100)]
+    good = [*answered(ORT, 60, 100), *answered(EAGER, 90, 100)]
+    found = figure(*good, *unknown, labelled=IMAGES)
+    ((panel,),) = found.rows
+    assert len(panel.marks) == 2
+    text = "1 row whose answers were not compared with their network's left out"
+    assert text in found.footer
 
 
 def test_the_title_names_each_kind_of_worth() -> None:
