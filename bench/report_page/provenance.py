@@ -16,7 +16,8 @@ from export.variants import OWN
 
 
 def operators(row: Row, table: Table) -> Part:
-    """What the runtime made of the file, where it could be asked."""
+    """What the runtime made of the file, where it could be asked: counts, since records hold no
+    time by operator."""
     if row.is_null or not row.timed:
         return Part()
     found = executed.executions(table).get(executed.key_of(row) or ("", "", ""))
@@ -28,7 +29,13 @@ def operators(row: Row, table: Table) -> Part:
         f"Asked by {words(found.source)}. {found.quantize_nodes} nodes only quantise or "
         f"dequantise; {found.unfused} BatchNorm and Relu nodes stand alone behind a convolution."
     )
-    return Part((said,), {"macs": _macs(found), "nodes": _nodes(found)})
+    return Part((_COUNTED, said), {"macs": _macs(found), "nodes": _nodes(found)})
+
+
+_COUNTED = (
+    "Counts, not times: nodes by operator, and multiply-accumulates by the precision in which they "
+    "run. How long each operator takes is not recorded."
+)
 
 
 def _macs(found: Execution) -> Lines:

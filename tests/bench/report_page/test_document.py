@@ -24,6 +24,7 @@ from bench.outcomes import compare
 from bench.record import Against, Run, read_run, write_run
 from bench.report_page import charts, document, missing
 from bench.report_page.cells import _KNOWN, behind
+from bench.report_page.parts import PARTS
 from bench.resultset import of_run
 from bench.rows import tables_of
 from tests.bench.clickable import DOUBTFUL, HOSTILE, OPT, STATIC, run
@@ -125,6 +126,13 @@ def test_a_row_tells_everything(page: str) -> None:
     assert facts["key of its provenance"] == str(STATIC)
     assert facts["steps"] == "to-onnx → prepare → quantize-static"
     assert facts["runtime"] == "ort 1.2.3"
+
+
+def test_what_ran_is_said_to_be_counted(page: str) -> None:
+    """No time of an operator is recorded, and nobody should look for one."""
+    rows = {row["key"]: row["parts"] for row in data_of(page)["rows"]}
+    assert rows[str(STATIC)]["operators"]["said"][0].startswith("Counts, not times")
+    assert PARTS["operators"].endswith("counted")
 
 
 def test_a_row_without_numbers_says_why(page: str) -> None:
