@@ -155,7 +155,7 @@ def guessed_head(contents: Contents) -> Iterator[Finding]:
 def _finding(head: _Head, contents: Contents, inferred: bool) -> Finding:
     inputs = head.channels * head.positions
     seen = "shapes and order of the tensors say so" if inferred else "the graph says so"
-    # Not of the file: three quarters of that may be an optimiser's.
+    # Not of the file: two thirds of that may be an optimiser's.
     weights = sum(tensor.size_bytes for tensor in contents.tensors if tensor.role == "parameter")
     share = percent(head.first_bytes, weights)
     evidence = [

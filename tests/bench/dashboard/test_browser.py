@@ -103,6 +103,14 @@ def send(page: Page, content: bytes, name: str = "picture.png") -> None:
     page.set_input_files("#file", files)
 
 
+def at_work(page: Page) -> Page:
+    """The same, with a picture on its way through all models: the first answer is there."""
+    choose_all(page)
+    send(page, file_of(WHITE))
+    page.locator(".card ol li").first.wait_for()
+    return page
+
+
 def choose_all(page: Page) -> None:
     """Every file and every runtime."""
     for box in page.locator("#models input, #runtimes input").all():
@@ -169,10 +177,7 @@ def test_a_run_can_be_cancelled(
 ) -> None:
     """What was seen until then stays."""
     with serving(three, tmp_path / "slow", Settings(runs=900)) as place:
-        page = opened(place)
-        choose_all(page)
-        send(page, file_of(WHITE))
-        page.locator(".card ol li").first.wait_for()
+        page = at_work(opened(place))
         shot(page, "measuring")
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text("Cancelled: what was measured until then stays.").wait_for()
@@ -222,10 +227,7 @@ def test_a_run_that_the_server_has_forgotten_blocks_nothing(
 ) -> None:
     """As after its restart, or when a session gave way to others: the next picture is measured."""
     with serving(three, tmp_path / "slow", Settings(runs=60)) as place:
-        page = opened(place)
-        choose_all(page)
-        send(page, file_of(WHITE))
-        page.locator(".card ol li").first.wait_for()
+        page = at_work(opened(place))
         page.context.clear_cookies()
         send(page, file_of(RED))
         first_class(page, "red")
@@ -251,10 +253,7 @@ def test_a_stream_that_is_refused_ends_the_run(opened: Opened) -> None:
 def test_a_lost_connection_is_said(opened: Opened, three: list[Model], tmp_path: Path) -> None:
     """The page does not pretend to measure while there is no server."""
     with serving(three, tmp_path / "slow", Settings(runs=900)) as place:
-        page = opened(place)
-        choose_all(page)
-        send(page, file_of(WHITE))
-        page.locator(".card ol li").first.wait_for()
+        page = at_work(opened(place))
     page.get_by_role("status").get_by_text("connection to the server is lost").wait_for()
     page.close()
 
@@ -264,10 +263,7 @@ def test_a_page_survives_a_restart_of_its_server(
 ) -> None:
     """The run is over with its server, which is said; the next picture is measured, unreloaded."""
     with serving(three, tmp_path / "first", Settings(runs=900)) as place:
-        page = opened(place)
-        choose_all(page)
-        send(page, file_of(WHITE))
-        page.locator(".card ol li").first.wait_for()
+        page = at_work(opened(place))
     port = int(place.rpartition(":")[2])
     with serving(three, tmp_path / "second", port=port):
         page.get_by_role("alert").get_by_text("tells no more of this run").wait_for()
@@ -476,10 +472,7 @@ def test_axe_finds_nothing_serious_before_the_end(
     """While cards wait, and when they were cancelled: pale ones can be read, too."""
     with serving(three, tmp_path / "slow", Settings(runs=900)) as place:
         for scheme in ("light", "dark"):
-            page = opened(place, color_scheme=scheme, bypass_csp=True)
-            choose_all(page)
-            send(page, file_of(WHITE))
-            page.locator(".card ol li").first.wait_for()
+            page = at_work(opened(place, color_scheme=scheme, bypass_csp=True))
             assert page.locator(".card.waiting").count()
             assert serious(page) == []
             page.get_by_role("button", name="Cancel").click()
