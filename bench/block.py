@@ -41,6 +41,7 @@ class Effort:
     with ``cold`` another child is started, with the model file out of the page cache.
     With ``explain`` one more is asked what its runtime made of the file.
     ``question`` is about labelled images: the child that was timed answers some in the first block.
+    ``tied`` children die with the process that started them.
     """
 
     seconds: float
@@ -53,6 +54,7 @@ class Effort:
     worker: tuple[str, ...] = launch.WORKER
     root: Path | None = None
     question: labelled.Question | None = None
+    tied: bool = False
 
     def inferences(self, batch_size: int) -> int:
         """The least number of inferences: fewer of a batch, but still enough for a median."""
@@ -101,7 +103,9 @@ def _keep_in_memory(files: Sequence[Path]) -> None:
 
 def _child(case: Case, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}.log"
-    setting = launch.Setting(case.threads, effort.memory_bytes, effort.worker, effort.root)
+    setting = launch.Setting(
+        case.threads, effort.memory_bytes, effort.worker, effort.root, effort.tied
+    )
     return launch.Child(setting, log)
 
 

@@ -93,10 +93,10 @@ class Contender:
         right = values["accuracy"]
         return {**values, "accuracy": None if right is None else 1 - right}
 
-    def by_round(self, axis: str) -> dict[int, float]:
-        """Round -> what its block measured on an axis, where that is above 0."""
+    def by_round(self, axis: str) -> dict[tuple[int, str], float]:
+        """What each block measured on an axis, where that is above 0, by what it is paired by."""
         measure = _PER_BLOCK[axis]
-        found = {block.round: measure(block) for block in self.row.timed}
+        found = {block.pairing: measure(block) for block in self.row.timed}
         return {number: value for number, value in found.items() if value > 0}
 
 

@@ -123,8 +123,7 @@ def build_files(
     keys = dict.fromkeys(keys)
     wanted = [dict(zip(("variant", "recipe", "format"), key, strict=True)) for key in keys]
     if int8 is None and options.int8_choice:
-        found = _chosen([variant for variant, *_ in keys], options)
-        int8 = {variant: choice.int8 for variant, choice in found.items()}
+        int8 = chosen_int8((variant for variant, *_ in keys), options)
     files = Files()
     ending = "the build ended before this file was made"
     try:
@@ -157,8 +156,14 @@ def int8_choices(cases: Iterable[Case], options: Options) -> tuple[Choice, ...]:
     return tuple(_chosen(variants, options).values())
 
 
+def chosen_int8(variants: Iterable[str], options: Options) -> Mapping[str, Int8]:
+    """How static INT8 of these variants is built, where ``--int8-choice`` says so."""
+    return {variant: choice.int8 for variant, choice in _chosen(variants, options).items()}
+
+
 def _chosen(variants: Iterable[str], options: Options) -> Mapping[str, Choice]:
     """How ``bench.search`` says that each variant with its weights is quantised."""
+    variants = tuple(dict.fromkeys(variants))
     weights = {x: weights_of(x, options.weights, options.checkpoints) for x in variants}
     names = {x: weights_name(file) for x, file in weights.items()}
     return choices.chosen(Path(options.int8_choice), names)

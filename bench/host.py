@@ -84,9 +84,11 @@ def describe(proc: Path = PROC, sys: Path = SYS, affinity: int | None = None) ->
 def host_id(facts: Mapping[str, str]) -> str:
     """Twelve hex digits for the kind of host: CPU model, instruction sets, cores, memory.
 
-    Two machines of one kind share it; a new kernel or Python does not change it.
+    Two machines of one kind share it; a new kernel or Python does not change it. What somebody
+    calls the kind ("kind") is a part of it.
     """
-    text = "\n".join(f"{name}={facts.get(name, UNAVAILABLE)}" for name in _IDENTIFYING)
+    named = [name for name in ("kind",) if name in facts]
+    text = "\n".join(f"{name}={facts.get(name, UNAVAILABLE)}" for name in (*_IDENTIFYING, *named))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 LOAD_LIMIT_S = 900.0
 WORKER = ("bench.worker",)
 _END_LIMIT_S = 10.0
+_TIE = ("setpriv", "--pdeathsig", "KILL")
+"""Of util-linux: it becomes the child, which the kernel then kills when its parent dies."""
 
 
 class ChildDied(Exception):
@@ -35,13 +38,15 @@ class Setting:
     """What a child is started with. ``memory_bytes`` 0: no limit; ``root``: see ``code_of``.
 
     ``worker`` is the module that serves the pipe, with words for it: an experiment
-    on the method itself has one of its own.
+    on the method itself has one of its own. A ``tied`` child dies with whoever started it,
+    however that ends.
     """
 
     threads: int
     memory_bytes: int = 0
     worker: tuple[str, ...] = WORKER
     root: Path | None = None
+    tied: bool = False
 
 
 def code_of(root: Path | None) -> dict[str, str]:
@@ -75,7 +80,8 @@ class Child:
         self.log = log
         self._connection: Connection = ours
         self._asked = ""
-        command = [sys.executable, "-m", *setting.worker]
+        tie = _TIE if setting.tied and shutil.which(_TIE[0]) else ()
+        command = [*tie, sys.executable, "-m", *setting.worker]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(setting.memory_bytes)],

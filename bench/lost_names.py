@@ -19,11 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import block, files, given, labelled, launch, text
+from bench.blocks import memory_limit
 from bench.case import Case
 from bench.matching import Matching, matched
 from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, parse
 from bench.record import Labelled, write_atomically
-from bench.run import heed_signals, memory_limit
+from bench.run import heed_signals
 from export.artifact import Artifact, default_store
 from export.given import printable
 from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.util
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,8 @@ ALL = "all"
 """In place of runtimes' names: those that are installed."""
 SCENARIOS = ("single", "multi", "offline", "server", "workers")
 """MLPerf's four, and single-threaded workers at once."""
+_MOST_THREADS = 4096
+"""Of another machine, whose cores are not known yet."""
 _NOT_COMPARED = {
     "single": "what is compared there is our own loop, which is measured anyway",
     "server": "a search for a rate is made once a run and has no interval",
@@ -176,6 +179,8 @@ class Options:
     them (``export.given.Said``); ``given`` the variants that they stand for (``bench.given``).
     ``folder_order``: weights that don't name their classes have them in the order of the
     folders of ``data``.
+    ``ray`` is the address of a cluster whose machines measure, each with as many ``threads`` as it
+    has cores unless they are said; ``prices`` a file of what an hour of each kind costs.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -229,6 +234,8 @@ class Options:
     margin: float = DEFAULT_MARGIN
     budget: float = 0.0
     markdown: str = ""
+    ray: str = ""
+    prices: str = ""
 
 
 _CHECK = TypeAdapter(Options)
@@ -364,6 +371,7 @@ def _checked(values: dict[str, Any]) -> Options:
     _check_ranges(options)
     _check_bound(options)
     _check_against(options)
+    _check_ray(options)
     check_names("--variants", options.variants, [*VARIANTS, *ALIASES])
     check_names("--recipes", options.recipes, RECIPES)
     check_names("--runtimes", options.runtimes, [*runtimes.REGISTRY, ALL])
@@ -423,7 +431,7 @@ def _completed(options: Options) -> Options:
     return replace(
         options,
         precisions=matching(options.precisions or suite.precisions, PRECISIONS),
-        threads=options.threads or (host.usable_cores(),),
+        threads=options.threads or (() if options.ray else (host.usable_cores(),)),
         blocks=options.blocks or (1 if spends(options) else suite.blocks),
         seconds=options.seconds or suite.seconds,
         samples=options.samples or suite.samples,
@@ -441,7 +449,7 @@ def spends(options: Options) -> bool:
 def _check_ranges(options: Options) -> None:
     cores = host.usable_cores()
     limits: dict[str, tuple[Iterable[float], float, float]] = {
-        "--threads": (options.threads, 1, cores),
+        "--threads": (options.threads, 1, _MOST_THREADS if options.ray else cores),
         "--batch-sizes": (options.batch_sizes, 1, 1024),
         "--blocks": ([options.blocks], 1, 1000),
         "--seconds": ([options.seconds], 0.01, 3600),
@@ -487,6 +495,26 @@ def _check_against(options: Options) -> None:
                 "measure each version by itself and set the two pages side by side (of what can be "
                 "compared, python -m bench.compare does it)"
             )
+
+
+def _check_ray(options: Options) -> None:
+    """What a fleet can't do, or what is said of one where there is none."""
+    if options.prices and not options.ray:
+        raise UsageError("--prices is about the machines of a fleet: it needs --ray")
+    if not options.ray:
+        return
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("--ray needs Ray: pip install 'deploybench[ray]'")
+    if options.against:
+        raise UsageError(
+            "--against can't be had with --ray: the other version would have to stand on every "
+            "machine; compare versions on one machine"
+        )
+    if spends(options):
+        raise UsageError(
+            "--budget can't be had with --ray: each machine has blocks of its own to give; say "
+            "--blocks"
+        )
 
 
 def parse_time(flag: str, text: object) -> float:
@@ -551,6 +579,7 @@ def parser() -> argparse.ArgumentParser:
     _given(result.add_argument_group("a model of your own"))
     _how(result.add_argument_group("how to build and measure"))
     _against(result.add_argument_group("comparing with another version of this project"))
+    _fleet(result.add_argument_group("a cluster of machines"))
     _where(result.add_argument_group("where things go"))
     return result
 
@@ -643,6 +672,13 @@ def _against(group: argparse._ArgumentGroup) -> None:
     add("--against", metavar="REV_OR_DIR", help="measure this checkout's code too, in turns")
     add("--margin", metavar="SHARE", help="differences up to this do not matter (default: 2%%)")
     add("--markdown", metavar="FILE", help="write a pull request's comment; - prints it")
+
+
+def _fleet(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    ray = "measure on every kind of machine in a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or "
+    add("--ray", metavar="ADDRESS", help=f"{ray}local (this machine)")
+    add("--prices", metavar="FILE", help="TOML of what an hour of each kind costs")
 
 
 def _where(group: argparse._ArgumentGroup) -> None:

@@ -15,7 +15,7 @@ Schema history
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
    search chose to quantise; whether a file's weights name their classes.
-   search chose to quantise; a run's budget.
+   search chose to quantise; a run's budget; of a fleet its machines, and which one measured.
 """
 
 from __future__ import annotations
@@ -318,6 +318,13 @@ class Measurement:
     """To a few labelled images, by the very session that was timed, after its loop."""
     answers: Answers | None = None
     """To all labelled images, by a child of its own."""
+    machine: str = ""
+    """Which one of a fleet's measured it, as in ``Fleet.machines``; empty: that of the header."""
+
+    @property
+    def pairing(self) -> tuple[int, str]:
+        """What two blocks share that are a pair: what two machines measured in a round is none."""
+        return self.round, self.machine
 
 
 @dataclass(frozen=True)
@@ -343,6 +350,22 @@ class Budget:
 
     seconds: float
     stopped: str = ""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The machines that a run's blocks were measured on, all of one kind.
+
+    ``name`` is the same for the runs of all kinds that belong together; ``kind`` is what this
+    one is called, and ``machines`` are short names without meaning that tell machines apart.
+    """
+
+    name: str
+    kind: str
+    machines: tuple[str, ...] = ()
+    price_per_hour: float | None = None
+    """What one of the machines costs, in ``currency``; ``None``: nobody said."""
+    currency: str = ""
 
 
 @dataclass(frozen=True)
@@ -379,6 +402,8 @@ class RunHeader:
     had chosen; the others as the command says."""
     budget: Budget | None = None
     """``None``: every row was to get ``blocks`` blocks."""
+    fleet: Fleet | None = None
+    """``None``: one machine measured all of it."""
 
 
 _HEADER = TypeAdapter(RunHeader)
@@ -561,11 +586,19 @@ class Recorder:
         self._descriptor = descriptor
         self._lock = lock
         self._size = os.fstat(descriptor).st_size
+        self._keeps = True
+        self._count = len(run.measurements)
+
+    def forget(self) -> None:
+        """Keep blocks in the file alone from now on: of a long run they are many."""
+        self.measurements.clear()
+        self._keeps = False
 
     @classmethod
-    def open(cls, out: Path, header: RunHeader) -> Recorder:
+    def open(cls, out: Path, header: RunHeader, beside: Recorder | None = None) -> Recorder:
         """Begin the run ``header.run`` below ``out``, or go on with it.
 
+        ``beside`` is another one of this process that records below ``out`` at the same time.
         Going on keeps all earlier blocks and the first start's header, and adds
         the cases of ``header`` to the plan. Raises ``RecordError`` where the
         file cannot be written, belongs to another host or other weights, or
@@ -574,7 +607,7 @@ class Recorder:
         if not _RUN_NAME.fullmatch(header.run):
             raise ValueError(f"{header.run!r} cannot be the name of a run: it names a file")
         path = out / "records" / f"{header.run}.jsonl"
-        lock = _locked(path.parent)
+        lock = _locked(path.parent) if beside is None else os.dup(beside._lock)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, lock)
             run = _continued(path, header)
@@ -599,11 +632,13 @@ class Recorder:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self._size)
             raise RecordError(
-                f"{_trouble(exc)}: the {len(self.measurements)} blocks measured so far are "
+                f"{_trouble(exc)}: the {self._count} blocks measured so far are "
                 f"intact in {self.path}; make room and start the same command again to go on"
             ) from exc
         self._size += len(line)
-        self.measurements.append(measurement)
+        self._count += 1
+        if self._keeps:
+            self.measurements.append(measurement)
 
     def amend(self, header: RunHeader) -> None:
         """Replace the header, of the same run, by one that knows more; the blocks stay.
@@ -612,7 +647,8 @@ class Recorder:
         """
         if header.run != self.header.run:
             raise ValueError(f"{header.run} is not the run that is recorded, {self.header.run}")
-        write_atomically(self.path, _lines(Run(header, tuple(self.measurements))))
+        _, _, blocks = self.path.read_bytes().partition(b"\n")
+        write_atomically(self.path, _HEADER.dump_json(header) + b"\n" + blocks)
         os.close(self._descriptor)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._size = os.fstat(self._descriptor).st_size
@@ -648,7 +684,7 @@ class Recorder:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None and not self.measurements:
+        if kind is not None and self._keeps and not self.measurements:
             self.path.unlink(missing_ok=True)  # nothing was measured: no trace of it
         self.close()
 

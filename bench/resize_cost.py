@@ -16,12 +16,14 @@ from pathlib import Path
 
 from bench import files, given, host, labelled, launch, report
 from bench.block import load_message
+from bench.blocks import memory_limit
 from bench.case import NULL, Case, plan, unsupported
+from bench.header import without_paths
 from bench.options import Options, UsageError, parse, parser
 from bench.progress import Progress
 from bench.record import Answers, Labelled, RecordError, write_atomically
 from bench.resize_table import FILTERS, PLACE, SCHEMA, Header, Line, ResizeCost, dumped
-from bench.run import heed_signals, memory_limit, without_paths
+from bench.run import heed_signals
 from export.artifact import Artifact
 from runtimes import REGISTRY
 

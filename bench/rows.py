@@ -47,7 +47,7 @@ _REFERENCES = (("fp32", "torch-eager"), ("fp32", "ort"), ("fp32-opt", "ort"))
 _VARYING = ("threads", "batch_size")
 MOST_LOST = 1
 """Points of top-1 that a row may lose by what was done to it and still be named as the best."""
-_PLAIN = ("fp32", "fp32-opt")
+PLAIN_RECIPES = ("fp32", "fp32-opt")
 """What INT8 has to beat: the exporter's file and the runtime's own optimisation of it."""
 
 
@@ -138,10 +138,10 @@ class Row:
         return _with_spread(stats.percentile(pooled, p) / 1e9, own)
 
     @cached_property
-    def image_medians_s(self) -> Mapping[int, float]:
-        """Round -> median latency for one image of the batch."""
+    def image_medians_s(self) -> Mapping[tuple[int, str], float]:
+        """Median latency for one image of the batch by what blocks are paired by."""
         return {
-            block.round: stats.percentile(block.latencies_ns, 0.5) / 1e9 / self.case.batch_size
+            block.pairing: stats.percentile(block.latencies_ns, 0.5) / 1e9 / self.case.batch_size
             for block in self.timed
         }
 
@@ -535,7 +535,7 @@ def best_fp32(row: Row, table: Table) -> Row | None:
         (p50.value, place, other)
         for place, other in enumerate(table.rows)
         if other.candidate
-        and other.case.recipe in _PLAIN
+        and other.case.recipe in PLAIN_RECIPES
         and other.case.precision == "fp32"
         and _setting(other.case) == _setting(row.case)
         and (p50 := other.latency_s(0.5))

@@ -359,9 +359,9 @@ def _workers_line(
 
 def _ratio(row: Row, single: Row) -> Estimate | None:
     """How many times the throughput of one worker, paired by round."""
-    together = {block.round: _workers(block).images_per_s for block in row.timed}
+    together = {block.pairing: _workers(block).images_per_s for block in row.timed}
     return stats.ratio_interval(
-        together, {block.round: _images_per_s(block) for block in single.timed}
+        together, {block.pairing: _images_per_s(block) for block in single.timed}
     )
 
 

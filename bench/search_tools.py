@@ -12,13 +12,13 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from bench import block, files, labelled, launch
+from bench.blocks import memory_limit
 from bench.candidates import RECIPE, NoFile, Tools
 from bench.case import Case
 from bench.choices import Blamed
 from bench.files import Event
 from bench.options import Options, UsageError
 from bench.record import Answers, Labelled
-from bench.run import memory_limit
 from export.artifact import Artifact
 from export.build import SEEDED, Int8
 from export.images import Entry, ImageFolder, Preprocess

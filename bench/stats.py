@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ LEAST_BLOCKS = 3
 
 Samples = Sequence[float] | npt.NDArray[np.integer] | npt.NDArray[np.floating]
 Share = float | Fraction
+Pairing = TypeVar("Pairing", int, tuple[int, str])
+"""What tells blocks apart of which two of the same are a pair: the round, and where it was."""
 """A share between 0 and 1. A float is read as the decimal it prints as."""
 
 
@@ -217,7 +219,7 @@ def geometric_estimate(values: Sequence[float], confidence: float = CONFIDENCE) 
 
 
 def ratio_interval(
-    numerators: Mapping[int, float], denominators: Mapping[int, float]
+    numerators: Mapping[Pairing, float], denominators: Mapping[Pairing, float]
 ) -> Estimate | None:
     """Geometric mean of the ratios, paired by round, with its t interval.
 
@@ -249,7 +251,7 @@ Position = Literal["above", "below", "within"]
 
 
 def paired_log_ratio(
-    numerators: Mapping[int, float], denominators: Mapping[int, float]
+    numerators: Mapping[Pairing, float], denominators: Mapping[Pairing, float]
 ) -> Spread | None:
     """Logarithm of the ratio over the rounds that both have; ``None`` for fewer than three.
 

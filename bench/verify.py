@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import bundle, measure_again, run, selftest, verify_files
+from bench import blocks, bundle, measure_again, selftest, verify_files
 from bench.bundle import Bundle
 from bench.chosen_row import Chosen, choose
 from bench.claims import Claim, exit_code, held
@@ -127,7 +127,7 @@ def _fastest(place: Path) -> Chosen:
 
 def _measured(subject: Subject, bounds: Bounds, options: argparse.Namespace) -> Iterator[Claim]:
     ours = _options(options)
-    limit = run.memory_limit(ours)
+    limit = blocks.memory_limit(ours)
     yield from measure_again.claims(subject, bounds, ours, limit, _say)
 
 

@@ -49,7 +49,7 @@ def run(case: Case, number: int, artifact: Artifact, effort: Effort) -> Measurem
 def _child(case: Case, place: int, effort: Effort) -> launch.Child:
     log = effort.logs / f"{str(case).replace('/', '_')}-{place}.log"
     most = effort.memory_bytes // case.threads
-    return launch.Child(launch.Setting(1, most, effort.worker, effort.root), log)
+    return launch.Child(launch.Setting(1, most, effort.worker, effort.root, effort.tied), log)
 
 
 def _at_once(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import block, choices, files, host, peaks, run
+from bench import block, blocks, choices, files, header, host, peaks, run
 from bench.case import Case
 from bench.choices import Blamed, Choice
 from bench.files import Event, Files, Fitting, file_key
@@ -56,7 +56,7 @@ class Lab:
         self.tmp_path = tmp_path
         monkeypatch.setattr(files, "build", self.build)
         monkeypatch.setattr(files, "fitting", self.fitting)
-        monkeypatch.setattr(run, "run_block", self.run_block)
+        monkeypatch.setattr(blocks, "run_block", self.run_block)
         monkeypatch.setattr(run, "with_answers", self.with_answers)
         monkeypatch.setattr(host, "commit", lambda folder: "abc1234")
         monkeypatch.setattr(peaks, "measure", self.measure_peaks)
@@ -307,10 +307,10 @@ def test_a_block_that_proves_nothing_is_measured_again(
         busy = Surroundings(1.0, 2.0 if (case.runtime, number) == ("null", 1) else 0.0, 0.0, 0, 0)
         return replace(plain(case, number, artifact, effort), surroundings=busy)
 
-    monkeypatch.setattr(run, "run_block", disturbed)
+    monkeypatch.setattr(blocks, "run_block", disturbed)
     lab.start()
     lab.ran.clear()
-    monkeypatch.setattr(run, "run_block", plain)
+    monkeypatch.setattr(blocks, "run_block", plain)
     lab.start()
     assert lab.ran == [(1, "revisited-base@cifar10/fp32/null/t1/b1")]
 
@@ -326,10 +326,10 @@ def test_a_block_whose_test_of_loadgen_was_disturbed_is_measured_again(
         test = LoadTest("latency_p90_s", 0.001, valid=True, surroundings=busy)
         return replace(plain(case, number, artifact, effort), load_test=test)
 
-    monkeypatch.setattr(run, "run_block", disturbed)
+    monkeypatch.setattr(blocks, "run_block", disturbed)
     lab.start()
     lab.ran.clear()
-    monkeypatch.setattr(run, "run_block", plain)
+    monkeypatch.setattr(blocks, "run_block", plain)
     lab.start()
     assert lab.ran == [(1, "revisited-base@cifar10/fp32/null/t1/b1")]
 
@@ -378,16 +378,16 @@ def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         place = tmp_path / content
         place.mkdir()
         (place / "images.zip").write_text(content)
-        prints += [run._fingerprint(str(place / "images.zip")), run._fingerprint(str(place))]
+        prints += [header.fingerprint(str(place / "images.zip")), header.fingerprint(str(place))]
     assert len(set(prints)) == 4
-    assert run._fingerprint("seeded") == run._fingerprint("") == ""
+    assert header.fingerprint("seeded") == header.fingerprint("") == ""
 
 
 def test_only_whole_folders_are_taken_out_of_a_text(tmp_path: Path) -> None:
     """A folder whose name begins like the store's is another one."""
     options = parse(["--store", str(tmp_path / "walk")])
     text = f"{tmp_path}/walk/a.onnx, {tmp_path}/walk-out, '{tmp_path}/walk'"
-    shown = run.without_paths(text, options)
+    shown = header.without_paths(text, options)
     assert shown == f"STORE/a.onnx, {tmp_path}/walk-out, 'STORE'"
 
 
@@ -430,13 +430,13 @@ def test_no_folder_of_this_machine_stands_in_the_records(lab: Lab) -> None:
     assert "--store STORE" in content.header.command
     assert str(store) not in content.header.command
     options = parse(["--data", "/mnt/pictures/roses.zip", "--store", str(store)])
-    assert run.without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
+    assert header.without_paths("--data /mnt/pictures/roses.zip", options) == "--data roses.zip"
     aside = replace(options, out=Path("/mnt/runs/first"))
-    assert run.without_paths("--out /mnt/runs/first", aside) == "--out first"
+    assert header.without_paths("--out /mnt/runs/first", aside) == "--out first"
     told = replace(options, int8_choice="/mnt/runs/search")
-    assert run.without_paths("--int8-choice /mnt/runs/search", told) == "--int8-choice search"
+    assert header.without_paths("--int8-choice /mnt/runs/search", told) == "--int8-choice search"
     kept = replace(options, out=Path("results/local"))
-    assert run.without_paths("--out results/local", kept) == "--out results/local"
+    assert header.without_paths("--out results/local", kept) == "--out results/local"
 
 
 def choice(**changes: Any) -> Choice:
@@ -523,7 +523,7 @@ def test_idling_is_watched_once_for_each_pool(lab: Lab, monkeypatch: pytest.Monk
         done = plain(case, number, artifact, effort)
         return replace(done, idle_cpu_s=0.1 if effort.idle_s and number == 0 else None)
 
-    monkeypatch.setattr(run, "run_block", watch)
+    monkeypatch.setattr(blocks, "run_block", watch)
     assert lab.start("--idle-seconds", "1") == 0
     assert sorted(watched) == ["null fp32", "ort fp32-opt", "ort int8-static", "torch-eager fp32"]
 
