@@ -94,6 +94,7 @@ def _for_run(given: argparse.Namespace) -> list[str]:
         "--runtimes": given.runtimes,
         "--weights": given.weights,
         "--checkpoints": given.checkpoints,
+        "--data": given.data,
         "--store": given.store,
         "--threads": given.threads,
     }
@@ -138,6 +139,8 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add("--runtimes", metavar="GLOBS", help=f"{', '.join(REGISTRY)}; or all")
     add("--weights", metavar="NAME_OR_FILE", help="as of python -m bench.run")
     add("--checkpoints", metavar="DIR", help="trained weights, VARIANT_NAME.safetensors each")
+    calibration = "class folders of images to calibrate INT8 with (default: two photographs)"
+    add("--data", metavar="DIR_OR_ZIP", help=calibration)
     add("--store", metavar="DIR", help="built files (default: the user's cache)")
     add("-t", "--threads", type=int, metavar="N", help="for every runtime (default: all cores)")
     rows = "a results folder whose rows stand beside the cards, accuracy among them"

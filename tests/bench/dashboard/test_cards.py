@@ -163,6 +163,19 @@ def test_what_loses_accuracy_by_stored_rows_is_not_to_be_shipped(model_of: Model
     assert any("loses 2.0 points" in reason for reason in found.reasons)
 
 
+def test_what_is_made_of_what_loses_accuracy_is_not_to_be_shipped(model_of: ModelOf) -> None:
+    """Its own accuracy is not known, that of its network in fp32 is; its own would count more."""
+    base = seen(model_of(), 10, 10.2, 9.8)
+    scaled = seen(model_of("fp32-opt", variant="revisited-v1"), 8, 8.1, 7.9)
+    int8 = seen(model_of("int8-static", variant="revisited-v1"), 2, 2.1, 1.9)
+    stored = accuracies(base, scaled, 760, 500)
+    found = advised(base, scaled, int8, accuracies=stored)
+    assert found.ship == base.model.name
+    assert any("made of what loses 26.0 points" in reason for reason in found.reasons)
+    own = {int8.model.name: Accuracy(share_interval(760, 1000), 1000, "leaves.zip")}
+    assert advised(base, scaled, int8, accuracies={**stored, **own}).ship == int8.model.name
+
+
 def test_untrained_weights_are_said_to_mean_nothing(model_of: ModelOf) -> None:
     """Times and sizes count all the same."""
     found = advised(
