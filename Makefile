@@ -15,7 +15,7 @@ BENCHMARKS := .benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test bench quick results dashboard regression check constraints clean
+.PHONY: help setup test cluster bench quick results dashboard regression check constraints clean
 
 help: ## list the targets
 	@echo 'targets (variables: PYTHON=$(PYTHON), VENV=$(VENV), OUT=$(OUT), PIP_FLAGS=$(PIP_FLAGS)):'
@@ -39,7 +39,10 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 test: setup ## run the tests
 	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && export DEPLOYBENCH_TEST_STORE="$$store" && \
 	$(PYTEST) -q -m alone && \
-	$(PYTEST) -q -m 'not alone' -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST) -q -m 'not alone and not cluster' -n auto --maxprocesses 4 --dist worksteal
+
+cluster: setup ## run the tests that need a Ray cluster of several nodes: minutes
+	$(PYTEST) -q -m cluster
 
 bench: setup ## the main job: build, measure, write the tables into OUT
 	$(BIN)/python -m bench.run --suite default --out '$(OUT)'

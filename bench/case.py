@@ -254,6 +254,26 @@ def file_format(case: Case) -> str | None:
     return next((name for name in (*named, *formats) if name in chains), None)
 
 
+def host_bound(variant: str, recipe: str, format: str) -> bool:
+    """Whether a file is made for the instruction sets of the machine that builds it."""
+    return any(STEPS[step].host_bound for step in _chains(variant, recipe)[format])
+
+
+def portable_prefix(variant: str, recipe: str, format: str) -> tuple[str, str] | None:
+    """Recipe and format of what a host-bound file is made from and any machine can build.
+
+    The longest one that a recipe makes; ``None``: there is none, or the file is portable itself.
+    """
+    steps = _chains(variant, recipe)[format]
+    bound = [index for index, step in enumerate(steps) if STEPS[step].host_bound]
+    for length in range(bound[0] if bound else 0, 0, -1):
+        for name in RECIPES:
+            for made, chain in _chains(variant, name).items():
+                if chain == steps[:length]:
+                    return name, made
+    return None
+
+
 def statically_quantised(recipe: str) -> bool:
     """Whether ``--int8-choice`` decides how the recipe's .onnx files are quantised.
 

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "search": ("bench.search", "find how each variant is quantised with little accuracy lost"),
         "compare": ("bench.compare", "judge one result set beside another; for gates"),
         "recommend": ("bench.recommend", "which of the measured rows to ship, under constraints"),
+        "spread": ("bench.spread", "train or search on a Ray cluster, a variant a task"),
         "ship": ("bench.ship", "pack a measured row, to run elsewhere with nothing of ours"),
         "verify": ("bench.verify", "recompute a bundle's or a page's hashes, and measure again"),
         "method": ("bench.method.__main__", "experiments on the method itself, and their page"),

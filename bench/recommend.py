@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import constraints, field, pick, recommend_json, recommend_text
+from bench import constraints, field, pick, recommend_fleet, recommend_json, recommend_text
 from bench.constraints import KINDS, Constraint
 from bench.contenders import AXES
 from bench.options import DEFAULT_OUT, UsageError
@@ -31,12 +31,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the recommendation; its exit code, or 2 for what can't be answered."""
     given = _parser().parse_args(argv)
     try:
+        if given.fleet:
+            return _across(given)
         found = _recommended(given)
         _show(found, given)
     except (UsageError, RecordError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
     return found.exit_code
+
+
+def _across(given: argparse.Namespace) -> int:
+    """The same for each kind of machine of a fleet, and which of them to rent."""
+    if given.run or given.json:
+        raise UsageError(
+            "--fleet names the runs itself and is told as Markdown: no --run, no --json"
+        )
+    runs = recommend_fleet.runs_of(given.records, given.fleet)
+    limits = _limits(given)
+    globs = (_globs(given.variants), _globs(given.runtimes))
+    found = recommend_fleet.recommend(runs, *globs, limits, given.prefer)
+    text = recommend_fleet.text(found, limits)
+    print(text)
+    if given.markdown not in ("", "-"):
+        write_atomically(Path(given.markdown), text.encode() + b"\n")
+    return recommend_fleet.exit_code(found)
 
 
 def _recommended(given: argparse.Namespace) -> Recommendation:
@@ -81,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--records", type=Path, default=DEFAULT_OUT, metavar="DIR_OR_FILE", help=place)
     runs = "these runs of the folder, or patterns; several must share host, weights and images"
     add("--run", default="", metavar="NAMES", help=runs)
+    fleet = "of the kinds of machines that bench.run --ray has measured: which to rent, too"
+    add("--fleet", default="", metavar="NAME", help=fleet)
     add("-m", "--variants", default="", metavar="GLOBS", help="only these, such as 'vgg19*'")
     add("--runtimes", default="", metavar="GLOBS", help="only these")
     best = "what is best among those that keep the constraints (default: latency, p50 for an image)"

@@ -18,6 +18,7 @@ from tabulate import tabulate
 from bench import (
     client_table,
     executed,
+    fleet_page,
     int8_tables,
     interchange,
     matrix,
@@ -51,6 +52,7 @@ from bench.record import (
     Run,
     RunHeader,
     find_runs,
+    read_header,
     read_run,
     write_atomically,
 )
@@ -601,8 +603,12 @@ def pages(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) -
     return _pages(_newest_first(runs), resized)
 
 
-def _pages(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost | None) -> dict[str, str]:
-    first = _first_page(chapters, resized)
+def _pages(
+    chapters: Sequence[_Chapter],
+    resized: resize_table.ResizeCost | None,
+    fleets: Iterable[str] = (),
+) -> dict[str, str]:
+    first = _first_page(chapters, resized, fleets)
     return {_PAGE: first} | {found.page: _own_page(found) for found in chapters[1:]}
 
 
@@ -611,7 +617,11 @@ def page(runs: Iterable[Run], resized: resize_table.ResizeCost | None = None) ->
     return pages(runs, resized)[_PAGE]
 
 
-def _first_page(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost | None) -> str:
+def _first_page(
+    chapters: Sequence[_Chapter],
+    resized: resize_table.ResizeCost | None,
+    fleets: Iterable[str],
+) -> str:
     newest = [found.whole for found in chapters[:1]]
     earlier = "\n\n".join(found.brief for found in chapters[1:])
     cases = frozenset[Case]().union(*(found.cases for found in chapters))
@@ -619,11 +629,18 @@ def _first_page(chapters: Sequence[_Chapter], resized: resize_table.ResizeCost |
         _introduction("Results"),
         *(newest or ["Nothing has been measured yet: `make bench`."]),
         _resized(resized),
+        _across_machines(fleets),
         f"## Earlier runs\n\n{earlier}" if earlier else "",
         _stories(cases),
         how_to_read(resized is not None or any(found.judged for found in chapters)),
     ]
     return _joined(parts)
+
+
+def _across_machines(fleets: Iterable[str]) -> str:
+    """Where the tables across kinds of machines stand."""
+    links = "\n".join(f"- [{name.removesuffix('.md')}]({name})" for name in fleets)
+    return f"## Across kinds of machines\n\n{links}" if links else ""
 
 
 def _own_page(chapter: _Chapter) -> str:
@@ -1080,7 +1097,24 @@ def _files(out: Path) -> _Files:
     """What follows from the records. One run at a time is kept in memory."""
     chapters = _newest_first(read_run(path) for path in find_runs(out))
     figures = {name: figure for found in chapters for name, figure in found.figures.items()}
-    return _Files(_pages(chapters, resize_table.read(out)), figures)
+    fleets = {fleet_page.page_name(name): text for name, text in _fleets(out).items()}
+    return _Files(_pages(chapters, resize_table.read(out), fleets) | fleets, figures)
+
+
+def _fleets(out: Path) -> dict[str, str]:
+    """Name -> the page of each fleet, whose runs are in memory together."""
+    members = [path for path in find_runs(out) if read_header(path).fleet is not None]
+    found = fleet_page.fleets(map(read_run, members))
+    return {
+        name: _joined(
+            [
+                f"{_introduction(f'Fleet {name}')}\nThe runs: [{_PAGE}]({_PAGE}).",
+                fleet_page.page(runs),
+                how_to_read(any(map(judged, runs))),
+            ]
+        )
+        for name, runs in found.items()
+    }
 
 
 def write(out: Path) -> Path:

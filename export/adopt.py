@@ -68,6 +68,7 @@ def describe(file: Path) -> Described:
             for entry in model.metadata_props
             if entry.key in METADATA and len(entry.value) <= MOST_METADATA
         },
+        data_files=tuple(str(path.relative_to(file.parent)) for path in files[1:]),
     )
 
 

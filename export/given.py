@@ -91,6 +91,7 @@ class Described:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    data_files: tuple[str, ...] = ()
 
 
 DESCRIBED = TypeAdapter(Described)
@@ -211,6 +212,7 @@ def variant(described: Described, flags: Said, beside: Said) -> Variant:
             batch=batch,
             preprocess=preprocess.to_json(),
             class_names=class_names(described, flags, beside, count),
+            data_files=described.data_files,
         ),
     )
 

@@ -21,7 +21,7 @@ class Given:
 
     ``sha256`` covers its data files; ``batch`` is what its graph fixes, ``None``: nothing.
     ``preprocess`` is the JSON of an ``export.images.Preprocess``; no ``class_names``: nobody
-    knows them.
+    knows them. ``data_files`` are names beside ``file``, where the rest of its weights stand.
     """
 
     file: str
@@ -31,6 +31,7 @@ class Given:
     batch: int | None
     preprocess: str
     class_names: tuple[str, ...] = ()
+    data_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "overhead": "bench.method.overhead",
         "loops": "bench.method.loops",
         "roofline": "bench.method.roofline",
+        "scale": "bench.method.scale",
     }
 )
 """Name -> module, in the order of the page."""

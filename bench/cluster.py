@@ -1,0 +1,239 @@
+"""A Ray cluster: the one module that imports Ray. Where things run is Ray's to decide and do.
+
+Everything that a machine does is a function of ``bench.on_host``; this module only has it run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import ray
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bench.kinds import KIND_RESOURCE, Node
+from bench.options import UsageError
+
+LOCAL = "local"
+_LOOPBACK = "127.0.0.1"
+_ANSWER_S = 5.0
+_LOST = (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    TaskCancelledError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+T = TypeVar("T")
+
+
+class HostLost(Exception):
+    """A machine, or the process on it, is gone before it answered; the text says what Ray says."""
+
+
+def fetch(reference: Any) -> Any:
+    """What a reference stands for, on whichever machine this runs."""
+    return ray.get(reference)
+
+
+class Reply(Generic[T]):
+    """What a function that runs elsewhere will return."""
+
+    def __init__(self, reference: Any) -> None:
+        self.reference = reference
+
+    def get(self) -> T:
+        """Wait for it. Raises :class:`HostLost`, and what the function raised."""
+        try:
+            value: T = ray.get(self.reference)
+        except RayTaskError as exc:
+            if isinstance(exc.cause, _LOST):
+                raise HostLost(_sentence(exc.cause)) from exc
+            cause: Exception = exc.as_instanceof_cause()  # type: ignore[no-untyped-call]
+            raise cause from exc
+        except _LOST as exc:
+            raise HostLost(_sentence(exc)) from exc
+        return value
+
+
+class Reserved:
+    """A machine of which nobody else gets a core until it is freed."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def call(self, function: Callable[..., T], *arguments: object) -> Reply[T]:
+        """Have a function run there, after those that were asked before."""
+        return Reply(self._actor.call.remote(function, arguments))
+
+    def free(self) -> None:
+        """Give all cores back."""
+        with contextlib.suppress(RayError):
+            ray.kill(self._actor)
+
+
+class Cluster:
+    """A cluster that this process drives. ``dashboard`` is the address of Ray's own page."""
+
+    def __init__(self, dashboard: str) -> None:
+        self.dashboard = dashboard
+        self._pending: weakref.WeakSet[Reply[Any]] = weakref.WeakSet()
+        self._reserved: weakref.WeakSet[Reserved] = weakref.WeakSet()
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Those that are alive and have a CPU, in the order of their addresses."""
+        alive = (row for row in ray.nodes() if row["Alive"])  # type: ignore[no-untyped-call]
+        found = (_node(row) for row in alive if row["Resources"].get("CPU", 0) >= 1)
+        return tuple(sorted(found, key=lambda node: (node.address, node.id)))
+
+    def on(self, node: Node, cpus: int, function: Callable[..., T], *arguments: object) -> Reply[T]:
+        """Have a function run on one node, on so many of its CPUs once they are free."""
+        task = _run.options(num_cpus=cpus, scheduling_strategy=_pinned(node))
+        return self._waited_for(task.remote(function, arguments))
+
+    def on_and_tell(
+        self, node: Node, cpus: int, function: Callable[..., T], *arguments: object
+    ) -> Reply[tuple[str, T]]:
+        """As ``on``, with the answer of ``anywhere``."""
+        task = _run_and_tell.options(
+            num_cpus=cpus, scheduling_strategy=_pinned(node), max_retries=0
+        )
+        return self._waited_for(task.remote(function, arguments))
+
+    def anywhere(
+        self, cpus: int, function: Callable[..., T], *arguments: object
+    ) -> Reply[tuple[str, T]]:
+        """Have a function run on whichever node Ray chooses; the answer names the node.
+
+        Should that node die, Ray chooses another one.
+        """
+        task = _run_and_tell.options(num_cpus=cpus, scheduling_strategy="SPREAD")
+        return self._waited_for(task.remote(function, arguments))
+
+    def reserve(self, node: Node) -> Reserved:
+        """All CPUs of a node, once nobody uses any."""
+        actor = _HOST.options(num_cpus=node.cpus, scheduling_strategy=_pinned(node))
+        reserved = Reserved(actor.remote())
+        self._reserved.add(reserved)
+        return reserved
+
+    def _waited_for(self, reference: Any) -> Reply[Any]:
+        reply: Reply[Any] = Reply(reference)
+        self._pending.add(reply)
+        return reply
+
+    def keep(self, value: object) -> Any:
+        """A reference to a value of this process, which other machines can fetch."""
+        return ray.put(value)
+
+    def abandon(self) -> None:
+        """Ends whatever runs for this process, so that who waits for it hears so at once."""
+        for reserved in tuple(self._reserved):
+            reserved.free()
+        for reply in tuple(self._pending):
+            with contextlib.suppress(RayError, TypeError):
+                ray.cancel(reply.reference, force=True)
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Cluster]:
+    """The cluster at ``address``, or ``"local"``: one of this machine alone, for this run.
+
+    Raises :class:`UsageError` where there is none.
+    """
+    _check_answers(address)
+    # Read by raylets that are started here: what is measured is no background work.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address == LOCAL:
+            context = ray.init(
+                _node_ip_address=_LOOPBACK, dashboard_host=_LOOPBACK, address="local", **quiet
+            )
+        else:
+            context = ray.init(address=address, **quiet)
+    except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as exc:
+        raise UsageError(
+            f"--ray {address}: no cluster answers there ({_sentence(exc)}); start one with "
+            "ray start --head, or use --ray local"
+        ) from exc
+    try:
+        yield Cluster(_dashboard(context))
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries for two minutes to reach who does not answer."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_S).close()
+    except OSError as exc:
+        raise UsageError(
+            f"--ray {address}: no cluster answers there ({exc.strerror or exc}); start one with "
+            "ray start --head, or use --ray local"
+        ) from exc
+
+
+def _dashboard(context: Any) -> str:
+    url = getattr(context, "dashboard_url", "") or ""
+    return f"http://{url}" if url and "://" not in url else url
+
+
+def _node(row: dict[str, Any]) -> Node:
+    labels = [name for name in row["Resources"] if name.startswith(KIND_RESOURCE)]
+    return Node(
+        id=row["NodeID"],
+        address=row["NodeManagerAddress"],
+        cpus=int(row["Resources"]["CPU"]),
+        label=labels[0].removeprefix(KIND_RESOURCE) if labels else "",
+    )
+
+
+def _pinned(node: Node) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def _sentence(exc: BaseException) -> str:
+    """The first line of what Ray says; the rest is for its own developers."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return lines[0] if lines else type(exc).__name__
+
+
+@ray.remote(max_retries=0)
+def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return function(*arguments)
+
+
+@ray.remote
+def _run_and_tell(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    return ray.get_runtime_context().get_node_id(), function(*arguments)
+
+
+class _HoldingAll:
+    """A process that holds all of a machine's CPUs: what it calls starts children, as ever."""
+
+    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return function(*arguments)
+
+
+_HOST: Any = ray.remote(max_restarts=0)(_HoldingAll)

@@ -1,0 +1,307 @@
+"""The runs of a fleet beside each other: one table across the kinds of machines. Pure functions.
+
+Rows of different machines are never compared as ratios; what stands side by side is what a person
+who rents one of them gets: latency, throughput, cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tabulate import tabulate
+
+from bench.case import Case
+from bench.record import Measurement, Run
+from bench.rows import Row, Table, tables_of
+from bench.scores import top
+from bench.stats import Estimate, geometric_estimate
+from bench.text import NOTHING, code, interval_text, percent_interval, plain
+
+MILLION = 1e6
+_HOUR_S = 3600.0
+_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Latency bounds that the page answers for; ``bench.recommend --fleet`` takes any."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One row on one kind of machine: what somebody could rent."""
+
+    kind: str
+    row: Row
+    table: Table
+    price_per_hour: float | None
+
+    @property
+    def case(self) -> Case:
+        """Without its threads, which are the machine's: what is the same on all kinds."""
+        return replace(self.row.case, threads=1)
+
+    @property
+    def images_per_s(self) -> Estimate | None:
+        """Of a row under load what was counted; of our own loop one batch after another."""
+        rates = [rate for block in self.row.timed if (rate := _counted(block))]
+        if rates:
+            return geometric_estimate(rates)
+        p50 = self.row.latency_s(0.5)
+        return None if p50 is None else _inverse(p50, float(self.row.case.batch_size))
+
+    @property
+    def cost(self) -> Estimate | None:
+        """Of a million images, in the currency of the fleet's prices; ``None``: nobody knows."""
+        rate = self.images_per_s
+        if rate is None or self.price_per_hour is None:
+            return None
+        return _inverse(rate, self.price_per_hour / _HOUR_S * MILLION)
+
+
+def _counted(block: Measurement) -> float | None:
+    """Images a second, where a block was about nothing else."""
+    if block.workers is not None:
+        return block.workers.images_per_s
+    test = block.load_test
+    return test.value if test is not None and test.metric == "images_per_s" else None
+
+
+def _inverse(estimate: Estimate, over: float) -> Estimate:
+    """``over`` divided by an estimate, its interval with it."""
+    low = None if estimate.high is None else over / estimate.high
+    high = None if estimate.low is None else over / estimate.low
+    return Estimate(over / estimate.value, low, high)
+
+
+# --- which runs belong together
+
+
+def fleets(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """By fleet its runs, of each kind the newest, in the order of the kinds' names."""
+    found: dict[str, dict[str, Run]] = {}
+    for run in sorted(runs, key=lambda run: run.header.started):
+        if run.header.fleet is not None:
+            found.setdefault(run.header.fleet.name, {})[run.header.fleet.kind] = run
+    return {name: [kinds[kind] for kind in sorted(kinds)] for name, kinds in found.items()}
+
+
+def offers(runs: Sequence[Run]) -> dict[tuple[str, str], list[Offer]]:
+    """(family, weights) -> what its rows are on each kind, in the order of the tables."""
+    found: dict[tuple[str, str], list[Offer]] = {}
+    for run in runs:
+        fleet = run.header.fleet
+        assert fleet is not None
+        for key, table in tables_of(run).items():
+            rows = (
+                row for row in (*table.rows, *table.scenarios) if row.timed and not row.case.copy
+            )
+            found.setdefault(key, []).extend(
+                Offer(fleet.kind, row, table, fleet.price_per_hour) for row in rows
+            )
+    return found
+
+
+# --- the page
+
+
+def page_name(fleet: str) -> str:
+    """The file of its page."""
+    return f"fleet-{fleet}.md"
+
+
+def page(runs: Sequence[Run]) -> str:
+    """The body of one fleet's page, as Markdown."""
+    kinds = [run.header.fleet.kind for run in runs if run.header.fleet]
+    parts = [_machines(runs)]
+    for (family, weights), found in offers(runs).items():
+        parts += [
+            f"## {family} (weights: {plain(weights)})",
+            *_family(found, kinds, _currency(runs)),
+        ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _machines(runs: Sequence[Run]) -> str:
+    rows = []
+    for run in runs:
+        fleet, host = run.header.fleet, run.header.host
+        assert fleet is not None
+        price = (
+            NOTHING
+            if fleet.price_per_hour is None
+            else f"{fleet.price_per_hour:g} {fleet.currency}"
+        )
+        rows.append(
+            [
+                f"[{plain(fleet.kind)}]({_page_of(run)})",
+                str(len(fleet.machines)),
+                plain(host.get("CPU", NOTHING)),
+                plain(host.get("usable cores", NOTHING)),
+                plain(host.get("memory", NOTHING)),
+                price,
+            ]
+        )
+    titles = ["kind", "machines", "CPU", "cores used", "memory", "an hour"]
+    return tabulate(rows, titles, tablefmt="github", disable_numparse=True)
+
+
+def _page_of(run: Run) -> str:
+    return f"{run.header.run}.md"
+
+
+def _currency(runs: Sequence[Run]) -> str:
+    named = {
+        run.header.fleet.currency for run in runs if run.header.fleet and run.header.fleet.currency
+    }
+    return named.pop() if len(named) == 1 else ""
+
+
+Cell = Callable[[Offer], str]
+
+
+def _family(found: Sequence[Offer], kinds: Sequence[str], currency: str) -> list[str]:
+    """The tables of one family, and what to rent for which latency."""
+    parts = [
+        "### p50, ms",
+        _across(found, kinds, lambda one: interval_text(one.row.latency_s(0.5), 1e3)),
+        "### Images a second",
+        _across(found, kinds, lambda one: interval_text(one.images_per_s)),
+    ]
+    if currency:
+        parts += [
+            f"### {currency} for a million images",
+            _across(found, kinds, lambda one: interval_text(one.cost)),
+        ]
+    if any(one.row.answers for one in found):
+        parts += ["### Top-1, %", _across(found, kinds, _top1)]
+    return [*parts, "### What to rent", _rent(found, currency)]
+
+
+def _across(found: Sequence[Offer], kinds: Sequence[str], cell: Cell) -> str:
+    """A row for each case, a column for each kind of machine."""
+    cells: dict[Case, dict[str, str]] = {}
+    for one in found:
+        text = cell(one)
+        marks = "" if one.row.verdict.level == "VALID" else f" {one.row.verdict.level}"
+        wrong = "" if one.row.right or one.row.is_null else " WRONG"
+        cells.setdefault(one.case, {})[one.kind] = f"{text}{marks}{wrong}"
+    rows = [
+        [code(_shown(case)), *(own.get(kind, NOTHING) for kind in kinds)]
+        for case, own in cells.items()
+    ]
+    titles = ["row", *map(plain, kinds)]
+    align = ("left", *("right" for _ in kinds))
+    return tabulate(rows, titles, tablefmt="github", disable_numparse=True, colalign=align)
+
+
+def _shown(case: Case) -> str:
+    """A row's name without the number of threads, which is the machine's own."""
+    return str(case).replace("/t1/", "/")
+
+
+def _top1(one: Offer) -> str:
+    scored = one.table.scored.get(one.row.case)
+    if scored is None or not one.row.answers:
+        return NOTHING
+    return percent_interval(top(scored, 1))
+
+
+# --- choosing
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to rent under one bound: the cheapest that keeps it, and those not told apart from it.
+
+    ``undecided`` might keep it: their intervals lie across the bound.
+    """
+
+    bound_s: float
+    best: Offer | None
+    close: tuple[Offer, ...] = ()
+    undecided: tuple[Offer, ...] = ()
+
+
+def choose(found: Iterable[Offer], bound_s: float, percentile: float = 0.5) -> Choice:
+    """The cheapest offer whose latency stays below a bound; without prices the fastest.
+
+    Only rows that are right, believed and keep their accuracy compete.
+    """
+    able = [one for one in found if _competes(one)]
+    keeps, undecided = [], []
+    for one in able:
+        latency = one.row.latency_s(percentile)
+        if latency is None or (latency.low if latency.low is not None else latency.value) > bound_s:
+            continue
+        if latency.high is None or latency.high > bound_s:
+            undecided.append(one)
+        else:
+            keeps.append(one)
+    if not keeps:
+        return Choice(bound_s, None, (), tuple(undecided))
+    best = min(keeps, key=lambda one: _paid(one).value)
+    most = _paid(best).high
+    close = [
+        one
+        for one in keeps
+        if one is not best
+        and most is not None
+        and (low := _paid(one).low) is not None
+        and low <= most
+    ]
+    return Choice(bound_s, best, tuple(close), tuple(undecided))
+
+
+def _competes(one: Offer) -> bool:
+    row = one.row
+    fine = row.candidate and row.verdict.level != "INVALID" and row.case.scenario == "single"
+    return fine and any(row is other for other in one.table.accurate)
+
+
+def _paid(one: Offer) -> Estimate:
+    """What is to be small: the cost where it is known, else the time for an image."""
+    found = one.cost or (_inverse(one.images_per_s, 1.0) if one.images_per_s else None)
+    return found or Estimate(float("inf"))
+
+
+def _rent(found: Sequence[Offer], currency: str) -> str:
+    """For each bound at which the answer changes, a sentence."""
+    lines: list[str] = []
+    before: Offer | None = None
+    for bound_s in _BOUNDS_S:
+        choice = choose(found, bound_s)
+        if choice.best is None or choice.best is before:
+            continue
+        before = choice.best
+        lines.append(f"- p50 below {1e3 * bound_s:g} ms: {sentence(choice, currency)}")
+    return "\n".join(lines) or "Nothing that was measured is right and can be believed."
+
+
+def sentence(choice: Choice, currency: str) -> str:
+    """What a choice says, as Markdown."""
+    best = choice.best
+    if best is None:
+        if choice.undecided:
+            names = ", ".join(_offer_name(one) for one in choice.undecided)
+            return f"nothing is known to keep it; {names} may: more blocks would tell"
+        return "nothing keeps it"
+    text = f"{_offer_name(best)}, p50 {interval_text(best.row.latency_s(0.5), 1e3)} ms"
+    if best.cost is not None and currency:
+        text += f", {interval_text(best.cost)} {currency} for a million images"
+    if choice.close:
+        names = ", ".join(_offer_name(one) for one in choice.close)
+        text += f"; not told apart from it: {names}"
+    return text
+
+
+def _offer_name(one: Offer) -> str:
+    return f"{code(_shown(one.case))} on {plain(one.kind)}"
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """A few lines for the terminal."""
+    kinds = len(runs)
+    found: Mapping[tuple[str, str], list[Offer]] = offers(runs)
+    lines = [f"{kinds} kind{'' if kinds == 1 else 's'} of machine"]
+    for (family, weights), own in found.items():
+        lines.append(f"{family} ({weights}):")
+        lines.append(_rent(own, _currency(runs)))
+    return "\n".join(lines)

@@ -1,0 +1,367 @@
+"""What a machine of a fleet does for the process that drives it: these functions run there.
+
+Nothing here knows how they are reached (``bench.cluster`` does). Each does what ``bench.run`` does
+on its own machine, through the same modules; what it is given by path it has been sent before.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from bench import block, blocks, files, header, host, labelled, parcel, peaks
+from bench.block import Effort
+from bench.case import Case
+from bench.files import FileKey, Files
+from bench.labelled import Question
+from bench.options import Options
+from bench.parcel import Fetch, Parcel
+from bench.record import Answers, Measurement, Peaks
+from export import build as export_build
+from export.artifact import Artifact, default_store
+from export.build import Int8
+from export.images import ImageFolder
+from export.variants import register
+
+_STORE_ID = "fleet-id"
+_PEAK_SECONDS = 0.3
+_MACHINE_ID = Path("/etc/machine-id")
+_MOST_SAID = 20_000
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a machine says of itself.
+
+    ``machine`` tells machines apart and means nothing else; ``store`` is where it keeps files,
+    and ``store_id`` is the same on all machines that see the same folder there. ``niceness``
+    is that of the processes that start children. ``versions`` are of what is installed,
+    ``code`` is a hash of this project's.
+    """
+
+    facts: Mapping[str, str]
+    cores: int
+    instruction_sets: str
+    machine: str
+    store: str
+    store_id: str
+    niceness: int
+    versions: Mapping[str, str]
+    code: str
+
+
+def describe(store: str) -> Described:
+    """This machine; ``store`` is the driver's, which is used where it can be seen."""
+    place = store_here(store)
+    return Described(
+        facts=dict(host.describe()),
+        cores=host.usable_cores(),
+        instruction_sets=export_build.instruction_sets(),
+        machine=machine(),
+        store=str(place.absolute()),
+        store_id=store_id(place),
+        niceness=os.nice(0),
+        versions=versions(),
+        code=header.code_of(header.ROOT),
+    )
+
+
+def store_here(store: str) -> Path:
+    """Where this machine keeps files: the folder that was named, where it is seen, or its cache."""
+    return Path(store) if store and Path(store).is_dir() else default_store().absolute()
+
+
+def versions() -> Mapping[str, str]:
+    """What is installed here and can change a figure or a file, Python included."""
+    more = host.versions(("torch", "scipy", "pydantic", "Pillow", "ray"))
+    return {**header.installed(), **more, "Python": ".".join(map(str, sys.version_info[:3]))}
+
+
+@functools.cache
+def machine() -> str:
+    """Eight hex digits that another machine would not have."""
+    known = _MACHINE_ID.read_text() if _MACHINE_ID.exists() else ""
+    return hashlib.sha256(f"{socket.gethostname()} {known}".encode()).hexdigest()[:8]
+
+
+def store_id(store: Path) -> str:
+    """The same for everybody who sees this folder, another for any other folder."""
+    store.mkdir(parents=True, exist_ok=True)
+    file = store / _STORE_ID
+    aside = store / f".{_STORE_ID}.{os.getpid()}.{secrets.token_hex(4)}"
+    aside.write_text(secrets.token_hex(8))
+    try:
+        # A link fails where the name is taken: of several at once the first one counts.
+        os.link(aside, file)
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink()
+    return file.read_text()
+
+
+# --- what is sent
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Files of the driver's that a machine needs: by their path, or by references to pieces."""
+
+    path: str
+    parcel: Parcel
+    pieces: tuple[Any, ...] = ()
+
+
+def arrived(sent: Sent, store: Path, fetch: Fetch) -> str:
+    """Where the files stand on this machine, fetched if they are not there.
+
+    A path that holds the same here (a shared folder) is used as it is.
+    """
+    if _same_here(sent.path, sent.parcel):
+        return sent.path
+    target = Path(arrived_apart(sent, store, fetch))
+    is_folder = len(sent.parcel.parts) != 1 or "/" in sent.parcel.parts[0].name
+    return str(target if is_folder else target / sent.parcel.parts[0].name)
+
+
+_ARRIVED: set[Path] = set()
+"""Targets that this process has seen whole: it need not read gigabytes for every order."""
+
+
+@functools.cache
+def _same_here(path: str, expected: Parcel) -> bool:
+    place = Path(path)
+    return place.exists() and parcel.packed(place) == expected
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the options name by path, to be had on a machine. ``given`` in their order."""
+
+    data: Sent | None = None
+    weights: Sent | None = None
+    checkpoints: Sent | None = None
+    given: tuple[Sent, ...] = ()
+
+
+def options_here(options: Options, inputs: Inputs, store: Path, fetch: Fetch) -> Options:
+    """``options`` with the paths of this machine; models of the user's are known from now on."""
+
+    def place(sent: Sent | None, otherwise: str) -> str:
+        return arrived(sent, store, fetch) if sent else otherwise
+
+    rows = tuple(
+        replace(row, given=replace(row.given, file=_model(place(sent, ""), row.given.file)))
+        for row, sent in zip(options.given, inputs.given, strict=True)
+        if row.given is not None
+    )
+    register(rows)
+    return replace(
+        options,
+        data=place(inputs.data, options.data),
+        weights=place(inputs.weights, options.weights),
+        checkpoints=place(inputs.checkpoints, options.checkpoints),
+        given=rows,
+        store=store,
+    )
+
+
+def _model(folder: str, file: str) -> str:
+    return str(Path(folder) / Path(file).name)
+
+
+# --- building
+
+
+@dataclass(frozen=True)
+class Order:
+    """Some files that one machine is asked to build."""
+
+    keys: tuple[FileKey, ...]
+    options: Options
+    inputs: Inputs
+    int8: Mapping[str, Int8] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of an order. ``parcels``: name of a folder in the store -> what is in it."""
+
+    files: Files
+    parcels: Mapping[str, Parcel] = field(default_factory=dict)
+
+
+def build(order: Order, store: str, fetch: Fetch) -> Made:
+    """Build (or find) the files of an order in this machine's store."""
+    options = options_here(order.options, order.inputs, store_here(store), fetch)
+    made = files.build_files(order.keys, options, lambda event: None, int8=order.int8)
+    reasons = {key: header.without_paths(text, options) for key, text in made.reasons.items()}
+    folders = {
+        Path(place)
+        for artifact in made.artifacts.values()
+        for place in (artifact.folder, artifact.reference)
+    }
+    return Made(
+        replace(made, reasons=reasons),
+        {folder.name: parcel.packed(folder) for folder in sorted(folders)},
+    )
+
+
+def take(name: str, sent: Parcel, pieces: Sequence[Any], store: str, fetch: Fetch) -> None:
+    """Put one folder of the store here, where it is not yet."""
+    parcel.unpack(sent, pieces, fetch, store_here(store) / name)
+
+
+def artifact_here(artifact: Artifact, store: Path) -> Artifact:
+    """An artifact with the places that it and its reference have on this machine."""
+    return replace(
+        artifact,
+        folder=str(store / Path(artifact.folder).name),
+        reference=str(store / Path(artifact.reference).name),
+    )
+
+
+# --- measuring
+
+
+def sendable(question: Question) -> Question:
+    """A question without the images themselves, which another machine opens by itself."""
+    return replace(question, images=replace(question.images, folder=cast(ImageFolder, None)))
+
+
+def _question_here(question: Question, store: Path, folder: ImageFolder | None = None) -> Question:
+    images = replace(question.images, folder=folder or question.images.folder)
+    return replace(question, images=images, cache=store / "pixels")
+
+
+def prepare(questions: Sequence[Question], data: Sent, store: str, fetch: Fetch) -> None:
+    """Have the resized images of these questions ready on this machine."""
+    place = store_here(store)
+    folder = ImageFolder.open(Path(arrived(data, place, fetch)))
+    labelled.prepare([_question_here(one, place, folder) for one in questions], lambda text: None)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One block to measure. ``question`` is a reference to one, ``None``: nothing is asked."""
+
+    case: Case
+    number: int
+    artifact: Artifact
+    effort: Effort
+    options: Options
+    store: str
+    question: Any = None
+
+
+def measure(task: Task, fetch: Fetch) -> Measurement:
+    """One block, as ``bench.run`` measures it on its own machine."""
+    store = store_here(task.store)
+    options = replace(task.options, store=store)
+    artifact = artifact_here(task.artifact, store)
+    done = blocks.measure(task.case, task.number, artifact, _effort(task, store, fetch), options)
+    return replace(
+        done,
+        reason=header.without_paths(done.reason, options),
+        machine=machine(),
+    )
+
+
+def answer(measured: Measurement, task: Task, fetch: Fetch) -> tuple[Answers | None, str]:
+    """What a child says to all labelled images, or why it does not."""
+    store = store_here(task.store)
+    effort = _effort(task, store, fetch)
+    assert effort.question is not None
+    bare = replace(measured, reason="")
+    artifact = artifact_here(task.artifact, store)
+    done = block.with_answers(bare, artifact, effort, effort.question)
+    options = replace(task.options, store=store)
+    return done.answers, header.without_paths(done.reason, options)
+
+
+def _effort(task: Task, store: Path, fetch: Fetch) -> Effort:
+    """What is asked of a block, with the places and the memory of this machine."""
+    question = None if task.question is None else _question_here(fetch(task.question), store)
+    return replace(
+        task.effort,
+        memory_bytes=blocks.memory_limit(task.options),
+        logs=store / "logs",
+        question=question,
+        tied=True,
+    )
+
+
+def peak(threads: int, store: str) -> tuple[Peaks, tuple[str, ...]]:
+    """What this machine reaches with so many threads, and what there is to say about it."""
+    said: list[str] = []
+    found = peaks.measure(threads, _PEAK_SECONDS, store_here(store), said.append)
+    return found, tuple(said)
+
+
+# --- any other command
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, what it said last, and the files that it wrote, below ``folder``."""
+
+    code: int
+    said: str
+    folder: str
+    written: Parcel
+
+
+def command(
+    module: str,
+    words: Sequence[str],
+    sent: Mapping[str, Sent | str],
+    known: Sent | None,
+    fetch: Fetch,
+) -> Done:
+    """Run ``python -m MODULE`` here; ``sent`` are flags with what they name, ``known`` what an
+    earlier start has written."""
+    store = default_store().absolute()
+    store.mkdir(parents=True, exist_ok=True)
+    out = Path(tempfile.mkdtemp(prefix="spread-", dir=store))
+    if known is not None:
+        for part in known.parcel.parts:
+            shutil.copyfile(Path(arrived_apart(known, store, fetch)) / part.name, out / part.name)
+    places = [
+        word
+        for flag, one in sent.items()
+        for word in (flag, one if isinstance(one, str) else arrived(one, store, fetch))
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words, *places, "--out", str(out)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    said = done.stdout.decode(errors="replace")[-_MOST_SAID:]
+    return Done(done.returncode, said, str(out), parcel.packed(out))
+
+
+def forget(folder: str) -> None:
+    """What a command had written, once it is elsewhere."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def arrived_apart(sent: Sent, store: Path, fetch: Fetch) -> str:
+    """As ``arrived``, but never the driver's own path: its folder may have other files."""
+    target = store / "sent" / sent.parcel.digest
+    if target not in _ARRIVED:
+        parcel.unpack(sent.parcel, sent.pieces, fetch, target)
+        _ARRIVED.add(target)
+    return str(target)

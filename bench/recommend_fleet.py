@@ -1,0 +1,128 @@
+"""What to ship on which kind of machine: the pick of each kind, and the cheapest of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench import field, fleet_page, pick
+from bench.constraints import Constraint
+from bench.fleet_page import Offer
+from bench.options import UsageError
+from bench.pick import NOTHING_FITS, ONLY_UNDECIDED, PICKED, Recommendation
+from bench.record import Run, find_runs, read_header, read_run
+from bench.text import NOTHING, code, interval_text, plain
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """One kind's own recommendation; ``offer`` is its pick as something to rent."""
+
+    run: Run
+    found: Recommendation
+    offer: Offer | None
+
+    @property
+    def name(self) -> str:
+        """Of the kind."""
+        assert self.run.header.fleet is not None
+        return self.run.header.fleet.kind
+
+
+def runs_of(out: Path, name: str) -> list[Run]:
+    """The runs of a fleet below ``out``, one for each kind. Raises :class:`UsageError`."""
+    headers = {path: read_header(path).fleet for path in find_runs(out)}
+    names = sorted({fleet.name for fleet in headers.values() if fleet})
+    if name not in names:
+        known = f"it has {', '.join(names)}" if names else "it has none: python -m bench.run --ray"
+        raise UsageError(f"--fleet {name}: no fleet of {out} is called so; {known}")
+    members = [path for path, fleet in headers.items() if fleet and fleet.name == name]
+    return fleet_page.fleets(map(read_run, members))[name]
+
+
+def recommend(
+    runs: Sequence[Run],
+    variants: Sequence[str],
+    runtimes: Sequence[str],
+    limits: Sequence[Constraint],
+    prefer: str,
+) -> list[OfKind]:
+    """Each kind's pick under the same constraints: rows of two machines are never compared."""
+    found = []
+    for run in runs:
+        one = pick.recommend(field.field([run], variants, runtimes), limits, prefer)
+        found.append(OfKind(run, one, _offer(run, one)))
+    return found
+
+
+def _offer(run: Run, found: Recommendation) -> Offer | None:
+    fleet = run.header.fleet
+    if found.pick is None or fleet is None:
+        return None
+    picked = found.pick.contender
+    return Offer(fleet.kind, picked.row, picked.table, fleet.price_per_hour)
+
+
+def exit_code(found: Sequence[OfKind]) -> int:
+    """As of a recommendation on one host: whether any kind has a pick, or may have one."""
+    codes = {one.found.exit_code for one in found}
+    return next((code for code in (PICKED, ONLY_UNDECIDED) if code in codes), NOTHING_FITS)
+
+
+def text(found: Sequence[OfKind], limits: Sequence[Constraint]) -> str:
+    """What to rent and to ship on it, as Markdown; then the pick of each kind."""
+    asked = " and ".join(map(str, limits)) or "no constraint"
+    offers = [one.offer for one in found if one.offer is not None]
+    priced = [offer for offer in offers if offer.cost is not None]
+    rows = []
+    for one in found:
+        if one.offer is None:
+            state = "undecided" if one.found.exit_code == ONLY_UNDECIDED else "nothing fits"
+            rows.append([plain(one.name), state, NOTHING, NOTHING, NOTHING])
+            continue
+        offer = one.offer
+        rows.append(
+            [
+                plain(one.name),
+                code(str(offer.row.case)),
+                interval_text(offer.row.latency_s(0.5), 1e3),
+                interval_text(offer.images_per_s),
+                interval_text(offer.cost),
+            ]
+        )
+    currency = next((one.run.header.fleet.currency for one in found if one.run.header.fleet), "")
+    cost = f"{currency or 'cost'} for a million"
+    titles = ["kind", "pick", "p50 ms", "images a second", cost]
+    table = tabulate(
+        rows, titles, "github", disable_numparse=True, colalign=("left", "left", *("right",) * 3)
+    )
+    return f"{_answer(offers, priced, asked)}\n\n{table}"
+
+
+def _answer(offers: Sequence[Offer], priced: Sequence[Offer], asked: str) -> str:
+    if not offers:
+        return f"**Nothing to rent**: no kind of machine has a row that is known to keep {asked}."
+    if priced:
+        best = min(priced, key=lambda one: one.cost.value if one.cost else float("inf"))
+        close = [one for one in priced if one is not best and not _dearer(one, best)]
+        what = "the cheapest that keeps"
+    else:
+        best = min(offers, key=lambda one: -(one.images_per_s.value if one.images_per_s else 0.0))
+        close, what = [], "without prices the fastest that keeps"
+    said = f"**{plain(best.kind)}** with {code(str(best.row.case))}: {what} {asked}."
+    if close:
+        names = ", ".join(f"{plain(one.kind)} with {code(str(one.row.case))}" for one in close)
+        said += f" Its cost is not told apart from that of {names}."
+    return said
+
+
+def _dearer(one: Offer, best: Offer) -> bool:
+    """Whether one's interval lies above the other's; without intervals the estimates have to do."""
+    own, least = one.cost, best.cost
+    assert own is not None and least is not None
+    if own.low is None or least.high is None:
+        return own.value > least.value
+    return own.low > least.high

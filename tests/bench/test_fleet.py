@@ -1,0 +1,285 @@
+"""A run on a real Ray cluster of several nodes on this machine, over the loopback only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bench import on_host, spread
+from bench.record import Measurement, Run, current_blocks, find_runs, read_run
+from bench.run import main
+from tests.bench import fleet_fakes
+
+pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
+pytest.importorskip("torch", reason="building needs torch: pip install 'deploybench[build]'")
+
+ASKED = ["-m", "revisited-base", "--recipes", "fp32,int8-static", "--runtimes", "ort"]
+QUICK = ["--seconds", "0.05", "--samples", "4", "--blocks", "2", "--no-cold-start"]
+QUICK += ["--idle-seconds", "0"]
+Node = Any
+Nodes = Callable[..., Any]
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    """``nodes("a", "b")``: a cluster with a node of one CPU for each label, after a head of none.
+
+    Each has a cache of its own, so that nothing is shared but what is sent.
+    """
+    from ray.cluster_utils import Cluster
+
+    class Owned(Cluster):
+        """One that knows which nodes are not its head."""
+
+        own: list[Any]
+
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv(fleet_fakes.MARKS, str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    started: list[Any] = []
+
+    def start(*labels: str) -> Any:
+        cluster = Owned(initialize_head=True, head_node_args={"num_cpus": 0})
+        started.append(cluster)
+        cluster.own = []
+        for number, label in enumerate(labels):
+            cache = tmp_path / f"cache{number}"
+            monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+            resources = {f"host-kind:{label}": 1}
+            cluster.own.append(cluster.add_node(num_cpus=1, resources=resources))
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "driver"))
+        return cluster
+
+    yield start
+    for cluster in started:
+        cluster.shutdown()
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and peaks that cost nothing; files are built as ever."""
+    for name in ("measure", "answer", "peak"):
+        monkeypatch.setattr(on_host, name, getattr(fleet_fakes, name))
+
+
+def started(cluster: Any, out: Path, *more: str) -> int:
+    """``bench.run`` in this process."""
+    words = [*ASKED, *QUICK, "--ray", cluster.address]
+    return main([*words, "--out", str(out), *more])
+
+
+def runs(out: Path) -> dict[str, Run]:
+    """By kind."""
+    found = [read_run(path) for path in find_runs(out)]
+    return {run.header.fleet.kind: run for run in found if run.header.fleet}
+
+
+def whole(run: Run) -> set[tuple[int, str, str]]:
+    """The blocks that count, with how they ended; nothing stands there twice."""
+    current = current_blocks(run.measurements)
+    return {(b.round, str(case), b.status) for case, own in current.items() for b in own}
+
+
+EXPECTED = {
+    (number, f"revisited-base@cifar10/{recipe}/ort/t1/b1{copy}", "ok")
+    for number in (0, 1)
+    for recipe, copy in (("fp32", ""), ("int8-static", ""), ("fp32", "#again"))
+}
+
+
+@pytest.mark.slow
+def test_two_kinds_are_measured_and_set_side_by_side(nodes: Nodes, tmp_path: Path) -> None:
+    """Each with its own record, tables, and one page across them; files are built once."""
+    cluster = nodes("small", "large")
+    out = tmp_path / "out"
+    prices = tmp_path / "prices.toml"
+    prices.write_text('currency = "USD"\n[per_hour]\nsmall = 0.05\nlarge = 0.2\n')
+    assert started(cluster, out, "--prices", str(prices)) == 0
+    found = runs(out)
+    assert sorted(found) == ["large", "small"]
+    for kind, run in found.items():
+        assert whole(run) == EXPECTED
+        assert run.header.host["kind"] == kind
+        fleet = run.header.fleet
+        assert fleet is not None
+        assert all(block.machine in fleet.machines for block in run.measurements)
+    assert found["small"].header.host_id != found["large"].header.host_id
+    (page,) = out.glob("fleet-*.md")
+    assert "### USD for a million images" in page.read_text()
+    folders = [
+        {p.name for p in (tmp_path / f"cache{n}" / "deploybench").glob("*.*.*")} for n in (0, 1)
+    ]
+    assert folders[0] & folders[1], "what one machine has built was brought to the other"
+
+
+@pytest.mark.slow
+def test_records_are_those_of_a_run_on_one_machine(nodes: Nodes, tmp_path: Path) -> None:
+    """But for the figures, and for what tells the machine."""
+    cluster = nodes("small")
+    assert started(cluster, tmp_path / "out") == 0
+    local = [*ASKED, *QUICK, "-t", "1", "--store", str(tmp_path / "store")]
+    assert main([*local, "--out", str(tmp_path / "local")]) == 0
+    (fleet,) = (read_run(path) for path in find_runs(tmp_path / "out"))
+    (alone,) = (read_run(path) for path in find_runs(tmp_path / "local"))
+    ours, theirs = ([_shape(block) for block in run.measurements] for run in (fleet, alone))
+    assert ours == theirs
+    assert fleet.header.cases == alone.header.cases
+    assert fleet.header.versions == alone.header.versions
+
+
+def _shape(block: Measurement) -> dict[str, Any]:
+    """A block without its figures: what is there, and what does not depend on the moment."""
+    facts = asdict(replace(block, machine="", started="", latencies_ns=()))
+    kept = ("case", "round", "status", "reason", "runtime_version", "precision", "notes")
+    file = {k: v for k, v in (facts["file"] or {}).items() if not k.startswith("build_")}
+    present = sorted(name for name, value in facts.items() if value is not None)
+    return {**{name: facts[name] for name in kept}, "file": file, "present": present}
+
+
+@pytest.mark.parametrize("phase", ["building", "taking", "measuring", "answering"])
+@pytest.mark.usefixtures("fakes")
+def test_a_node_that_dies_loses_nothing(
+    phase: str, nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whichever phase: what it had goes to another of its kind, and counts once."""
+    slow = {"building": "build", "taking": "take", "measuring": "measure", "answering": "answer"}
+    name = slow[phase]
+    monkeypatch.setattr(on_host, name, getattr(fleet_fakes, f"slow_first_{name}"))
+    cluster = nodes("small", "small", "small")
+    more = ("--data", str(_images(tmp_path / "images"))) if phase == "answering" else ()
+    killer = threading.Thread(target=_kill_marked, args=(cluster, tmp_path, phase))
+    killer.start()
+    code = started(cluster, tmp_path / "out", *more)
+    killer.join()
+    assert code == 0
+    (run,) = runs(tmp_path / "out").values()
+    assert whole(run) == EXPECTED
+    if phase == "answering":
+        answered = [
+            b for own in current_blocks(run.measurements).values() for b in own if b.answers
+        ]
+        assert len(answered) == 3
+
+
+def _kill_marked(cluster: Any, folder: Path, phase: str) -> None:
+    """Kill the node whose worker has left the mark: the one that sleeps."""
+    raylet = fleet_fakes.marked(folder, phase)
+    (node,) = (n for n in cluster.own if n.all_processes["raylet"][0].process.pid == raylet)
+    cluster.own.remove(node)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def _images(place: Path) -> Path:
+    """Ten classes as the weights name them, three images each in both parts."""
+    names = ["airplane", "automobile", "bird", "cat", "deer"]
+    names += ["dog", "frog", "horse", "ship", "truck"]
+    for part in ("train", "test"):
+        for number, name in enumerate(names):
+            folder = place / part / name
+            folder.mkdir(parents=True)
+            for shade in range(3):
+                color = (25 * number, 80 * shade, 40)
+                Image.new("RGB", (32, 32), color).save(folder / f"{shade}.png")
+    return place
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_case_that_kills_its_machines_fails_and_the_rest_goes_on(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not handed out for ever."""
+    monkeypatch.setattr(on_host, "measure", fleet_fakes.deadly_measure)
+    cluster = nodes("small", "small", "small", "small", "small")
+    assert started(cluster, tmp_path / "out") == 1
+    (run,) = runs(tmp_path / "out").values()
+    states = {(number, case.split("/")[1], status) for number, case, status in whole(run)}
+    assert {(n, "fp32", "ok") for n in (0, 1)} <= states
+    assert {(n, "int8-static", "failed") for n in (0, 1)} <= states
+    reasons = [b.reason for b in run.measurements if b.status == "failed"]
+    assert all("machines were lost while they measured it" in reason for reason in reasons)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_second_start_measures_what_is_missing(nodes: Nodes, tmp_path: Path) -> None:
+    """A driver that died has lost nothing that was written."""
+    cluster = nodes("small")
+    out = tmp_path / "out"
+    assert started(cluster, out) == 0
+    (path,) = find_runs(out)
+    run = read_run(path)
+    kept = replace(run, measurements=run.measurements[:2])
+    from bench.record import write_run
+
+    path.unlink()
+    write_run(path.with_name(f"{run.header.run}.jsonl"), kept)
+    assert started(cluster, out) == 0
+    (again,) = runs(out).values()
+    assert whole(again) == EXPECTED
+    assert again.measurements[:2] == kept.measurements
+
+
+@pytest.mark.usefixtures("fakes")
+def test_more_threads_than_a_kind_has_are_a_row(nodes: Nodes, tmp_path: Path) -> None:
+    """With the reason, not an error: another kind may have them."""
+    cluster = nodes("small")
+    assert started(cluster, tmp_path / "out", "-t", "1,8") == 0
+    (run,) = runs(tmp_path / "out").values()
+    reasons = {block.reason for block in run.measurements if block.case.threads == 8}
+    assert reasons == {"small has 1 core to use"}
+
+
+@pytest.mark.slow
+def test_a_training_is_spread_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
+    """A variant a task; checkpoint and log stand in the folder that was named."""
+    cluster = nodes("small", "small")
+    images, out = _images(tmp_path / "images"), tmp_path / "checkpoints"
+    flags = ["--variants", "revisited-base,revisited-v1", "--data", str(images), "--out", str(out)]
+    quick = ["--epochs", "1", "--limit", "10", "--no-compile", "--name", "tiny"]
+    assert spread.main(["--ray", cluster.address, "train", *flags, *quick]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert {f"revisited-{name}_tiny.safetensors" for name in ("base", "v1")} <= names
+    assert {f"revisited-{name}_tiny.train.jsonl" for name in ("base", "v1")} <= names
+
+
+def test_other_versions_are_refused(
+    nodes: Nodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before anything is built or measured, naming the package."""
+    cluster = nodes("small")
+    own = dict(on_host.versions())
+    monkeypatch.setattr(on_host, "versions", lambda: {**own, "onnxruntime": "1.0"})
+    assert started(cluster, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "have other versions (onnxruntime 1.0 and" in told
+    assert not list((tmp_path / "out").glob("records/*"))
+
+
+def test_no_cluster_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what to do."""
+    words = [*ASKED, "--ray", "127.0.0.1:1", "--out", str(tmp_path), "--store", str(tmp_path)]
+    assert main(words) == 2
+    assert "--ray 127.0.0.1:1: no cluster answers there" in capsys.readouterr().err
+
+
+def test_without_ray_nothing_of_it_is_imported() -> None:
+    """Nor by a module that a run imports."""
+    code = "import sys, bench.run, bench.report; print('ray' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "False"

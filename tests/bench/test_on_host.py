@@ -1,0 +1,114 @@
+"""What a machine of a fleet does, tried on this one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import on_host, parcel
+from bench.on_host import Inputs, Sent
+from bench.options import parse
+
+
+def sent(place: Path) -> Sent:
+    """Files with their pieces."""
+    contents = parcel.packed(place)
+    pieces = [
+        parcel.piece(place, part.name, *span) for part in contents.parts for span in part.pieces
+    ]
+    return Sent(str(place), contents, tuple(pieces))
+
+
+def never(_: object) -> bytes:
+    """Fetches nothing."""
+    raise AssertionError("nothing has to be fetched")
+
+
+def test_a_store_is_known_by_what_stands_in_it(tmp_path: Path) -> None:
+    """The same for all that see it, whichever way; another for another folder."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "way").symlink_to(tmp_path / "one")
+    own = on_host.store_id(tmp_path / "one")
+    assert on_host.store_id(tmp_path / "way") == own
+    assert on_host.store_id(tmp_path / "two") != own
+
+
+def test_several_at_once_agree_on_a_store(tmp_path: Path) -> None:
+    """Nodes of one machine, or of one shared folder, start together."""
+    found: set[str] = set()
+    threads = [
+        threading.Thread(target=lambda: found.add(on_host.store_id(tmp_path / "s")))
+        for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["fleet-id"]
+
+
+def test_the_driver_s_store_is_used_where_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere the machine's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "shared").mkdir()
+    assert on_host.store_here(str(tmp_path / "shared")) == tmp_path / "shared"
+    assert on_host.store_here("") == tmp_path / "cache" / "deploybench"
+    assert on_host.store_here("/nowhere/else") == tmp_path / "cache" / "deploybench"
+
+
+def test_what_stands_here_already_is_not_fetched(tmp_path: Path) -> None:
+    """A shared folder has the images under the same path."""
+    file = tmp_path / "images.zip"
+    file.write_bytes(b"pictures")
+    assert on_host.arrived(sent(file), tmp_path / "store", never) == str(file)
+
+
+def test_another_file_of_that_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    """What was sent is put into the store, by its contents."""
+    file = tmp_path / "images.zip"
+    file.write_bytes(b"pictures")
+    parcel_of_it = sent(file)
+    file.write_bytes(b"others!!")
+    place = on_host.arrived(parcel_of_it, tmp_path / "store", lambda data: data)
+    assert Path(place).read_bytes() == b"pictures"
+    assert Path(place).name == "images.zip"
+    assert on_host.arrived(parcel_of_it, tmp_path / "store", never) == place
+
+
+def test_options_are_those_of_this_machine(tmp_path: Path) -> None:
+    """Paths that travelled, and the store."""
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "a.zip").write_bytes(b"a")
+    (there / "ckpt").mkdir()
+    (there / "ckpt" / "vgg19_x.safetensors").write_bytes(b"w")
+    (there / "ckpt" / "xception_x.safetensors").write_bytes(b"w")
+    options = replace(
+        parse([]), data=str(there / "a.zip"), checkpoints=str(there / "ckpt"), threads=()
+    )
+    inputs = Inputs(data=sent(there / "a.zip"), checkpoints=sent(there / "ckpt"))
+    (there / "a.zip").unlink()
+    (there / "ckpt" / "xception_x.safetensors").unlink()
+    here = on_host.options_here(options, inputs, tmp_path / "store", lambda data: data)
+    assert Path(here.data).read_bytes() == b"a"
+    assert sorted(path.name for path in Path(here.checkpoints).iterdir()) == [
+        "vgg19_x.safetensors",
+        "xception_x.safetensors",
+    ]
+    assert here.store == tmp_path / "store"
+
+
+def test_a_machine_says_what_counts(tmp_path: Path) -> None:
+    """Python among the versions, cores, its code."""
+    own = on_host.describe(str(tmp_path))
+    assert own.versions["Python"].startswith("3.")
+    assert own.versions["numpy"]
+    assert own.cores >= 1
+    assert own.store == str(tmp_path)
+    assert len(own.machine) == 8
