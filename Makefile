@@ -37,9 +37,10 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 test: setup ## run the tests
-	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && export DEPLOYBENCH_TEST_STORE="$$store" && \
-	$(PYTEST) -q -m alone && \
-	$(PYTEST) -q -m 'not alone and not cluster' -n auto --maxprocesses 4 --dist worksteal
+	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
+	export DEPLOYBENCH_TEST_STORE="$${DEPLOYBENCH_TEST_STORE:-$$store}" && \
+	$(PYTEST) -q -m 'not alone and not cluster' -n auto --maxprocesses 4 --dist worksteal && \
+	$(PYTEST) -q -m alone
 
 cluster: setup ## run the tests that need a Ray cluster of several nodes: minutes
 	$(PYTEST) -q -m cluster

@@ -99,7 +99,6 @@ async def sample(page: ThePage, name: str) -> Response:
 
 async def upload(request: Request, page: ThePage, session: TheSession) -> PictureShown:
     """Take a picture: the body is the file. Nothing of it is written to a disk."""
-    preprocesses = _ready(page)
     settings = page.settings
     of_address = page.sessions.receiving(_address(request))
     async with session.receiving, of_address, page.receiving:
@@ -112,6 +111,8 @@ async def upload(request: Request, page: ThePage, session: TheSession) -> Pictur
             raise Refused(408, f"the upload took longer than {UPLOAD_LIMIT_S:.0f} s") from exc
         except ClientDisconnect as exc:
             raise Refused(400, "the upload was broken off") from exc
+        # Not before: who is refused while still sending may see a broken connection, and no reason.
+        preprocesses = _ready(page)
         async with page.decoding:
             picture = await asyncio.to_thread(
                 uploads.taken, content, preprocesses, settings.most_pixels
