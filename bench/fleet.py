@@ -30,7 +30,7 @@ from bench import (
 from bench.block import Effort, beside
 from bench.blocks import Told
 from bench.case import Case, crossover, plan, unsupported
-from bench.cluster import Cluster, HostLost, connected, fetch
+from bench.cluster import Cluster, HostLost, Reserved, connected, fetch
 from bench.files import Source, file_key
 from bench.fleet_board import Board
 from bench.fleet_build import Builder, inputs_of, said_store
@@ -413,11 +413,7 @@ def _measures(
     board.doing(machine, "waiting for all of its cores")
     reserved = cluster.reserve(machine.node)
     try:
-        threads = sorted({case.threads for case in one.sources if case.threads <= one.kind.cores})
-        store = said_store(one.options)
-        with turn:
-            found = [reserved.call(one.work.peak, n, store).get() for n in threads]
-        _peaks(one, found, board)
+        _measure_peaks(one, reserved, turn, board)
         while job is not None and not stop.is_set():
             number, case = job
             with turn:
@@ -429,9 +425,7 @@ def _measures(
             job = one.queue.take(machine.node.id)
         # One disturbed moment before the run would make every share of the attainable too high.
         if not stop.is_set():
-            with turn:
-                found = [reserved.call(one.work.peak, n, store).get() for n in threads]
-            _peaks(one, found, board)
+            _measure_peaks(one, reserved, turn, board)
     finally:
         reserved.free()
 
@@ -460,7 +454,16 @@ def _record(one: Running, block: Measurement, machine: Machine | None, board: Bo
     board.measured(one.kind.name, machine, block, last)
 
 
-def _peaks(one: Running, found: Iterable[tuple[Peaks, Sequence[str]]], board: Board) -> None:
+def _measure_peaks(one: Running, reserved: Reserved, turn: threading.Lock, board: Board) -> None:
+    """What a machine reaches, with each number of threads that its rows have."""
+    threads = sorted({case.threads for case in one.sources if case.threads <= one.kind.cores})
+    store = said_store(one.options)
+    with turn:
+        found = [reserved.call(one.work.peak, n, store).get() for n in threads]
+    _keep_peaks(one, found, board)
+
+
+def _keep_peaks(one: Running, found: Iterable[tuple[Peaks, Sequence[str]]], board: Board) -> None:
     """Keep the larger of each figure of the kind.
 
     The first ones are written down at once, what raises them at the end: a header is changed by
