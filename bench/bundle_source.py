@@ -12,7 +12,7 @@ from bench import given
 from bench.case import Case
 from bench.chosen_row import Chosen
 from bench.files import BuildError, Event, build_files, file_key
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError, parse, without_flags
 from bench.record import FileFacts
 from export.artifact import Artifact, Store, folder_sha256
 from export.variants import VARIANTS
@@ -83,7 +83,9 @@ def _check_known(case: Case) -> None:
 
 def _options(command: str, store: Path, places: Sequence[str]) -> Options:
     """What a recorded command asked for, with the folders of this machine."""
-    words = [*shlex.split(command)[3:], "--store", str(store), *places]
+    # A file is found or built on this machine, whichever fleet has measured it.
+    asked = without_flags(shlex.split(command)[3:], ("--ray", "--prices"))
+    words = [*asked, "--store", str(store), *places]
     try:
         return replace(parse(words), against="")
     except SystemExit as exc:  # argparse has said why, on standard error

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from bench import (
     blocks,
@@ -22,72 +21,23 @@ from bench import (
     kinds,
     labelled,
     on_host,
-    peaks,
     prices,
     report,
     rows,
 )
-from bench.block import Effort, beside
 from bench.blocks import Told
-from bench.case import Case, crossover, plan, unsupported
-from bench.cluster import Cluster, HostLost, Reserved, connected, fetch
+from bench.case import Case, plan, unsupported
+from bench.cluster import Cluster, HostLost, connected, fetch
 from bench.files import Source, file_key
 from bench.fleet_board import Board
 from bench.fleet_build import Builder, inputs_of, said_store
-from bench.fleet_queue import MOST_LOST, Job, Queue
+from bench.fleet_measure import Running, hand_out, measure_all, write_peaks
 from bench.kinds import Kind, Machine
 from bench.labelled import Images
-from bench.on_host import Inputs, Task
+from bench.on_host import Inputs
 from bench.options import Options, UsageError, parse
-from bench.parcel import Fetch
 from bench.prices import Prices
-from bench.record import Answers, Fleet, Measurement, Peaks, Recorder, current_blocks, read_run
-
-_PAUSE_S = 0.2
-_POLL_S = 0.5
-"""How often the main thread looks whether somebody wants to stop."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """The functions that machines are asked to run: those of ``bench.on_host``, or fakes."""
-
-    measure: Callable[[Task, Fetch], Measurement]
-    answer: Callable[[Measurement, Task, Fetch], tuple[Answers | None, str]]
-    peak: Callable[[int, str], tuple[Peaks, tuple[str, ...]]]
-
-
-def _real_work() -> Work:
-    return Work(on_host.measure, on_host.answer, on_host.peak)
-
-
-@dataclass
-class Running:
-    """The run of one kind: what is recorded, and what is left to do."""
-
-    kind: Kind
-    options: Options
-    sources: dict[Case, Source]
-    recorder: Recorder
-    effort: Effort
-    told: Told = field(default_factory=Told)
-    queue: Queue = field(default_factory=lambda: Queue(()))
-    to_answer: list[Measurement] = field(default_factory=list)
-    """First blocks whose cases have not been asked about all labelled images."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    questions: dict[Case, object] = field(default_factory=dict)
-    """References to what each case is asked."""
-    open_rounds: dict[Case, int] = field(default_factory=dict)
-    peaks: dict[int, Peaks] = field(default_factory=dict)
-    """By threads, the largest of all its machines so far."""
-    work: Work = field(default_factory=_real_work)
-    answering: int = 0
-    """Cases whose answers are awaited."""
-
-    def settled(self) -> bool:
-        """Whether nothing is left, nor can come back from a machine that is lost."""
-        with self.lock:
-            return self.queue.settled() and not self.to_answer and not self.answering
+from bench.record import Fleet, Recorder, current_blocks, read_run
 
 
 def run(options: Options, words: Sequence[str], heed_signals: Callable[[], None]) -> int:
@@ -148,7 +98,7 @@ def _run(
     inputs = inputs_of(
         options, {case.variant for cases in planned.values() for case in cases}, cluster
     )
-    _build(cluster, running, planned, options, inputs, board)
+    _build(cluster, running, options, inputs, board)
     if images is not None:
         _ask(cluster, running, images, inputs, board)
     for one in running:
@@ -198,16 +148,17 @@ def _recorders(
     name = _fleet_name(options)
     running: list[Running] = []
     for kind in found:
-        cases = planned[kind.name]
         own = _of_kind(options, kind)
-        pairs = rows.twins(case for case in cases if unsupported(case) is None)
+        planned_here = planned[kind.name]
+        pairs = rows.twins(case for case in planned_here if unsupported(case) is None)
+        cases = (*planned_here, *pairs)
         head = header.header(
             own,
-            (*cases, *pairs),
+            cases,
             words,
             None,
             images.labelled if images else None,
-            files.int8_choices(cases, own),
+            files.int8_choices(planned_here, own),
             kind.facts,
             _members(name, kind, costs),
         )
@@ -215,7 +166,8 @@ def _recorders(
         recorder = stack.enter_context(Recorder.open(options.out, head, beside))
         _join(recorder, head.fleet)
         told = Told(pairs, recorder.measurements)
-        running.append(Running(kind, own, {}, recorder, blocks.effort_of(own), told))
+        effort = blocks.effort_of(own)
+        running.append(Running(kind, own, cases, recorder, effort, told=told))
     return running
 
 
@@ -249,22 +201,17 @@ def _fleet_name(options: Options) -> str:
 def _build(
     cluster: Cluster,
     running: Sequence[Running],
-    planned: Mapping[str, Sequence[Case]],
     options: Options,
     inputs: Inputs,
     board: Board,
 ) -> None:
     """Have all files built and brought to where they are measured."""
-    keys = [
-        file_key(case) for cases in planned.values() for case in cases if unsupported(case) is None
-    ]
+    keys = [file_key(case) for one in running for case in one.cases if unsupported(case) is None]
     builder = Builder(cluster, [one.kind for one in running], options, inputs, board.say)
     built = builder.build(keys)
     for one in running:
-        cases = planned[one.kind.name]
-        pairs = rows.twins(case for case in cases if unsupported(case) is None)
         own = built[one.kind.machines[0].own.instruction_sets]
-        sources = files.sources((*cases, *pairs), own)
+        sources = files.sources(one.cases, own)
         one.sources = {case: _possible(case, source, one.kind) for case, source in sources.items()}
         for node_id in builder.lost:
             one.kind = kinds.without(one.kind, node_id)
@@ -317,234 +264,6 @@ def _ask(
             board.say(f"resizing images on {machine.shown}: {exc}")
 
 
-# --- measuring
-
-
-def hand_out(one: Running, board: Board) -> None:
-    """Make the queue of what a kind does not have yet."""
-    usual = list(crossover(tuple(one.sources), one.options.blocks, one.options.seed))
-    left = blocks.left(usual, one.recorder.measurements, one.sources)
-    one.open_rounds = _counts(left)
-    board.planned(one.kind.name, len(left), one.kind.machines)
-    for number, case in left:
-        if one.sources[case].artifact is None:
-            _record(one, blocks.without_file(number, case, one.sources[case]), None, board)
-    there = [job for job in left if one.sources[job[1]].artifact is not None]
-    one.queue = Queue(there, len(one.kind.machines))
-    # An earlier start may have been ended before its answers came.
-    for case, own in current_blocks(one.recorder.measurements).items():
-        source = one.sources.get(case)
-        if source and blocks.unanswered(own[0], source) and own[0].answers is None:
-            one.to_answer.append(own[0])
-    one.recorder.forget()
-    if not one.kind.machines:
-        _fail_rest(one, "all were lost before anything was measured", board)
-
-
-def _counts(jobs: Iterable[Job]) -> dict[Case, int]:
-    counts: dict[Case, int] = {}
-    for _, case in jobs:
-        counts[case] = counts.get(case, 0) + 1
-    return counts
-
-
-def measure_all(
-    cluster: Cluster,
-    running: Sequence[Running],
-    board: Board,
-    stop: threading.Event,
-) -> None:
-    """A thread for each machine; a slow one holds nobody up. Raises what one of them raised."""
-    pairs = [(one, machine) for one in running for machine in one.kind.machines]
-    # Several nodes may be one machine, which measures one thing at a time all the same.
-    turns = {machine.own.machine: threading.Lock() for _, machine in pairs}
-    with ThreadPoolExecutor(max(1, len(pairs))) as pool:
-        futures: set[Future[None]] = {
-            pool.submit(_on_machine, cluster, one, machine, turns[machine.own.machine], board, stop)
-            for one, machine in pairs
-        }
-        try:
-            while futures:
-                done, futures = wait(futures, _POLL_S, FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-        except BaseException:
-            stop.set()
-            cluster.abandon()
-            raise
-
-
-def _on_machine(
-    cluster: Cluster,
-    one: Running,
-    machine: Machine,
-    turn: threading.Lock,
-    board: Board,
-    stop: threading.Event,
-) -> None:
-    """All that one machine measures and answers, until there is nothing left or it is lost."""
-    try:
-        while not stop.is_set() and not one.settled():
-            _measures(cluster, one, machine, turn, board, stop)
-            _answers(cluster, one, machine, turn, board, stop)
-            # Another machine may be lost, and what it has come back.
-            stop.wait(_PAUSE_S)
-        board.doing(machine, "done")
-    except HostLost as exc:
-        if stop.is_set():
-            return
-        board.doing(machine, "lost")
-        board.say(f"{one.kind.name}: {machine.shown} is lost: {exc}")
-        _give_back(one, machine, str(exc), board)
-
-
-def _measures(
-    cluster: Cluster,
-    one: Running,
-    machine: Machine,
-    turn: threading.Lock,
-    board: Board,
-    stop: threading.Event,
-) -> None:
-    """Blocks, one after the other, on a machine that nobody else uses meanwhile."""
-    job = one.queue.take(machine.node.id)
-    if job is None:
-        return
-    board.doing(machine, "waiting for all of its cores")
-    reserved = cluster.reserve(machine.node)
-    try:
-        _measure_peaks(one, reserved, turn, board)
-        while job is not None and not stop.is_set():
-            number, case = job
-            with turn:
-                board.doing(machine, f"round {number + 1}: {case}")
-                task = _task(one, case, number)
-                block = reserved.call(one.work.measure, task, fetch).get()
-            _record(one, block, machine, board)
-            one.queue.done(machine.node.id)
-            job = one.queue.take(machine.node.id)
-        # One disturbed moment before the run would make every share of the attainable too high.
-        if not stop.is_set():
-            _measure_peaks(one, reserved, turn, board)
-    finally:
-        reserved.free()
-
-
-def _task(one: Running, case: Case, number: int) -> Task:
-    source = one.sources[case]
-    assert source.artifact is not None
-    with one.lock:
-        effort = blocks.asked_of(source, case, one.effort, one.told)
-    store = said_store(one.options)
-    bare = replace(effort, question=None)
-    return Task(case, number, source.artifact, bare, one.options, store, one.questions.get(case))
-
-
-def _record(one: Running, block: Measurement, machine: Machine | None, board: Board) -> None:
-    """Write one block down at once, and note what it leaves to be asked."""
-    source = one.sources[block.case]
-    with one.lock:
-        block = blocks.with_known(block, source, one.told)
-        one.recorder.append(block)
-        one.told.add(block)
-        if blocks.unanswered(block, source) and block.answers is None:
-            one.to_answer.append(block)
-        one.open_rounds[block.case] -= 1
-        last = one.open_rounds[block.case] == 0
-    board.measured(one.kind.name, machine, block, last)
-
-
-def _measure_peaks(one: Running, reserved: Reserved, turn: threading.Lock, board: Board) -> None:
-    """What a machine reaches, with each number of threads that its rows have."""
-    threads = sorted({case.threads for case in one.sources if case.threads <= one.kind.cores})
-    store = said_store(one.options)
-    with turn:
-        found = [reserved.call(one.work.peak, n, store).get() for n in threads]
-    _keep_peaks(one, found, board)
-
-
-def _keep_peaks(one: Running, found: Iterable[tuple[Peaks, Sequence[str]]], board: Board) -> None:
-    """Keep the larger of each figure of the kind.
-
-    The first ones are written down at once, what raises them at the end: a header is changed by
-    writing the whole file again, which a thousand machines must not do twice each.
-    """
-    with one.lock:
-        known = {row.threads: row for row in one.recorder.header.peaks}
-        for row, said in found:
-            for text in said:
-                board.say(f"{one.kind.name}: {text}")
-            best = one.peaks.get(row.threads) or known.get(row.threads)
-            one.peaks[row.threads] = peaks.larger(best, row) if best else row
-        if not one.peaks.keys() <= known.keys():
-            _write_peaks(one)
-
-
-def _write_peaks(one: Running) -> None:
-    known = {row.threads: row for row in one.recorder.header.peaks}
-    found = tuple({**known, **one.peaks}.values())
-    if found != one.recorder.header.peaks:
-        one.recorder.amend(replace(one.recorder.header, peaks=found))
-
-
-def _answers(
-    cluster: Cluster,
-    one: Running,
-    machine: Machine,
-    turn: threading.Lock,
-    board: Board,
-    stop: threading.Event,
-) -> None:
-    """Ask children about all labelled images: as ordinary tasks, on cores that are free."""
-    while not stop.is_set():
-        with one.lock:
-            if not one.to_answer:
-                return
-            block = one.to_answer.pop(0)
-            one.answering += 1
-        board.doing(machine, f"accuracy: {block.case}")
-        task = _task(one, block.case, block.round)
-        cores = min(block.case.threads, machine.node.cpus)
-        try:
-            with turn:
-                answers, reason = cluster.on(
-                    machine.node, cores, one.work.answer, block, task, fetch
-                ).get()
-        except HostLost:
-            with one.lock:
-                one.to_answer.insert(0, block)
-                one.answering -= 1
-            raise
-        done = replace(block, answers=answers)
-        if reason:
-            done = beside(done, reason)
-        with one.lock:
-            one.recorder.append(done)
-            one.told.add(done)
-            one.answering -= 1
-
-
-def _give_back(one: Running, machine: Machine, why: str, board: Board) -> None:
-    """What a lost machine had goes to the others of its kind, or fails where there are none."""
-    given_up = one.queue.lose(machine.node.id)
-    with one.lock:
-        one.kind = kinds.without(one.kind, machine.node.id)
-    if given_up is not None:
-        number, case = given_up
-        text = f"{MOST_LOST} machines were lost while they measured it, the last: {why}"
-        _record(one, Measurement(case, number, "failed", text), None, board)
-    if one.kind.machines:
-        return
-    _fail_rest(one, f"the last one: {why}", board)
-
-
-def _fail_rest(one: Running, why: str, board: Board) -> None:
-    """What nobody is left to measure becomes rows that say so."""
-    for number, case in one.queue.rest():
-        text = f"no machine of {one.kind.name} is left: {why}"
-        _record(one, Measurement(case, number, "failed", text), None, board)
-
-
 # --- the end
 
 
@@ -555,7 +274,7 @@ def _finish(
     failed = False
     runs = []
     for one in running:
-        _write_peaks(one)
+        write_peaks(one)
         found = read_run(one.recorder.path if stop.is_set() else one.recorder.finish())
         runs.append(found)
         current = current_blocks(found.measurements)

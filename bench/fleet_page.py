@@ -237,17 +237,26 @@ def choose(found: Iterable[Offer], bound_s: float, percentile: float = 0.5) -> C
             keeps.append(one)
     if not keeps:
         return Choice(bound_s, None, (), tuple(undecided))
-    best = min(keeps, key=lambda one: _paid(one).value)
-    most = _paid(best).high
-    close = [
-        one
-        for one in keeps
-        if one is not best
-        and most is not None
-        and (low := _paid(one).low) is not None
-        and low <= most
-    ]
-    return Choice(bound_s, best, tuple(close), tuple(undecided))
+    best, close = cheapest(keeps)
+    return Choice(bound_s, best, close, tuple(undecided))
+
+
+def cheapest(found: Sequence[Offer]) -> tuple[Offer, tuple[Offer, ...]]:
+    """Of at least one offer the cheapest, and those whose cost is not told apart from its.
+
+    Without prices the fastest; where some kinds have a price, the others don't compete.
+    """
+    able = [one for one in found if one.cost is not None] or list(found)
+    best = min(able, key=lambda one: _paid(one).value)
+    return best, tuple(one for one in able if one is not best and not _dearer(one, best))
+
+
+def _dearer(one: Offer, best: Offer) -> bool:
+    """Whether one's interval lies above the other's; without intervals the estimates have to do."""
+    own, least = _paid(one), _paid(best)
+    if own.low is None or least.high is None:
+        return own.value > least.value
+    return own.low > least.high
 
 
 def _competes(one: Offer) -> bool:

@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -515,6 +515,19 @@ def _check_ray(options: Options) -> None:
             "--budget can't be had with --ray: each machine has blocks of its own to give; say "
             "--blocks"
         )
+
+
+def without_flags(words: Sequence[str], flags: Collection[str]) -> list[str]:
+    """A command's words without these flags and the word that follows each (or its ``=VALUE``)."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        drop = flag in flags
+        if not skip and not drop:
+            kept.append(word)
+        skip = not skip and drop and not equals
+    return kept
 
 
 def parse_time(flag: str, text: object) -> float:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the recommendation; its exit code, or 2 for what can't be answered."""
     given = _parser().parse_args(argv)
     try:
-        if given.fleet:
+        if given.fleet is not None:
             return _across(given)
         found = _recommended(given)
         _show(found, given)
@@ -100,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--records", type=Path, default=DEFAULT_OUT, metavar="DIR_OR_FILE", help=place)
     runs = "these runs of the folder, or patterns; several must share host, weights and images"
     add("--run", default="", metavar="NAMES", help=runs)
-    fleet = "of the kinds of machines that bench.run --ray has measured: which to rent, too"
-    add("--fleet", default="", metavar="NAME", help=fleet)
+    fleet = "of the kinds of machines that bench.run --ray has measured, the newest unless NAMEd: "
+    add("--fleet", nargs="?", const="", metavar="NAME", help=f"{fleet}which to rent, too")
     add("-m", "--variants", default="", metavar="GLOBS", help="only these, such as 'vgg19*'")
     add("--runtimes", default="", metavar="GLOBS", help="only these")
     best = "what is best among those that keep the constraints (default: latency, p50 for an image)"

@@ -33,14 +33,23 @@ class OfKind:
 
 
 def runs_of(out: Path, name: str) -> list[Run]:
-    """The runs of a fleet below ``out``, one for each kind. Raises :class:`UsageError`."""
-    headers = {path: read_header(path).fleet for path in find_runs(out)}
-    names = sorted({fleet.name for fleet in headers.values() if fleet})
-    if name not in names:
-        known = f"it has {', '.join(names)}" if names else "it has none: python -m bench.run --ray"
-        raise UsageError(f"--fleet {name}: no fleet of {out} is called so; {known}")
-    members = [path for path, fleet in headers.items() if fleet and fleet.name == name]
-    return fleet_page.fleets(map(read_run, members))[name]
+    """The runs of a fleet below ``out``, one for each kind; of the newest one without a name.
+
+    Raises :class:`UsageError`.
+    """
+    headers = {path: read_header(path) for path in find_runs(out)}
+    known = {path: (head.fleet.name, head.started) for path, head in headers.items() if head.fleet}
+    names = [fleet for fleet, _ in sorted(known.values(), key=lambda own: own[1])]
+    if not names:
+        raise UsageError(f"--fleet: {out} has none: python -m bench.run --ray measures one")
+    wanted = name or names[-1]
+    if wanted not in names:
+        raise UsageError(
+            f"--fleet {name}: no fleet of {out} is called so; it has "
+            f"{', '.join(sorted(set(names)))}"
+        )
+    members = [path for path, (fleet, _) in known.items() if fleet == wanted]
+    return fleet_page.fleets(map(read_run, members))[wanted]
 
 
 def recommend(
@@ -76,7 +85,6 @@ def text(found: Sequence[OfKind], limits: Sequence[Constraint]) -> str:
     """What to rent and to ship on it, as Markdown; then the pick of each kind."""
     asked = " and ".join(map(str, limits)) or "no constraint"
     offers = [one.offer for one in found if one.offer is not None]
-    priced = [offer for offer in offers if offer.cost is not None]
     rows = []
     for one in found:
         if one.offer is None:
@@ -99,30 +107,18 @@ def text(found: Sequence[OfKind], limits: Sequence[Constraint]) -> str:
     table = tabulate(
         rows, titles, "github", disable_numparse=True, colalign=("left", "left", *("right",) * 3)
     )
-    return f"{_answer(offers, priced, asked)}\n\n{table}"
+    return f"{_answer(offers, asked)}\n\n{table}"
 
 
-def _answer(offers: Sequence[Offer], priced: Sequence[Offer], asked: str) -> str:
+def _answer(offers: Sequence[Offer], asked: str) -> str:
     if not offers:
         return f"**Nothing to rent**: no kind of machine has a row that is known to keep {asked}."
-    if priced:
-        best = min(priced, key=lambda one: one.cost.value if one.cost else float("inf"))
-        close = [one for one in priced if one is not best and not _dearer(one, best)]
-        what = "the cheapest that keeps"
-    else:
-        best = min(offers, key=lambda one: -(one.images_per_s.value if one.images_per_s else 0.0))
-        close, what = [], "without prices the fastest that keeps"
+    best, close = fleet_page.cheapest(offers)
+    priced = best.cost is not None
+    what = "the cheapest that keeps" if priced else "without prices the fastest that keeps"
     said = f"**{plain(best.kind)}** with {code(str(best.row.case))}: {what} {asked}."
     if close:
         names = ", ".join(f"{plain(one.kind)} with {code(str(one.row.case))}" for one in close)
-        said += f" Its cost is not told apart from that of {names}."
+        figure = "cost" if priced else "speed"
+        said += f" Its {figure} is not told apart from that of {names}."
     return said
-
-
-def _dearer(one: Offer, best: Offer) -> bool:
-    """Whether one's interval lies above the other's; without intervals the estimates have to do."""
-    own, least = one.cost, best.cost
-    assert own is not None and least is not None
-    if own.low is None or least.high is None:
-        return own.value > least.value
-    return own.low > least.high

@@ -19,7 +19,7 @@ from bench.block import load_message
 from bench.blocks import memory_limit
 from bench.case import NULL, Case, plan, unsupported
 from bench.header import without_paths
-from bench.options import Options, UsageError, parse, parser
+from bench.options import Options, UsageError, parse, parser, without_flags
 from bench.progress import Progress
 from bench.record import Answers, Labelled, RecordError, write_atomically
 from bench.resize_table import FILTERS, PLACE, SCHEMA, Header, Line, ResizeCost, dumped
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     heed_signals()
     try:
         options = given.opened(parse([*_DEFAULTS, *words], _command()))
+        if options.ray:
+            raise UsageError("--ray: filters are compared on this machine; leave it out")
         report.check_page(options.out)
         with Progress() as progress:
             cost = _measured(options, words, progress)
@@ -117,7 +119,9 @@ def _header(
     cases: Sequence[Case], options: Options, words: Sequence[str], images: Labelled
 ) -> Header:
     libraries = [REGISTRY[name].distribution for name in dict.fromkeys(c.runtime for c in cases)]
-    command = shlex.join(["python", "-m", "bench.resize_cost", *_without_places(words)])
+    command = shlex.join(
+        ["python", "-m", "bench.resize_cost", *without_flags(words, ("--store", "--out"))]
+    )
     return Header(
         schema=SCHEMA,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -127,16 +131,6 @@ def _header(
         versions=host.versions(["numpy", "Pillow", *filter(None, libraries)]),
         labelled=images,
     )
-
-
-def _without_places(words: Sequence[str]) -> Iterator[str]:
-    """The words without ``--store`` and ``--out``: places mean nothing elsewhere."""
-    skip = False
-    for word in words:
-        flag, equals, _ = word.partition("=")
-        if not skip and flag not in ("--store", "--out"):
-            yield word
-        skip = not skip and flag in ("--store", "--out") and not equals
 
 
 if __name__ == "__main__":

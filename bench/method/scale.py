@@ -15,9 +15,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter
 from rich.console import Console
@@ -36,6 +37,9 @@ from bench.record import Answers, FileFacts, Measurement, Memory, Parity, Peaks,
 from bench.text import rounded
 from export.artifact import Artifact
 from export.checkpoints import SEEDED
+
+if TYPE_CHECKING:  # it imports Ray
+    from bench.cluster import Cluster as Connection
 
 NODES = 8
 CASES = 1000
@@ -98,12 +102,23 @@ def _cluster() -> str:
     return address
 
 
+@functools.cache
+def _connection() -> Connection:
+    """One for all units, as a run has one: ten connections would leave what one does not."""
+    from bench import cluster
+
+    stack = ExitStack()
+    connection = stack.enter_context(cluster.connected(_cluster()))
+    atexit.register(stack.close)
+    return connection
+
+
 def measure(index: int, lab: Lab) -> Line:
     """One unit on a cluster that stays: first to last block, and what the driver holds then."""
-    from bench import cluster, fleet
+    from bench import fleet, fleet_measure
 
-    address = _cluster()
-    with cluster.connected(address) as connected, tempfile.TemporaryDirectory() as out:
+    connected, address = _connection(), _cluster()
+    with tempfile.TemporaryDirectory() as out:
         options = Options(
             threads=(1,), out=Path(out), store=lab.store, ray=address, blocks=1, weights=SEEDED
         )
@@ -113,13 +128,17 @@ def measure(index: int, lab: Lab) -> Line:
         )
         head = header.header(options, cases, [], None, None, (), kind.facts)
         with Recorder.open(Path(out), head) as recorder, _Watch() as board:
-            sources = {case: Source(_file(case)) for case in cases}
-            work = fleet.Work(at_once, never, no_peak)
-            running = fleet.Running(
-                kind, options, sources, recorder, blocks.effort_of(options), work=work
+            running = fleet_measure.Running(
+                kind,
+                options,
+                cases,
+                recorder,
+                blocks.effort_of(options),
+                {case: Source(_file(case)) for case in cases},
+                work=fleet_measure.Work(at_once, never, no_peak),
             )
-            fleet.hand_out(running, board)
-            fleet.measure_all(connected, [running], board, threading.Event())
+            fleet_measure.hand_out(running, board)
+            fleet_measure.measure_all(connected, [running], board, threading.Event())
     if running.queue.left:
         raise ExperimentError(f"{running.queue.left} blocks of unit {index} were not measured")
     begun, ended = board.seen[0], board.seen[-1]

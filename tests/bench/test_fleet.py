@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bench import on_host, spread
-from bench.record import Measurement, Run, current_blocks, find_runs, read_run
+from bench.record import Measurement, Run, current_blocks, find_runs, read_run, write_run
 from bench.run import main
 from tests.bench import fleet_fakes
 
@@ -31,40 +31,46 @@ Nodes = Callable[..., Any]
 pytestmark = pytest.mark.cluster
 
 
+@pytest.fixture(scope="module")
+def head() -> Iterator[Any]:
+    """A cluster of nothing but a head without a CPU, which lives as long as this file's tests."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        # That a node is gone is noticed after 2 s, where Ray takes a quarter of a minute.
+        patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_health_check_failure_threshold", "4")
+        arguments = {"num_cpus": 0, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=arguments)
+    yield cluster
+    cluster.shutdown()
+
+
 @pytest.fixture
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    """``nodes("a", "b")``: a cluster with a node of one CPU for each label, after a head of none.
+def nodes(head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    """``nodes("a", "b")``: the cluster with a node of one CPU for each label.
 
     Each has a cache of its own, so that nothing is shared but what is sent.
     """
-    from ray.cluster_utils import Cluster
-
-    class Owned(Cluster):
-        """One that knows which nodes are not its head."""
-
-        own: list[Any]
-
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv(fleet_fakes.MARKS, str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    started: list[Any] = []
 
     def start(*labels: str) -> Any:
-        cluster = Owned(initialize_head=True, head_node_args={"num_cpus": 0})
-        started.append(cluster)
-        cluster.own = []
         for number, label in enumerate(labels):
             cache = tmp_path / f"cache{number}"
             monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
             resources = {f"host-kind:{label}": 1}
-            cluster.own.append(cluster.add_node(num_cpus=1, resources=resources))
-        cluster.wait_for_nodes()
+            head.add_node(num_cpus=1, resources=resources, wait=False)
+        head.wait_for_nodes()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "driver"))
-        return cluster
+        return head
 
     yield start
-    for cluster in started:
-        cluster.shutdown()
+    for node in tuple(head.worker_nodes):
+        head.remove_node(node, allow_graceful=False)
+    head.wait_for_nodes()
 
 
 @pytest.fixture
@@ -72,6 +78,16 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and peaks that cost nothing; files are built as ever."""
     for name in ("measure", "answer", "peak"):
         monkeypatch.setattr(on_host, name, getattr(fleet_fakes, name))
+
+
+@pytest.fixture
+def shared(store_folder: Path) -> tuple[str, str]:
+    """Flags of a folder that all nodes see, for what is not about building and sending.
+
+    The first such test builds there, the others find it.
+    """
+    store_folder.mkdir(exist_ok=True)
+    return "--store", str(store_folder)
 
 
 def started(cluster: Any, out: Path, *more: str) -> int:
@@ -151,7 +167,11 @@ def _shape(block: Measurement) -> dict[str, Any]:
 @pytest.mark.parametrize("phase", ["building", "taking", "measuring", "answering"])
 @pytest.mark.usefixtures("fakes")
 def test_a_node_that_dies_loses_nothing(
-    phase: str, nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phase: str,
+    nodes: Nodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """In whichever phase: what it had goes to another of its kind, and counts once."""
     slow = {"building": "build", "taking": "take", "measuring": "measure", "answering": "answer"}
@@ -159,6 +179,8 @@ def test_a_node_that_dies_loses_nothing(
     monkeypatch.setattr(on_host, name, getattr(fleet_fakes, f"slow_first_{name}"))
     cluster = nodes("small", "small", "small")
     more = ("--data", str(_images(tmp_path / "images"))) if phase == "answering" else ()
+    if phase == "measuring":
+        more = request.getfixturevalue("shared")
     killer = threading.Thread(target=_kill_marked, args=(cluster, tmp_path, phase))
     killer.start()
     code = started(cluster, tmp_path / "out", *more)
@@ -176,8 +198,8 @@ def test_a_node_that_dies_loses_nothing(
 def _kill_marked(cluster: Any, folder: Path, phase: str) -> None:
     """Kill the node whose worker has left the mark: the one that sleeps."""
     raylet = fleet_fakes.marked(folder, phase)
-    (node,) = (n for n in cluster.own if n.all_processes["raylet"][0].process.pid == raylet)
-    cluster.own.remove(node)
+    own = cluster.worker_nodes
+    (node,) = (n for n in own if n.all_processes["raylet"][0].process.pid == raylet)
     cluster.remove_node(node, allow_graceful=False)
 
 
@@ -197,12 +219,12 @@ def _images(place: Path) -> Path:
 
 @pytest.mark.usefixtures("fakes")
 def test_a_case_that_kills_its_machines_fails_and_the_rest_goes_on(
-    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, shared: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not handed out for ever."""
     monkeypatch.setattr(on_host, "measure", fleet_fakes.deadly_measure)
     cluster = nodes("small", "small", "small", "small", "small")
-    assert started(cluster, tmp_path / "out") == 1
+    assert started(cluster, tmp_path / "out", *shared) == 1
     (run,) = runs(tmp_path / "out").values()
     states = {(number, case.split("/")[1], status) for number, case, status in whole(run)}
     assert {(n, "fp32", "ok") for n in (0, 1)} <= states
@@ -212,29 +234,31 @@ def test_a_case_that_kills_its_machines_fails_and_the_rest_goes_on(
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_second_start_measures_what_is_missing(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_second_start_measures_what_is_missing(
+    nodes: Nodes, shared: tuple[str, str], tmp_path: Path
+) -> None:
     """A driver that died has lost nothing that was written."""
     cluster = nodes("small")
     out = tmp_path / "out"
-    assert started(cluster, out) == 0
+    assert started(cluster, out, *shared) == 0
     (path,) = find_runs(out)
     run = read_run(path)
     kept = replace(run, measurements=run.measurements[:2])
-    from bench.record import write_run
-
     path.unlink()
     write_run(path.with_name(f"{run.header.run}.jsonl"), kept)
-    assert started(cluster, out) == 0
+    assert started(cluster, out, *shared) == 0
     (again,) = runs(out).values()
     assert whole(again) == EXPECTED
     assert again.measurements[:2] == kept.measurements
 
 
 @pytest.mark.usefixtures("fakes")
-def test_more_threads_than_a_kind_has_are_a_row(nodes: Nodes, tmp_path: Path) -> None:
+def test_more_threads_than_a_kind_has_are_a_row(
+    nodes: Nodes, shared: tuple[str, str], tmp_path: Path
+) -> None:
     """With the reason, not an error: another kind may have them."""
     cluster = nodes("small")
-    assert started(cluster, tmp_path / "out", "-t", "1,8") == 0
+    assert started(cluster, tmp_path / "out", "-t", "1,8", *shared) == 0
     (run,) = runs(tmp_path / "out").values()
     reasons = {block.reason for block in run.measurements if block.case.threads == 8}
     assert reasons == {"small has 1 core to use"}

@@ -177,4 +177,27 @@ def test_an_unknown_fleet_is_told_with_those_there_are(
     assert recommend.main(["--records", str(out), "--fleet", "f2"]) == 2
     assert "--fleet f2: no fleet of" in capsys.readouterr().err
     assert recommend.main(["--records", str(written([], tmp_path / "none")), "--fleet", "f1"]) == 2
-    assert "it has none: python -m bench.run --ray" in capsys.readouterr().err
+    assert "has none: python -m bench.run --ray" in capsys.readouterr().err
+
+
+def test_without_a_name_it_is_the_newest_fleet(
+    fleet: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose runs started last, whatever its name is."""
+    blocks = (*measured(EAGER, 1, 1.1, 0.9), *measured(INT8, 1, 1.1, 0.9))
+    other = of_kind("ancient", *blocks, name="z9")
+    older = replace(other, header=replace(other.header, started="2020-01-01T00:00:00+00:00"))
+    out = written([older, *fleet], tmp_path)
+    assert recommend.main(["--records", str(out), "--fleet"]) == 0
+    told = capsys.readouterr().out
+    assert "| fast   |" in told
+    assert "ancient" not in told
+
+
+def test_kinds_without_a_price_are_not_the_cheapest(fleet: list[Run]) -> None:
+    """A time for an image is no smaller than a cost: they are not compared."""
+    blocks = (*measured(EAGER, 9, 9.1, 8.9), *measured(INT8, 1, 1.1, 0.9))
+    offers = fleet_page.offers([fleet[0], of_kind("free", *blocks)])[("revisited", "seeded")]
+    choice = fleet_page.choose(offers, 1.0)
+    assert choice.best is not None
+    assert choice.best.kind == "fast"
