@@ -73,12 +73,17 @@ class Explains(Protocol):
         ``inputs`` is one batch, float32 (batch_size, 3, H, W). The keys are those of
         ``bench.record.Execution``: ``source`` says how it was asked; ``macs`` are
         multiply-accumulates for one image by the precision in which they run ("fp32",
-        "bf16", "int8"); ``operators`` counts the nodes that run by type;
+        "bf16", "int8"); ``operators`` counts the nodes that run by type; ``operator_us`` are
+        microseconds by type in one batch, means over ``PROFILED`` inferences behind a first one;
         ``quantize_nodes`` those that quantise or dequantise and nothing else; ``unfused``
         the BatchNorm and Relu nodes that still stand alone behind a convolution.
         An .onnx artifact's ``facts`` name these in the file (``export.anatomy.Structure``).
         Runs in a child of its own, in which nothing is timed. Raises :class:`Unsupported`.
         """
+
+
+PROFILED = 5
+"""Inferences over which ``explain`` takes the mean time of an operator."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import Loaded, Unsupported, computed_in
+from runtimes import PROFILED, Loaded, Unsupported, computed_in
 
 
 def version() -> str:
@@ -58,23 +58,51 @@ def explain(
     options = _options(artifact, threads)
     # Weights that are packed ahead are missing in the profile, and with them a kernel's size.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    options.enable_profiling = True
-    with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder, "profile"))
-        session = _session(str(artifact.path), options)
-        session.run(None, {session.get_inputs()[0].name: inputs})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    ran = [_Node.of(event) for event in events if event["name"].endswith(_KERNEL)]
+    ran = [_Node.of(event) for event in _kernels(artifact, options, inputs, 1)]
     behind = artifact.facts.get("behind_convolutions", ())
     return {
         "source": "profile of one inference",
         "macs": _macs(ran, artifact, batch_size),
         "operators": dict(Counter(node.operator for node in ran)),
+        "operator_us": _operator_us(artifact, threads, inputs),
         "quantize_nodes": sum(node.operator in _QUANTIZERS for node in ran),
         "unfused": sum(
             node.is_scaling or (node.operator in _UNFUSED and node.name in behind) for node in ran
         ),
     }
+
+
+def _kernels(
+    artifact: Artifact,
+    options: onnxruntime.SessionOptions,
+    inputs: NDArray[np.float32],
+    inferences: int,
+) -> list[Mapping[str, Any]]:
+    """The profile's events of kernels, in the order in which they ran."""
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder, "profile"))
+        session = _session(str(artifact.path), options)
+        for _ in range(inferences):
+            session.run(None, {session.get_inputs()[0].name: inputs})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return sorted(
+        (event for event in events if event["name"].endswith(_KERNEL)), key=lambda one: one["ts"]
+    )
+
+
+def _operator_us(
+    artifact: Artifact, threads: int, inputs: NDArray[np.float32]
+) -> Mapping[str, float]:
+    """Microseconds in one batch by operator, with weights packed as in the session that is timed.
+
+    The first inference, which allocates, is left out.
+    """
+    events = _kernels(artifact, _options(artifact, threads), inputs, 1 + PROFILED)
+    total_us: Counter[str] = Counter()
+    for event in events[len(events) // (1 + PROFILED) :]:
+        total_us[event["args"]["op_name"]] += event["dur"]
+    return {name: us / PROFILED for name, us in total_us.items()}
 
 
 _KERNEL = "_kernel_time"

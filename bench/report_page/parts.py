@@ -18,7 +18,7 @@ PARTS: Mapping[str, str] = {
     "spread": "Distribution",
     "start": "Cold start",
     "memory": "Memory",
-    "operators": "What ran: operators and multiply-accumulates, counted",
+    "operators": "What ran: operators and multiply-accumulates",
     "answers": "Answers",
     "provenance": "Where it comes from",
 }
@@ -46,7 +46,7 @@ HEADS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "Multiply-accumulates for an image, by the precision in which they run",
         ("precision", "number", "share"),
     ),
-    "nodes": ("Operators that run, counted", ("operator", "nodes")),
+    "nodes": ("Operators that run", ("operator", "nodes", "µs a batch", "share")),
     "told": ("Compared", ("what", "result")),
     "facts": ("This row's file and runtime", ("what", "value")),
     "run": ("The run", ("what", "value")),

@@ -10,14 +10,14 @@ from bench.report_page.cells import behind
 from bench.report_page.parts import Lines, Part
 from bench.report_page.prose import words
 from bench.rows import Row, Table, parity_with
-from bench.text import millions, percent_interval, rounded
+from bench.text import NOTHING, millions, percent_interval, rounded
 from export.recipes import RECIPES, chains_of
 from export.variants import OWN
+from runtimes import PROFILED
 
 
 def operators(row: Row, table: Table) -> Part:
-    """What the runtime made of the file, where it could be asked: counts, since records hold no
-    time by operator."""
+    """What the runtime made of the file, where it could be asked: nodes and times by operator."""
     if row.is_null or not row.timed:
         return Part()
     found = executed.executions(table).get(executed.key_of(row) or ("", "", ""))
@@ -29,9 +29,14 @@ def operators(row: Row, table: Table) -> Part:
         f"Asked by {words(found.source)}. {found.quantize_nodes} nodes only quantise or "
         f"dequantise; {found.unfused} BatchNorm and Relu nodes stand alone behind a convolution."
     )
-    return Part((_COUNTED, said), {"macs": _macs(found), "nodes": _nodes(found)})
+    timed = _PROFILED if found.operator_us else _COUNTED
+    return Part((timed, said), {"macs": _macs(found), "nodes": _nodes(found)})
 
 
+_PROFILED = (
+    f"Times are means over {PROFILED} inferences of a profile of their own, in a child in which "
+    "nothing else is timed: shares tell where the time goes, and their sum is not the latency."
+)
 _COUNTED = (
     "Counts, not times: nodes by operator, and multiply-accumulates by the precision in which they "
     "run. How long each operator takes is not recorded."
@@ -48,8 +53,22 @@ def _macs(found: Execution) -> Lines:
 
 
 def _nodes(found: Execution) -> Lines:
-    ordered = sorted(found.operators.items(), key=lambda item: (-item[1], item[0]))
-    return tuple((name, str(count)) for name, count in ordered)
+    """The dearest operators first; without times those that run most."""
+    spent_us = found.operator_us
+    whole_us = sum(spent_us.values())
+    names = dict.fromkeys((*found.operators, *spent_us))
+    ordered = sorted(
+        names, key=lambda name: (-spent_us.get(name, 0), -found.operators.get(name, 0), name)
+    )
+    return tuple(
+        (
+            name,
+            str(found.operators.get(name, NOTHING)),
+            rounded(spent_us[name]) if name in spent_us else NOTHING,
+            f"{100 * spent_us[name] / whole_us:.1f} %" if name in spent_us else NOTHING,
+        )
+        for name in ordered
+    )
 
 
 def answers(row: Row, table: Table) -> Part:

@@ -20,6 +20,8 @@ onnx = pytest.importorskip("onnx", reason="the graphs are made with onnx: pip in
 
 Built = Callable[[str, str, str], Artifact]
 VARIANT = "revisited-v6"
+REORDERING = {"Reorder", "ReorderInput", "ReorderOutput"}
+"""What a plugin puts between its nodes; where weights are packed ahead there may be others."""
 EXPLAINING = [name for name, row in REGISTRY.items() if row.explains]
 
 
@@ -50,6 +52,16 @@ def test_share_of_int8(
     assert share(found, "int8") == int8
     assert sum(found.macs.values()) == artifact.macs
     assert found.unfused == 0
+
+
+@pytest.mark.parametrize("runtime", EXPLAINING)
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_operators_are_profiled(runtime: str, recipe: str, built: Built, tmp_path: Path) -> None:
+    """Each that takes time is one that runs, and a convolution is the dearest of this network."""
+    found = asked(Case(VARIANT, recipe, runtime, 1), built(VARIANT, recipe, "onnx"), tmp_path)
+    assert set(found.operator_us) <= set(found.operators) | REORDERING
+    assert all(us > 0 for us in found.operator_us.values())
+    assert "Conv" in max(found.operator_us, key=lambda name: found.operator_us[name])
 
 
 @pytest.mark.parametrize(("runtime", "least"), [("ort", 2), ("openvino", 1)])

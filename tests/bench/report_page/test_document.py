@@ -24,10 +24,9 @@ from bench.outcomes import compare
 from bench.record import Against, Run, read_run, write_run
 from bench.report_page import charts, document, missing
 from bench.report_page.cells import _KNOWN, behind
-from bench.report_page.parts import PARTS
 from bench.resultset import of_run
 from bench.rows import tables_of
-from tests.bench.clickable import DOUBTFUL, HOSTILE, OPT, STATIC, run
+from tests.bench.clickable import DOUBTFUL, GIVEN, HOSTILE, OPT, STATIC, run
 
 ROOT = Path(__file__).parents[3]
 MOST_BYTES = 3_000_000
@@ -118,7 +117,7 @@ def test_a_row_tells_everything(page: str) -> None:
     parts = rows[str(STATIC)]
     assert list(parts) == list(data_of(page)["rows"][0]["parts"])
     assert [one["count"] for one in parts["times"]["chart"]] == [200, 200, 200]
-    assert ["QLinearConv", "16"] in parts["operators"]["tables"]["nodes"]
+    assert ["QLinearConv", "16", "900", "90.0 %"] in parts["operators"]["tables"]["nodes"]
     assert ["int8", "900", "90.0 %"] in parts["operators"]["tables"]["macs"]
     leaves = parts["start"]["tables"]["leaves"]
     assert [line[0] for line in leaves] == ["1", "2", "3", "1, from disk"]
@@ -128,11 +127,13 @@ def test_a_row_tells_everything(page: str) -> None:
     assert facts["runtime"] == "ort 1.2.3"
 
 
-def test_what_ran_is_said_to_be_counted(page: str) -> None:
-    """No time of an operator is recorded, and nobody should look for one."""
+def test_operators_without_times_are_said_to_be_counted(page: str) -> None:
+    """Older records have none; those that were profiled say what their times are."""
     rows = {row["key"]: row["parts"] for row in data_of(page)["rows"]}
-    assert rows[str(STATIC)]["operators"]["said"][0].startswith("Counts, not times")
-    assert PARTS["operators"].endswith("counted")
+    assert rows[str(STATIC)]["operators"]["said"][0].startswith("Times are means over 5 inferences")
+    counted = rows[str(GIVEN)]["operators"]
+    assert counted["said"][0].startswith("Counts, not times")
+    assert ["QLinearConv", "16", "–", "–"] in counted["tables"]["nodes"]
 
 
 def test_a_row_without_numbers_says_why(page: str) -> None:
