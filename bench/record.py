@@ -186,7 +186,7 @@ class Execution:
 
     ``source`` says how it was asked. ``macs`` are multiply-accumulates for one
     image by the precision in which they run, ``operators`` counts nodes by type, and
-    ``operator_us`` are microseconds that all nodes of a type take in one batch: means over a few
+    ``operator_us`` are microseconds that all nodes of a type take in one batch: medians over a few
     profiled inferences, none of which is timed as a whole. Empty: nobody profiled.
     ``unfused`` are BatchNorm and Relu nodes that still stand alone behind a
     convolution. Where the runtime can't be asked, ``reason`` says so and the rest is empty.

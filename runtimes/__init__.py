@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
@@ -74,7 +75,7 @@ class Explains(Protocol):
         ``bench.record.Execution``: ``source`` says how it was asked; ``macs`` are
         multiply-accumulates for one image by the precision in which they run ("fp32",
         "bf16", "int8"); ``operators`` counts the nodes that run by type; ``operator_us`` are
-        microseconds by type in one batch, means over ``PROFILED`` inferences behind a first one;
+        microseconds by type in one batch, medians over ``PROFILED`` inferences behind a first one;
         ``quantize_nodes`` those that quantise or dequantise and nothing else; ``unfused``
         the BatchNorm and Relu nodes that still stand alone behind a convolution.
         An .onnx artifact's ``facts`` name these in the file (``export.anatomy.Structure``).
@@ -83,7 +84,14 @@ class Explains(Protocol):
 
 
 PROFILED = 5
-"""Inferences over which ``explain`` takes the mean time of an operator."""
+"""Inferences over which ``explain`` takes the median time of an operator."""
+
+
+def medians(inferences: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """By operator the median over inferences of what it took in each; without those of no time."""
+    names = dict.fromkeys(name for one in inferences for name in one)
+    found = {name: statistics.median(one.get(name, 0) for one in inferences) for name in names}
+    return {name: us for name, us in found.items() if us > 0}
 
 
 @dataclass(frozen=True)

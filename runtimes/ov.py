@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact import Artifact
-from runtimes import PROFILED, Loaded, Unsupported, computed_in
+from runtimes import PROFILED, Loaded, Unsupported, computed_in, medians
 
 # Importing openvino starts its reporter (an id in the home folder, a message to its makers)
 # unless that package, which it treats as optional, can't be imported.
@@ -121,15 +121,21 @@ def _operator_us(
     compiled = _compiled(
         openvino.Core(), artifact, threads, precision, len(inputs), {"PERF_COUNT": True}
     )
+    # The profile calls a layer by its type in the file, the runtime model by what it became.
+    layers = {
+        op.get_friendly_name(): _Node.of(op).layer
+        for op in compiled.get_runtime_model().get_ordered_ops()
+    }
     request = compiled.create_infer_request()
-    total_us: Counter[str] = Counter()
+    spent_us: list[Counter[str]] = [Counter() for _ in range(PROFILED)]
     request.infer([inputs])
-    for _ in range(PROFILED):
+    for inference in spent_us:
         request.infer([inputs])
         for layer in request.profiling_info:
-            if layer.status == openvino.ProfilingInfo.Status.EXECUTED:
-                total_us[layer.node_type] += layer.real_time / datetime.timedelta(microseconds=1)
-    return {name: us / PROFILED for name, us in total_us.items() if us and name not in _NO_WORK}
+            name = layers.get(layer.node_name, layer.node_type)
+            if layer.status == openvino.ProfilingInfo.Status.EXECUTED and name not in _NO_WORK:
+                inference[name] += layer.real_time / datetime.timedelta(microseconds=1)
+    return medians(spent_us)
 
 
 _NO_WORK = ("Const", "Input", "Output")

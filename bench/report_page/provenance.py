@@ -34,7 +34,7 @@ def operators(row: Row, table: Table) -> Part:
 
 
 _PROFILED = (
-    f"Times are means over {PROFILED} inferences of a profile of their own, in a child in which "
+    f"Times are medians over {PROFILED} inferences of a profile of their own, in a child in which "
     "nothing else is timed: shares tell where the time goes, and their sum is not the latency."
 )
 _COUNTED = (

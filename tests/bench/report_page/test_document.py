@@ -130,7 +130,9 @@ def test_a_row_tells_everything(page: str) -> None:
 def test_operators_without_times_are_said_to_be_counted(page: str) -> None:
     """Older records have none; those that were profiled say what their times are."""
     rows = {row["key"]: row["parts"] for row in data_of(page)["rows"]}
-    assert rows[str(STATIC)]["operators"]["said"][0].startswith("Times are means over 5 inferences")
+    assert rows[str(STATIC)]["operators"]["said"][0].startswith(
+        "Times are medians over 5 inferences"
+    )
     counted = rows[str(GIVEN)]["operators"]
     assert counted["said"][0].startswith("Counts, not times")
     assert ["QLinearConv", "16", "–", "–"] in counted["tables"]["nodes"]
