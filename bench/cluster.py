@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import (
     ActorUnschedulableError,
+    AuthenticationError,
     NodeDiedError,
     ObjectLostError,
     RayActorError,
@@ -164,11 +166,19 @@ def connected(address: str) -> Iterator[Cluster]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == LOCAL:
+            # Ray asks for a token by default, and would leave it in the home folder for ever.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             context = ray.init(
                 _node_ip_address=_LOOPBACK, dashboard_host=_LOOPBACK, address="local", **quiet
             )
         else:
             context = ray.init(address=address, **quiet)
+    except AuthenticationError as exc:
+        raise UsageError(
+            f"--ray {address}: that cluster asks for another token than this shell has "
+            f"({_sentence(exc)}); export RAY_AUTH_MODE=token, and the token of its head by "
+            "RAY_AUTH_TOKEN or in ~/.ray/auth_token"
+        ) from exc
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as exc:
         raise UsageError(
             f"--ray {address}: no cluster answers there ({_sentence(exc)}); start one with "

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -38,6 +41,7 @@ def head() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         # That a node is gone is noticed after 2 s, where Ray takes a quarter of a minute.
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("RAY_health_check_failure_threshold", "4")
@@ -54,6 +58,7 @@ def nodes(head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     Each has a cache of its own, so that nothing is shared but what is sent.
     """
     monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv(fleet_fakes.MARKS, str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
@@ -307,3 +312,24 @@ def test_without_ray_nothing_of_it_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "False"
+
+
+def test_a_cluster_of_this_machine_ends_with_the_run(
+    shared: tuple[str, str], tmp_path: Path
+) -> None:
+    """``--ray local`` starts it and stops it; in a process of its own, as a user would."""
+    words = [*ASKED, *QUICK, "--ray", "local", *shared, "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "bench.run", *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        own = psutil.Process(process.pid)
+        seen: set[psutil.Process] = set()
+        while process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seen |= {one for one in own.children(recursive=True) if one.name() == "raylet"}
+            time.sleep(0.2)
+        said = process.stdout.read() if process.stdout else ""
+    assert process.returncode == 0, said
+    assert "1 kind of machine" in said
+    assert seen
+    assert not [one for one in seen if one.is_running()]
