@@ -281,4 +281,5 @@ def file_facts(artifact: Artifact) -> FileFacts:
         preprocess=artifact.preprocess,
         learnt_size=artifact.learnt_size,
         unnamed_classes=artifact.placeholder_names,
+        note=artifact.facts.get("note", ""),
     )
