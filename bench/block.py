@@ -280,5 +280,6 @@ def file_facts(artifact: Artifact) -> FileFacts:
         layers=artifact.layers,
         preprocess=artifact.preprocess,
         learnt_size=artifact.learnt_size,
-        unnamed_classes=artifact.placeholder_names,
+        unnamed_classes=artifact.placeholder_names or artifact.assumed_names,
+        note=artifact.facts.get("note", ""),
     )

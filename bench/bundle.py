@@ -169,6 +169,13 @@ def chain_of(artifact: Artifact, store: Store) -> tuple[Link, ...]:
     return tuple(reversed(links))
 
 
+def reference_of(artifact: Artifact, store: Store) -> Link:
+    """What holds the parity images of ``artifact``, and the answers to them."""
+    key = Path(artifact.reference).name
+    found = store.find(key)
+    return link_of(found) if found else Link(key)
+
+
 def link_of(artifact: Artifact) -> Link:
     """What of an artifact stands in a chain."""
     return Link(

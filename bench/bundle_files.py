@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import bundle, launch, mobile, selftest
-from bench.bundle import Link, Model, Provenance
+from bench.bundle import Model, Provenance
 from bench.bundle_text import Text, readme
 from bench.case import Case
 from bench.chosen_row import Chosen, notes
@@ -126,14 +126,12 @@ def preprocess_of(artifact: Artifact) -> dict[str, Any]:
 
 def provenance_of(chosen: Chosen, artifact: Artifact, store: Store) -> Provenance:
     """How the model came to be, without the folders of this machine."""
-    key = Path(artifact.reference).name
-    reference = store.find(key)
     return Provenance(
         schema=bundle.SCHEMA,
         case=chosen.case,
-        artifact=replace(artifact, folder="", reference=key),
+        artifact=replace(artifact, folder="", reference=Path(artifact.reference).name),
         chain=bundle.chain_of(artifact, store),
-        reference=bundle.link_of(reference) if reference else Link(key),
+        reference=bundle.reference_of(artifact, store),
         usual_canary_s=chosen.row.usual_canary_s,
     )
 

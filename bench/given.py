@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.options import GIVEN_FLAGS, Options, UsageError
+from export.classes import conflict
 from export.given import (
     DESCRIBED,
     Described,
@@ -23,6 +24,7 @@ from export.given import (
     settings_beside,
     variant,
 )
+from export.images import ImageFolder
 from export.variants import Variant, register
 
 _LIMIT_S = 300.0
@@ -34,13 +36,16 @@ _PER_FILE_BYTE = 4
 def opened(options: Options) -> Options:
     """``options`` with the variants that ``--model`` stands for, which are known from now on.
 
-    Raises :class:`UsageError` for a file that can't be used, or of which too little is known.
+    Raises :class:`UsageError` for a file that can't be used, or of which too little is known, and
+    with ``--folder-order`` for one that has not as many classes as the data.
     """
     if not options.model:
         return options
     try:
         flags = checked(_flags(options), "flags")
         rows = tuple(_variant(Path(name), flags) for name in options.model)
+        if options.folder_order:
+            rows = tuple(_named_by_folders(row, Path(options.data)) for row in rows)
         register(rows)
     except (GivenError, ValueError) as exc:
         # Names in a file may hold anything.
@@ -63,6 +68,21 @@ def _variant(file: Path, flags: Said) -> Variant:
             "python -m export.run for a variant of this project)"
         )
     return variant(describe(file), flags, settings_beside(file))
+
+
+def _named_by_folders(row: Variant, data: Path) -> Variant:
+    """A model whose classes nobody names, with those of the data's folders; others as they are."""
+    assert row.given is not None
+    if row.given.class_names:
+        return row
+    try:
+        names = ImageFolder.open(data).class_names
+    except OSError as exc:
+        raise GivenError(f"--data: {exc}") from exc
+    unnamed = ("",) * row.classes
+    if reason := conflict(row.given.file, unnamed, str(data), names, made_up=True):
+        raise GivenError(f"{reason}: --folder-order takes a folder for each output")
+    return replace(row, given=replace(row.given, class_names=names, assumed_names=True))
 
 
 def describe(file: Path) -> Described:

@@ -301,7 +301,11 @@ def _too_old(artifact: Artifact) -> str:
 def _notes(artifacts: Iterable[Artifact], labelled: Labelled, options: Options) -> tuple[str, ...]:
     """Of weights without names for as many classes, what is assumed or not told, in a line."""
     count = len(labelled.class_names)
-    rows = [row for row in artifacts if row.placeholder_names and len(row.class_names) == count]
+    rows = [
+        row
+        for row in artifacts
+        if (row.placeholder_names or row.assumed_names) and len(row.class_names) == count
+    ]
     if not rows:
         return ()
     shown = listed([f"{i}: {name}" for i, name in enumerate(labelled.class_names)])

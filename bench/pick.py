@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from bench import constraints, more, pareto
 from bench.constraints import Constraint, Judgement
@@ -48,6 +50,19 @@ class Tie:
     """A row that is not told apart from the pick, and what would tell."""
 
     other: Judged
+    remedy: Measure
+
+
+@dataclass(frozen=True)
+class Level:
+    """Two rows, one behind the other on the front, that are not told apart by what is preferred.
+
+    ``axis`` is that by which the least further measuring would tell them apart.
+    """
+
+    one: Judged
+    other: Judged
+    axis: str
     remedy: Measure
 
 
@@ -118,6 +133,26 @@ class Recommendation:
         )
 
     @cached_property
+    def level(self) -> tuple[Level, ...]:
+        """Neighbours on the front that are not told apart by what is preferred.
+
+        Where one is the pick and the other among its ``ties`` they are told there.
+        """
+        tied = {id(tie.other) for tie in self.ties}
+        return tuple(
+            Level(one, other, *cheapest_to_separate(one.contender, other.contender, self.prefer))
+            for one, other in pairwise(self.front)
+            if not (one is self.pick and id(other) in tied)
+            and other.contender.costs[self.prefer] is not None
+            and not separated(one.contender, other.contender, self.prefer)
+        )
+
+    @property
+    def nearest_level(self) -> Level | None:
+        """The one of these pairs that would be told apart in the least time."""
+        return min(self.level, key=lambda pair: _seconds(pair.remedy), default=None)
+
+    @cached_property
     def costs(self) -> tuple[Cost, ...]:
         """Constraint by constraint, who would be picked without it."""
         found = []
@@ -167,6 +202,35 @@ def known_axes(rows: Sequence[Contender]) -> tuple[str, ...]:
 
 
 # --- what would break a tie
+
+
+def cheapest_to_separate(one: Contender, other: Contender, prefer: str) -> tuple[str, Measure]:
+    """The axis on which the least time would likely tell two rows apart, and by what measuring.
+
+    It is ``prefer`` where they differ on no other, or where measuring tells them on none.
+    """
+    found = [(axis, to_separate(one, other, axis)) for axis in _open_axes(one, other)]
+    axis, measure = min(
+        found, key=lambda pair: (_seconds(pair[1]), pair[0] != prefer), default=(prefer, None)
+    )
+    if measure is None or measure.seconds is None:
+        return prefer, to_separate(one, other, prefer)
+    return axis, measure
+
+
+def _seconds(measure: Measure) -> float:
+    """What it takes; infinite where nothing of ours does it."""
+    return math.inf if measure.seconds is None else measure.seconds
+
+
+def _open_axes(one: Contender, other: Contender) -> Iterator[str]:
+    """Those on which two rows are known and differ by the estimates, and which prove neither."""
+    for axis in AXES:
+        cost, beside = one.costs[axis], other.costs[axis]
+        if cost is None or beside is None or cost == beside:
+            continue
+        if not separated(*((one, other) if cost < beside else (other, one)), axis):
+            yield axis
 
 
 def to_separate(one: Contender, other: Contender, axis: str) -> Measure:

@@ -37,6 +37,14 @@ def document(found: Recommendation) -> dict[str, Any]:
         "ties": [
             {"row": _name(tie.other), "would_decide": _measure(tie.remedy)} for tie in found.ties
         ],
+        "level": [
+            {
+                "rows": [_name(pair.one), _name(pair.other)],
+                "axis": pair.axis,
+                "would_decide": _measure(pair.remedy),
+            }
+            for pair in found.level
+        ],
         "without": {cost.constraint.flag: _name(cost.instead) for cost in found.costs},
         "rows": [_row(found, place, one) for place, one in enumerate(found.judged)],
         "left_out": {row.name: row.reason for row in found.field.left_out},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
@@ -26,6 +26,7 @@ _SHOWN = 3
 """Ties and open rows that get a line; of more the number is told."""
 _MOST_WHY = 5
 """Left-out rows that are named for one reason."""
+_LEVEL = "≈ above"
 _TITLES = ("row", "p50 ms", "file MB", "peak MB", "load ms", "top-1 %", "constraints", "verdict")
 _ALIGN = ("left", *("right",) * 5, "left", "left")
 
@@ -215,14 +216,26 @@ def _front(found: Recommendation) -> str:
         if beaten
         else f"Beaten by no other row: all {len(cells)}."
     )
-    return f"{head}\n\n{_grid(_TITLES, cells, _ALIGN)}"
+    return "\n\n".join([f"{head}\n\n{_grid(_TITLES, cells, _ALIGN)}", *_level(found)])
+
+
+def _level(found: Recommendation) -> Iterator[str]:
+    """What the mark of neighbours means, and what would tell the nearest of them apart."""
+    pair = found.nearest_level
+    if pair is None:
+        return
+    names = f"{code(pair.one.contender.name)} and {code(pair.other.contender.name)}"
+    by = f", by {AXES[pair.axis]}" if pair.remedy.command else ""
+    yield (
+        f"{_LEVEL}: not told apart from the row above it in {AXES[found.prefer]}. Of such pairs "
+        f"the quickest to tell apart is {names}{by}: {_remedy(pair.remedy)}"
+    )
 
 
 def _cells(found: Recommendation, one: Judged) -> tuple[str, ...]:
     figures, row = one.contender.figures, one.contender
     marks = {id(found.pick): " **pick**", id(found.runner_up): " (runner-up)"}
-    tied = any(tie.other is one for tie in found.ties)
-    name = f"{code(row.name)}{marks.get(id(one), '')}{' (tied)' if tied else ''}"
+    name = f"{code(row.name)}{marks.get(id(one), '')}{_undistinguished(found, one)}"
     size, right = figures["size"], figures["accuracy"]
     return (
         name,
@@ -234,6 +247,13 @@ def _cells(found: Recommendation, one: Judged) -> tuple[str, ...]:
         _kept(one),
         " ".join((row.verdict.level, *row.verdict.codes)),
     )
+
+
+def _undistinguished(found: Recommendation, one: Judged) -> str:
+    """Whether a row is not told apart from the pick, and whether not from the row above."""
+    tied = ["tied"] if any(tie.other is one for tie in found.ties) else []
+    level = [_LEVEL] if any(pair.other is one for pair in found.level) else []
+    return f" ({', '.join([*tied, *level])})" if tied or level else ""
 
 
 def _kept(one: Judged) -> str:

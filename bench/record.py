@@ -14,8 +14,8 @@ Schema history
    are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
-   search chose to quantise; whether a file's weights name their classes.
-   search chose to quantise; a run's budget; of a fleet its machines, and which one measured.
+   search chose to quantise; whether a file's weights name their classes; a run's budget; of a
+   fleet its machines, and which one measured; a note on a file by the step that made it.
 """
 
 from __future__ import annotations
@@ -138,6 +138,8 @@ class FileFacts:
     """Height and width that its weights were trained at; ``None``: nobody said."""
     unnamed_classes: bool = False
     """Its weights don't name their classes: answers are counted in the folders' order."""
+    note: str = ""
+    """What the step that made it has to say of it; empty: nothing."""
 
 
 @dataclass(frozen=True)

@@ -613,7 +613,7 @@ def doubts(row: Row, table: Table) -> list[str]:
     found = (
         *(_missing_blocks, _kept_reason, _no_interval, _another_time),
         *(_other_cores, _other_precision, _wrong),
-        *(_other_answers, _other_size),
+        *(_other_answers, _other_size, _note_on_file),
     )
     return [text for doubt in found if (text := doubt(row, table))]
 
@@ -625,6 +625,12 @@ def _other_size(row: Row, table: Table) -> str:
     used = Preprocess.from_json(row.file.preprocess).size
     text = size_note(row.file.learnt_size, used)
     return f"`input`: its weights, {text}" if text else ""
+
+
+def _note_on_file(row: Row, table: Table) -> str:
+    """What the step that made its file has to say: how far it may be off, or what it left alone."""
+    del table
+    return f"`file`: {plain(row.file.note)}" if row.file and row.file.note else ""
 
 
 def _missing_blocks(row: Row, table: Table) -> str:

@@ -19,6 +19,7 @@ from bench.measure_again import Bounds, Subject
 from bench.options import Options, UsageError, parse, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
+from bench.verify_chain import Places
 from export.artifact import Store, default_store, folder_sha256
 from export.given import printable
 from export.images import Preprocess
@@ -58,7 +59,7 @@ def _claims(options: argparse.Namespace) -> Iterator[Claim]:
 
 def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
     found = bundle.read(options.place)
-    files = list(verify_files.of_bundle(found))
+    files = list(verify_files.of_bundle(found, _places(options)))
     yield from files
     if not options.measure:
         return
@@ -73,6 +74,15 @@ def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
             yield held("how it runs", [str(exc)])
             return
         yield from _measured(subject, bounds, options)
+
+
+def _places(options: argparse.Namespace) -> Places:
+    """Where files behind a model may be; raises :class:`UsageError` for a --model that is none."""
+    named = () if options.model is None else (options.model,)
+    for path in named:
+        if not path.is_file():
+            raise UsageError(f"--model {path} is no file")
+    return Places(Store(options.store), named)
 
 
 def _packed(found: Bundle, scratch: Path) -> Subject:
@@ -92,13 +102,13 @@ def _packed(found: Bundle, scratch: Path) -> Subject:
 
 
 def _of_results(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
-    store = Store(options.store)
-    yield from verify_files.of_results(options.place, store)
+    places = _places(options)
+    yield from verify_files.of_results(options.place, places)
     if not options.measure:
         return
     chosen = choose(options.place, options.case) if options.case else _fastest(options.place)
     facts = chosen.row.file
-    artifact = store.find(facts.key) if facts else None
+    artifact = places.store.find(facts.key) if facts else None
     what = f"{chosen.case} (run {chosen.run.header.run})"
     if artifact is None or facts is None:
         yield Claim(what, "cannot tell", f"its file is not in {options.store}")
@@ -158,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     leave = "measure nothing and open no model: hashes and texts alone"
     add("--no-measure", dest="measure", action="store_false", help=leave)
     add("--data", metavar="DIR_OR_ZIP", default="", help="the run's images: accuracy as well")
+    own = "the own file that the run was given, where it stands now: its hash as well"
+    add("--model", type=Path, metavar="FILE", help=own)
     store = "where built files are (default: the user's cache)"
     add("--store", type=Path, default=default_store(), metavar="DIR", help=store)
     same = f"a figure within this is the same (default: {_MARGIN})".replace("%", "%%")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,18 +14,20 @@ from bench.bundle_text import numbers
 from bench.claims import Claim, held
 from bench.record import FileFacts, current_blocks, find_runs, read_run
 from bench.rows import Row, Table
+from bench.verify_chain import Places, files_behind, models_in, own_files
 from export.artifact import Artifact, Store, folder_sha256
 
 _SHOWN = 3
 
 
-def of_bundle(found: Bundle) -> Iterator[Claim]:
+def of_bundle(found: Bundle, places: Places) -> Iterator[Claim]:
     """What holds of a bundle without running anything of it."""
     checks = {
         f"the files of {bundle.SUMS}": _sums,
         "the model is the one that was measured": _model,
         "what runs follows from the row and its file": _runs,
         "the chain of keys": _chain,
+        "the files behind the model": lambda what, found: _behind(what, found, places),
         "the README's numbers follow from the record": _readme,
     }
     for what, check in checks.items():
@@ -122,6 +125,13 @@ def _chain(what: str, found: Bundle) -> Claim:
     return Claim(what, "cannot tell", text)
 
 
+def _behind(what: str, found: Bundle, places: Places) -> Claim:
+    """What the model was made from, where it is at hand; the model itself is in the bundle."""
+    chain, recorded = found.provenance.chain, models_in(found.run.header.command)
+    links = (*chain[:-1], found.provenance.reference)
+    return files_behind(what, links, own_files(chain), replace(places, recorded=recorded))
+
+
 def _readme(what: str, found: Bundle) -> Claim:
     text = (found.folder / bundle.README).read_text(encoding="utf-8").splitlines()
     lost = [line for line in numbers(*row_of(found)) if line not in text]
@@ -129,7 +139,7 @@ def _readme(what: str, found: Bundle) -> Claim:
     return held(what, trouble)
 
 
-def of_results(out: Path, store: Store) -> Iterator[Claim]:
+def of_results(out: Path, places: Places) -> Iterator[Claim]:
     """That the pages follow from the records, and the files in the store are those of them."""
     found = report.checked(out)
     lines = found.difference.splitlines()
@@ -139,7 +149,25 @@ def of_results(out: Path, store: Store) -> Iterator[Claim]:
         run = read_run(path)
         blocks = (block for own in current_blocks(run.measurements).values() for block in own)
         files = {block.file.key: block.file for block in blocks if block.file}
-        yield _stored(f"the files of run {run.header.run}", list(files.values()), store)
+        what = f"the files of run {run.header.run}"
+        yield _stored(what, list(files.values()), places.store)
+        if links := _links(files, places.store):
+            recorded = models_in(run.header.command)
+            yield files_behind(
+                f"the files behind those of run {run.header.run}",
+                [link for link in links if link.key not in files],
+                own_files(links),
+                replace(places, recorded=recorded),
+            )
+
+
+def _links(keys: Iterable[str], store: Store) -> list[Link]:
+    """Those of ``keys`` that are in the store, with all that they were made from, each once."""
+    links: dict[str, Link] = {}
+    for artifact in filter(None, map(store.find, keys)):
+        chain = (*bundle.chain_of(artifact, store), bundle.reference_of(artifact, store))
+        links |= {link.key: link for link in chain}
+    return list(links.values())
 
 
 def _stored(what: str, files: list[FileFacts], store: Store) -> Claim:

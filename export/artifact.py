@@ -96,6 +96,11 @@ class Artifact:
         return Path(self.folder) / self.file
 
     @property
+    def assumed_names(self) -> bool:
+        """Whether its class names are those of some folders, which somebody said are its own."""
+        return bool(self.facts.get("assumed_names"))
+
+    @property
     def learnt_size(self) -> tuple[int, int] | None:
         """Height and width that its weights were trained at; ``None``: nobody said."""
         said = self.facts.get("learnt_size")

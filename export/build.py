@@ -238,6 +238,7 @@ def _given(variant: Variant, step: str, context: Context) -> tuple[Node, Node]:
         **{"file": variant.given.sha256, "input": variant.given.input},
         **{"output": variant.given.output, "preprocess": variant.given.preprocess},
         "classes": list(class_names(variant, facts)),
+        **({"assumed_names": True} if variant.given.assumed_names else {}),
         **_step_facts(step, variant.name, context),
     }
     key = _key(variant, step, provenance)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _SHOWN = 5
+WHOLE = 50
+"""Where two lists are not the same, each is shown whole up to so many names."""
 
 
 def conflict(
@@ -26,8 +28,11 @@ def conflict(
     """
     if len(theirs) == len(ours) and (made_up or _same(theirs, ours, ordered)):
         return ""
-    named = "without names" if made_up else listed(theirs)
-    both = f"{owner} has {len(theirs)} classes ({named}), {data} has {len(ours)} ({listed(ours)})"
+    named = "without names" if made_up else listed(theirs, WHOLE)
+    both = (
+        f"{owner} has {len(theirs)} classes ({named}), {data} has {len(ours)} "
+        f"({listed(ours, WHOLE)})"
+    )
     return both if made_up else f"{both}: {sides(ours, theirs)}"
 
 

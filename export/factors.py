@@ -9,6 +9,9 @@ decomposition, and with each input scaled by the square root of its size, as in 
 
 the factors are W V and V'. What all images have in common goes into the bias.
 
+With m the mean input, the outputs for an input x are then off by (x - m) W (I - V V'), which
+for no x is longer than x - m times the largest singular value of W (I - V V').
+
 The whole second moments of the inputs, as SVD-LLM takes them (Wang et al.,
 arXiv:2403.07378), want more samples than there are inputs; here some tens of images stand
 against up to 266,240. With 32 images and second moments that are shrunk half-way to their
@@ -19,6 +22,7 @@ diagonal, layers of trained networks needed more directions to be off by 5 % on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,10 +41,13 @@ _BLOCK_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Split:
-    """A layer that was split: its size, the rank, and the error of its outputs (a share).
+    """A layer that was split: its size, the rank, and how far its outputs are off.
 
-    The error is one for all outputs together, on as many ``images`` as stand here. They
-    chose the rank by it, so that it is an estimate, and a little too good: no bound.
+    ``error`` is a share, one for all outputs together, on as many ``images`` as stand here.
+    They chose the rank by it, so that it is an estimate, and a little too good. The others
+    are bounds, but for what float32 rounds: whatever the input, its outputs are off by no
+    more than ``worst_gain`` times its distance from the mean of the other images' inputs, as
+    lengths; ``worst_error`` is that as a share, for inputs as far from it as ``images`` are.
     """
 
     inputs: int
@@ -48,6 +55,8 @@ class Split:
     rank: int
     error: float
     images: int
+    worst_gain: float
+    worst_error: float
 
 
 @dataclass(frozen=True)
@@ -68,9 +77,10 @@ def factorized(
     ``features`` is (images, inputs). The error is that of the products with images that
     had no part in choosing the directions, less the mean, as a share of those products,
     all outputs together. The same images choose the rank, and which of the two kinds of
-    directions is taken: on others the error may be above ``bound``.
+    directions is taken: on others the error may be above ``bound``. What it can't be above
+    stands in the :class:`Split`.
     ``None`` where the rank would not save enough, or where all images are answered alike.
-    Besides the factors only blocks of the matrix are copied, and a square of its shorter
+    Besides the factors only blocks of the matrix are copied, and squares of its shorter
     side.
     """
     inputs, outputs = matrix.shape
@@ -78,20 +88,53 @@ def factorized(
     held = np.arange(len(features)) % _CHECKED == 0
     answers = _times(features, matrix)
     mean = answers[~held].mean(axis=0)
+    away = answers[held] - mean
+    sizes, plain = _sizes(features[~held]), np.ones(inputs)
+    own = _square(matrix, plain)
     found = [
-        _least_rank(answers[held] - mean, _directions(matrix, sizes), bound)
-        for sizes in (_sizes(features[~held]), np.ones(inputs))
+        _least_rank(away, _directions(matrix, sizes, _square(matrix, sizes)), bound),
+        _least_rank(away, _directions(matrix, plain, own.copy()), bound),
     ]
     kept, error = min(found, key=lambda pair: pair[0].shape[1])
     rank = kept.shape[1]
     if not 0 < rank <= most:
         return None
+    worst = _most_left_out(matrix, own, kept)
+    far = np.linalg.norm(features[held] - features[~held].mean(axis=0, dtype=np.float64))
     return Factors(
         first=np.concatenate([(block @ kept).astype(np.float32) for _, block in _blocks(matrix)]),
         second=np.ascontiguousarray(kept.T, np.float32),
         shift=mean - (mean @ kept) @ kept.T,
-        split=Split(inputs, outputs, rank, error, int(held.sum())),
+        split=Split(
+            *(inputs, outputs, rank, error, int(held.sum())),
+            worst_gain=worst,
+            worst_error=float(worst * far / np.linalg.norm(away)),
+        ),
     )
+
+
+def _most_left_out(matrix: NDArray[np.float32], square: Array, kept: Array) -> float:
+    """The largest singular value of what the directions ``kept`` leave out of ``matrix``.
+
+    ``square`` is that of the matrix (``_square``), and is overwritten. What rounding may have
+    taken from the value is added to it.
+    """
+    lost = len(square) * np.finfo(float).eps * float(np.trace(square))
+    if len(square) == len(kept):  # of the outputs: the directions are taken out on both sides
+        square -= kept @ (kept.T @ square)
+        square -= (square @ kept) @ kept.T
+    else:
+        through = np.concatenate([block @ kept for _, block in _blocks(matrix)])
+        square -= through @ through.T
+    last = len(square) - 1
+    (largest,) = scipy.linalg.eigh(
+        square,
+        eigvals_only=True,
+        subset_by_index=(last, last),
+        overwrite_a=True,
+        check_finite=False,
+    )
+    return math.sqrt(max(0.0, float(largest)) + lost)
 
 
 def _least_rank(answers: Array, directions: Array, bound: float) -> tuple[Array, float]:
@@ -117,20 +160,37 @@ def _sizes(features: NDArray[np.float32]) -> Array:
     return found
 
 
-def _directions(matrix: NDArray[np.float32], sizes: Array) -> Array:
+def _square(matrix: NDArray[np.float32], sizes: Array) -> Array:
+    """The product of the matrix with itself over its longer side, its inputs weighed by ``sizes``.
+
+    (outputs, outputs) of a layer with no more outputs than inputs, else (inputs, inputs).
+    """
+    inputs, outputs = matrix.shape
+    if outputs > inputs:
+        scaled = _scaled(matrix, sizes)
+        return np.asarray(scaled @ scaled.T)
+    square = np.zeros((outputs, outputs))
+    for rows, block in _blocks(matrix):
+        square += (block.T * sizes[rows]) @ block
+    return square
+
+
+def _directions(matrix: NDArray[np.float32], sizes: Array, square: Array) -> Array:
     """Orthonormal directions of the outputs in columns, the weightiest first.
 
-    Of a layer with more outputs than inputs they are found from the square of its inputs.
+    ``square`` is that of the matrix with ``sizes``, and is overwritten. Of a layer with more
+    outputs than inputs the directions are found from the square of its inputs.
     """
     inputs, outputs = matrix.shape
     if outputs <= inputs:
-        square = np.zeros((outputs, outputs))
-        for rows, block in _blocks(matrix):
-            square += (block.T * sizes[rows]) @ block
         return _eigenvectors(square)
-    scaled = np.asarray(matrix * np.sqrt(sizes)[:, None], np.float64)
-    turned = scaled.T @ _eigenvectors(np.asarray(scaled @ scaled.T, np.float64))
+    turned = _scaled(matrix, sizes).T @ _eigenvectors(square)
     return np.asarray(scipy.linalg.qr(turned, mode="economic")[0])
+
+
+def _scaled(matrix: NDArray[np.float32], sizes: Array) -> Array:
+    """The matrix of a layer with few inputs, each by the square root of its size."""
+    return np.asarray(matrix * np.sqrt(sizes)[:, None], np.float64)
 
 
 def _eigenvectors(square: Array) -> Array:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from export.classes import listed, sides
+from export.classes import WHOLE, listed, sides
 from export.images import (
     CHANNEL_ORDERS,
     FILTERS,
@@ -418,8 +418,8 @@ def class_names(described: Described, flags: Said, beside: Said, count: int) -> 
     for owner, names in found.items():
         if len(names) != count:
             raise GivenError(
-                f"{owner} has {len(names)} class names ({listed(names)}), and {described.file} "
-                f"{count} outputs"
+                f"{owner} has {len(names)} class names ({listed(names, WHOLE)}), and "
+                f"{described.file} {count} outputs"
             )
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -428,7 +428,7 @@ def class_names(described: Described, flags: Said, beside: Said, count: int) -> 
     for other, theirs in others:
         if theirs != names:
             raise GivenError(
-                f"{first} says {listed(names)}; {other} says {listed(theirs)}: "
+                f"{first} says {listed(names, WHOLE)}; {other} says {listed(theirs, WHOLE)}: "
                 f"{sides(names, theirs, first, other)}"
             )
     return names

@@ -2,9 +2,9 @@
 
 ``x W`` becomes ``(x A) B`` with A (inputs, rank) and B (rank, outputs). The rank is the
 smallest at which the layer's own outputs, all together and on calibration images that had
-no part in choosing the directions, are off by no more than a bound. As these images choose
-the rank, others may be off by somewhat more.
-How the directions are chosen stands in ``export.factors``.
+no part in choosing the directions, are off by no more than a limit. As these images choose
+the rank, others may be off by somewhat more; how far any input may be is stated as well.
+How the directions are chosen, and what bounds the error, stands in ``export.factors``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from export.anatomy import initializer_array
 from export.batches import batch_of
 from export.build import CannotShrink
 from export.factors import LEAST_SAVING, Array, Factors, Split, factorized
+from export.given import printable
 from export.linear import bias_of, linear_layers, linear_matrices
 from export.optimize import stamp
 from export.rewrite import (
@@ -42,6 +43,7 @@ ERROR_BOUND = 0.05
 choose the rank."""
 METADATA = "deploybench.low_rank"
 _LEAST_IMAGES = 6
+_NOTED = 3  # layers that a note tells of; the metadata have all
 _ORT_ERRORS_ONLY = 3
 
 
@@ -53,7 +55,8 @@ def low_rank(
     ``source`` comes from ``export.quantize.prepare``; ``images`` are inputs of the
     network, the first axis the batch, at least six (``ValueError``). A network in which
     no layer gains is a ``CannotShrink``. Returns the facts, which stand in the file's
-    metadata as well: the bound, and for each layer that was split a :class:`Split`.
+    metadata as well: the bound that ranks were chosen by, and for each layer that was split a
+    :class:`Split`; and a note of the errors for people.
     """
     if len(images) < _LEAST_IMAGES:
         raise ValueError(
@@ -75,7 +78,19 @@ def low_rank(
     save_rewritten(model, source, target)
     facts = {"bound": bound, "layers": {name: asdict(split) for name, split in splits.items()}}
     stamp(target, {METADATA: json.dumps(facts)})
-    return {"low_rank": facts}
+    return {"low_rank": facts, "note": _note(splits)}
+
+
+def _note(splits: Mapping[str, Split]) -> str:
+    """What each layer gave up: what some images showed, and what no input can pass."""
+    told = [
+        f"{printable(name)} has rank {one.rank} of {min(one.inputs, one.outputs)}, off by "
+        f"{100 * one.error:.2g} % on {one.images} images (at most {100 * one.worst_error:.2g} % on "
+        "any inputs as far from the mean)"
+        for name, one in list(splits.items())[:_NOTED]
+    ]
+    more = len(splits) - _NOTED
+    return "; ".join([*told, *([f"and {more} more"] if more > 0 else [])])
 
 
 def _rewrite(

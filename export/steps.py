@@ -458,13 +458,15 @@ class Builder:
         )
 
     def _facts_of_input(self, variant: str) -> dict[str, Any]:
-        """What an artifact has to say about its input besides height and width."""
+        """What an artifact has to say about what goes in and comes out, besides size and names."""
         learnt = self._facts(variant).learnt_size
+        given = VARIANTS[variant].given
         shape = self._preprocess(variant).shape
         usual = (3, *VARIANTS[variant].input_size)
         return {
             **({"learnt_size": learnt} if learnt else {}),
             **({"image_shape": shape} if shape != usual else {}),
+            **({"assumed_names": True} if given and given.assumed_names else {}),
         }
 
     def _count_module(self, draft: Artifact) -> Artifact:

@@ -21,7 +21,9 @@ class Given:
 
     ``sha256`` covers its data files; ``batch`` is what its graph fixes, ``None``: nothing.
     ``preprocess`` is the JSON of an ``export.images.Preprocess``; no ``class_names``: nobody
-    knows them. ``data_files`` are names beside ``file``, where the rest of its weights stand.
+    knows them, and with ``assumed_names`` they are those of the folders of some data, in whose
+    order somebody said that the outputs stand. ``data_files`` are names beside ``file``, where
+    the rest of its weights stand.
     """
 
     file: str
@@ -32,6 +34,7 @@ class Given:
     preprocess: str
     class_names: tuple[str, ...] = ()
     data_files: tuple[str, ...] = ()
+    assumed_names: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A matrix (m, n) becomes two of rank r, (m, r) and (r, n); the rank is the least that holds 99 %
 of the energy, the sum of the squared singular values: the rest is at most a tenth of the
 matrix in Frobenius norm. A layer counts where the two have at most three quarters of its
-weights. Where the smaller side is over 1024, the singular values come from
+weights. The recipe `low-rank` (``export.factors``) judges by what images make of a layer
+and may split others. Where the smaller side is over 1024, the singular values come from
 a random projection (Halko, Martinsson and Tropp, 2011, arXiv:0909.4061), whose energy is
 never more than that of the best matrices of the same rank.
 """
@@ -60,7 +61,8 @@ def low_rank(contents: Contents) -> Iterator[Finding]:
         for one in found[:_LISTED]
     ]
     remedy = Remedy(
-        f"split each into two layers (SVD, {ENERGY:.0%} of the energy), then measure accuracy",
+        f"split each into two layers (SVD, {ENERGY:.0%} of the energy), then measure accuracy; the "
+        "recipe low-rank judges by images and may need fewer directions",
         sum(_bytes(one) for one in found),
         _macs(contents, found),
     )

@@ -178,15 +178,49 @@ def test_a_reader_that_dies_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
         given.opened(parse(["--model", str(bad), *TOLD]))
 
 
-def leaves(folder: Path, names: list[str]) -> Path:
-    """Class folders of plain pictures, four each."""
+def leaves(folder: Path, names: list[str], images: int = 4) -> Path:
+    """Class folders of plain pictures, a few each."""
     chance = np.random.default_rng(0)
     for name in names:
         (folder / name).mkdir(parents=True)
-        for number in range(4):
+        for number in range(images):
             pixels = chance.integers(0, 256, (20, 20, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder
+
+
+NAMES = [f"leaf {number}" for number in range(10)]
+
+
+def test_the_folders_name_the_classes_where_somebody_says_so(
+    tmp_path: Path, described: dict[str, Any]
+) -> None:
+    """In their order; without the flag nothing does, and names of the file's own stay."""
+    data = ["--data", str(leaves(tmp_path / "data", NAMES, images=1))]
+    own = json.dumps([f"own {number}" for number in range(10)])
+    planned(tmp_path, *data, names=("unsaid.onnx",))
+    planned(tmp_path, *data, "--folder-order", names=("said.onnx",))
+    described["metadata"] = {"classes": own}
+    planned(tmp_path, *data, "--folder-order", names=("own.onnx",))
+    found = {name: VARIANTS[f"{name}.onnx"].given for name in ("unsaid", "said", "own")}
+    names = {name: (row.class_names, row.assumed_names) for name, row in found.items() if row}
+    assert names == {
+        "unsaid": ((), False),
+        "said": (tuple(NAMES), True),
+        "own": (tuple(json.loads(own)), False),
+    }
+
+
+def test_another_number_of_folders_is_an_error_with_both_sides(
+    tmp_path: Path, described: dict[str, Any]
+) -> None:
+    """Nine folders can't be the classes of ten outputs; data that is none is an error, too."""
+    data = leaves(tmp_path / "data", NAMES[:9], images=1)
+    said = rf"leaf.onnx has 10 classes \(without names\), .*data has 9 \({', '.join(NAMES[:9])}\)"
+    with pytest.raises(UsageError, match=said):
+        planned(tmp_path, "--data", str(data), "--folder-order")
+    with pytest.raises(UsageError, match="doesn't exist"):
+        planned(tmp_path, "--data", str(tmp_path / "gone"), "--folder-order")
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import constraints, pick
+from bench import constraints, pick, recommend_json, recommend_text
 from bench import field as fields
 from bench.case import Case
 from bench.contenders import AXES
@@ -117,6 +119,74 @@ def test_a_tie_in_accuracy_takes_images() -> None:
     found = recommended(*blocks, prefer="accuracy", labelled=labelled)
     assert names(found.pick) == [str(BIG)]
     assert found.ties[0].remedy.text.startswith("about 2609 labelled images instead of 1000")
+
+
+def levelled(command: str = "python -m bench.run", wrong: tuple[int, ...] = ()):
+    """A pick, and behind it two that differ in size and hardly in time."""
+    labelled = thousand_images() if wrong else None
+    times = {BIG: (10, 10, 10.1), MIDDLE: (20, 20.4, 20.1), SMALL: (20.2, 20.1, 20.5)}
+    blocks = [
+        block
+        for place, (case, ms) in enumerate(times.items())
+        for block in measured(
+            case,
+            *ms,
+            size_bytes=(3 - place) * 1_000_000,
+            answers=answering(labelled, wrong[place]) if labelled else None,
+        )
+    ]
+    return recommended(*blocks, command=command, labelled=labelled)
+
+
+def test_neighbours_that_are_not_told_apart_are_level() -> None:
+    """On the front, whoever they are; those that are told from the pick are no tie with it."""
+    found = levelled()
+    assert names(*found.front) == [str(BIG), str(MIDDLE), str(SMALL)]
+    (pair,) = found.level
+    assert names(pair.one, pair.other) == [str(MIDDLE), str(SMALL)]
+    assert (found.ties, pair.axis) == ((), "latency")
+    assert "blocks instead of 3" in pair.remedy.text
+    assert not recommended(*three()).level
+    text = recommend_text.text(found)
+    (line,) = (line for line in text.splitlines() if "(≈ above)" in line)
+    assert line.startswith(f"| `{SMALL}` (≈ above) ")
+    assert (
+        "≈ above: not told apart from the row above it in p50. Of such pairs the quickest" in text
+    )
+    assert f"`{MIDDLE}` and `{SMALL}`, by p50: " in text
+    assert recommend_json.document(found)["level"] == [
+        {
+            "rows": names(pair.one, pair.other),
+            "axis": "latency",
+            "would_decide": asdict(pair.remedy),
+        }
+    ]
+
+
+def test_the_cheapest_measuring_that_tells_them_apart_is_named() -> None:
+    """By what it takes, of blocks for times and images for answers; a command must be known."""
+    asked = "python -m bench.run --data images.zip --accuracy-images 1000"
+    (pair,) = levelled(asked, wrong=(50, 50, 53)).level
+    assert pair.axis == "accuracy" and "--accuracy-images" in pair.remedy.command
+    blocks = pick.to_separate(pair.one.contender, pair.other.contender, "latency")
+    assert (pair.remedy.seconds or 0) < (blocks.seconds or 0)
+    (pair,) = levelled("python -m bench.run --data images.zip", wrong=(50, 50, 53)).level
+    assert pair.axis == "latency" and "--blocks" in pair.remedy.command
+
+
+def test_of_level_rows_a_tie_with_the_pick_is_told_once() -> None:
+    """Its remedy stands with the ties; the next pair's below the table."""
+    alike = (20, 20.1, 20.2)
+    blocks = [
+        block
+        for place, case in enumerate((BIG, MIDDLE, SMALL))
+        for block in measured(case, *alike, size_bytes=(3 - place) * 1_000_000, load_s=place + 0.1)
+    ]
+    found = recommended(*blocks)
+    assert len(found.ties) == 2
+    assert [names(pair.one, pair.other) for pair in found.level] == [names(*found.front[1:])]
+    assert "call it a tie" in found.level[0].remedy.text and found.level[0].axis == "latency"
+    assert "(tied, ≈ above)" in recommend_text.text(found)
 
 
 def test_of_equals_one_that_nothing_speaks_against_is_picked() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from bench import rows
 from bench.case import Case
-from bench.record import Answers, Measurement, Parity, Surroundings
+from bench.record import Answers, FileFacts, Measurement, Parity, Surroundings
+from bench.text import plain
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 OPT = Case("vgg19", "fp32-opt", "ort", 2)
@@ -102,6 +103,14 @@ def test_a_silent_other_precision_is_marked() -> None:
     """A runtime that computes in bf16 in an fp32 row is found out; in a bf16 row it is right."""
     assert doubts(block(OPT, precision="bf16")) == ["`precision`: computed in bf16, not in fp32"]
     assert doubts(block(replace(OPT, precision="bf16"))) == []
+
+
+def test_what_a_step_says_of_its_file_is_told() -> None:
+    """How far a file of lower rank may be off stands below the table, and moves no Markdown."""
+    file = FileFacts("k", "0", "onnx", 1, 1, 1, 0, 1, 1.0, 0, note="dense has `rank` 3 of 64")
+    (told,) = doubts(block(OPT, file=file))
+    assert told == f"`file`: {plain(file.note)}" and "`rank`" not in told
+    assert doubts(block(OPT, file=replace(file, note=""))) == []
 
 
 def test_a_block_of_another_hour_is_told() -> None:

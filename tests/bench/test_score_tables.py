@@ -369,3 +369,5 @@ def test_a_record_says_whether_classes_are_named(tmp_path) -> None:
     made_up = fake_artifact(tmp_path)
     assert file_facts(made_up).unnamed_classes
     assert not file_facts(replace(made_up, placeholder_names=False)).unnamed_classes
+    by_folder = replace(made_up, placeholder_names=False, facts={"assumed_names": True})
+    assert file_facts(by_folder).unnamed_classes  # somebody said that the folders name them

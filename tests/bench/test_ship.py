@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -19,8 +20,9 @@ from bench.host import versions
 from bench.launch import ChildDied
 from bench.options import Options, UsageError
 from bench.record import Parity, Run, write_run
+from bench.verify_chain import Places
 from bench.verify_files import of_bundle
-from export.artifact import Artifact
+from export.artifact import Artifact, Store
 from export.images import Preprocess
 from tests.bench.packed import RIGHT, WRONG, measured
 from tests.conftest import Built
@@ -73,8 +75,8 @@ def test_a_bundle_is_whole_and_proves_itself(
     assert "(allowed where it was packed: error 0.001 at most)" in said
     sums = ["sha256sum", "-c", "--quiet", bundle.SUMS]
     assert subprocess.run(sums, cwd=folder, check=False).returncode == 0
-    claims = list(of_bundle(bundle.read(folder)))
-    assert [claim.outcome for claim in claims] == ["reproduced"] * 5, claims
+    claims = list(of_bundle(bundle.read(folder), Places(Store(store_folder))))
+    assert [claim.outcome for claim in claims] == ["reproduced"] * 6, claims
     assert [link.key for link in bundle.read(folder).provenance.chain][-1] == model.key
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "results"]
     for path in folder.rglob("*"):
@@ -379,7 +381,7 @@ def test_verify_finds_what_was_changed(tmp_path: Path, store_folder: Path, model
     results(tmp_path, model)
     assert ship.main(words(tmp_path, store_folder)) == 0
     folder = tmp_path / "bundle"
-    only_hashes = [str(folder), "--no-measure"]
+    only_hashes = [str(folder), "--no-measure", "--store", str(store_folder)]
     assert verify.main(only_hashes) == 0
     before = (folder / "README.md").read_text()
     (folder / "README.md").write_text(before.replace("10.00", "1.00"))
@@ -488,7 +490,31 @@ def test_what_runs_is_held_against_the_row(
             assert said in capsys.readouterr().out
         (folder / name).write_text(kept)
     bundle.write_sums(folder)
-    assert verify.main([str(folder), "--no-measure"]) == 0
+    assert verify.main([str(folder), "--no-measure", "--store", str(store_folder)]) == 0
+
+
+def test_the_files_behind_a_bundle_are_hashed_anew(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed one between the weights and the model is refuted; one that is gone is untold."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    provenance = bundle.read(tmp_path / "bundle").provenance
+    behind = (*provenance.chain[:-1], provenance.reference)
+    for link in behind:
+        shutil.copytree(store_folder / link.key, tmp_path / "store" / link.key)
+    line = [str(tmp_path / "bundle"), "--no-measure", "--store", str(tmp_path / "store")]
+    assert verify.main(line) == 0
+    between = tmp_path / "store" / provenance.chain[-2].key
+    with (between / "model.onnx").open("r+b") as stream:
+        stream.write(b"\xff")
+    assert verify.main(line) == 1
+    shutil.rmtree(between)
+    assert verify.main(line) == 3
+    said, what = capsys.readouterr().out, "the files behind the model: "
+    assert f"reproduced      {what}{len(behind)} of {len(behind)} are as recorded" in said
+    assert f"not reproduced  {what}{between.name} has " in said
+    assert f"cannot tell     {what}{len(behind) - 1} of {len(behind)} are as recorded" in said
 
 
 def test_a_cache_of_python_is_a_strange_file(
@@ -500,7 +526,7 @@ def test_a_cache_of_python_is_a_strange_file(
     folder = tmp_path / "bundle"
     test = [sys.executable, "-I", str(folder / "selftest.py")]
     assert subprocess.run(test, check=False, capture_output=True).returncode == 0
-    assert verify.main([str(folder), "--no-measure"]) == 0
+    assert verify.main([str(folder), "--no-measure", "--store", str(store_folder)]) == 0
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "predict.cpython-311.pyc").write_bytes(b"x")
     assert verify.main([str(folder), "--no-measure"]) == 1

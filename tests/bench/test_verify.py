@@ -226,11 +226,10 @@ def test_accuracy_is_compared_image_by_image(
     assert ("points, margin 1" in found.why) == (lost + won > 0)
 
 
-@pytest.fixture
-def results(tmp_path: Path, artifact: Artifact) -> Path:
-    """A results folder, its page, and a store with its file."""
-    key = "revisited-v6.to-onnx.44136fa355b3678a1146"  # the hash of {}
-    folder = tmp_path / "store" / key
+def stored(store: Path, artifact: Artifact, step: str, reference: str) -> Artifact:
+    """A file in a store, its key made from an empty provenance."""
+    key = f"revisited-v6.{step}.44136fa355b3678a1146"  # the hash of {}
+    folder = store / key
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"nothing opens this")
     made = replace(
@@ -239,9 +238,18 @@ def results(tmp_path: Path, artifact: Artifact) -> Path:
         folder=str(folder),
         size_bytes=folder_bytes(folder),
         sha256=folder_sha256(folder),
+        reference=reference or key,
     )
     write_record(folder, made)
-    assert (folder / RECORD).exists()
+    return made
+
+
+@pytest.fixture
+def results(tmp_path: Path, artifact: Artifact) -> Path:
+    """A results folder, its page, and a store with its file."""
+    reference = stored(tmp_path / "store", artifact, "reference", "")
+    made = stored(tmp_path / "store", artifact, "to-onnx", reference.key)
+    assert Path(made.folder, RECORD).exists()
     out = tmp_path / "results"
     (out / "records").mkdir(parents=True)
     write_run(out / "records" / "default-1.jsonl", measured(CASE, made))
@@ -261,12 +269,15 @@ def test_a_results_folder_by_its_hashes(
     page.write_text(text.replace("10.00", "1.00"))
     assert verify.main(line) == 1
     page.write_text(text)
-    model = next((tmp_path / "store").rglob("model.onnx"))
-    model.write_bytes(b"Nothing opens this")
-    assert verify.main(line) == 1
+    behind, model = sorted((tmp_path / "store").rglob("model.onnx"))
+    for file in (behind, model):
+        file.write_bytes(b"Nothing opens this")
+        assert verify.main(line) == 1
+        file.write_bytes(b"nothing opens this")
     said = capsys.readouterr().out
     assert "not reproduced  the pages follow from the records" in said
     assert "not reproduced  the files of run default-1" in said
+    assert "not reproduced  the files behind those of run default-1" in said
     assert "cannot tell     the files of run default-1: 0 of 1 are in the store" in said
 
 

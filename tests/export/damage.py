@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
 from hypothesis import strategies as st
+
+VARIED = settings(derandomize=False, print_blob=True)
+"""Other examples in every run, in CI as well, where hypothesis by itself repeats its own; a failure
+prints the example and the line that makes it again."""
 
 
 @st.composite

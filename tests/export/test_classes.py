@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from export.classes import conflict, listed, sides
+from export.classes import WHOLE, conflict, listed, sides
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,11 @@ def test_sides_name_what_differs() -> None:
 def test_long_lists_are_shortened() -> None:
     """Nobody reads a thousand names."""
     assert listed([f"n{i}" for i in range(40)], shown=2) == "n0, n1 and 38 more"
+
+
+def test_two_lists_that_differ_are_both_shown_whole() -> None:
+    """Up to fifty names of each: a few of them would not show which is meant; of more a part."""
+    ours, theirs = ([f"{side}{i}" for i in range(WHOLE)] for side in ("ours", "theirs"))
+    text = conflict("net", theirs, "pets", ours)
+    assert f"({', '.join(theirs)}), pets has 50 ({', '.join(ours)})" in text
+    assert "and 1 more)" in conflict("net", [*theirs, "last"], "pets", ours)

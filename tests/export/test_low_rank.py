@@ -11,7 +11,7 @@ from export.anatomy import count
 from export.build import CannotShrink, Node
 from export.factors import factorized
 from export.linear import linear_layers
-from export.low_rank import METADATA, low_rank
+from export.low_rank import METADATA, _note, low_rank
 from export.optimize import data_files, read_metadata, stored_bytes
 from export.quantize import prepare
 from export.steps import _refuses
@@ -217,3 +217,72 @@ def test_what_gains_nothing_is_a_row_with_a_reason():
     node = Node("key", "vgg19", "low-rank", "onnx", "low-rank")
     assert _refuses(node, CannotShrink("no layer can do with a lower rank"))
     assert not _refuses(node, ValueError("5 calibration images are too few"))
+
+
+def split_by_hand(matrix: np.ndarray, features: np.ndarray, made: factors.Factors):
+    """What is left out of the matrix, the mean input, and how far the outputs are off."""
+    first, second = made.first.astype(np.float64), made.second.astype(np.float64)
+    mean = np.delete(features, np.s_[::3], axis=0).mean(axis=0, dtype=np.float64)
+
+    def off(inputs: np.ndarray) -> np.ndarray:
+        found = inputs @ first @ second + made.shift
+        return np.asarray(np.linalg.norm(inputs @ matrix - found, axis=1))
+
+    return matrix - first @ second, mean, off
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(200, 40), (40, 200), (80, 80)])
+def test_no_input_is_answered_worse_than_the_bound(inputs, outputs):
+    """Of inputs of any size and direction none passes it, and the worst direction reaches it."""
+    matrix = noisy(inputs, outputs, rank=5).astype(np.float32)
+    chance = np.random.default_rng(1)
+    features = chance.standard_normal((30, inputs)).astype(np.float32) + 1
+    made = factorized(matrix, features, bound=0.03)
+    assert made is not None
+    left, mean, off = split_by_hand(matrix, features, made)
+    anything = chance.standard_normal((500, inputs)) * chance.uniform(0, 100, (500, 1))
+    anything += chance.standard_normal((500, inputs)).cumsum(axis=1)
+    far = np.linalg.norm(anything - mean, axis=1)
+    assert (off(anything) <= made.split.worst_gain * far * 1.001).all()
+    worst = np.linalg.svd(left)[0][:, 0]
+    assert off(mean + worst[None]) == pytest.approx(made.split.worst_gain, rel=0.01)
+
+
+def test_the_bound_as_a_share_is_of_inputs_as_far_away_as_the_images():
+    """No set of them passes it, the images among them; those in the worst direction reach it."""
+    matrix = noisy(200, 40, rank=5)
+    chance = np.random.default_rng(1)
+    features = chance.standard_normal((30, 200)).astype(np.float32) + 1
+    made = factorized(matrix, features, bound=0.03)
+    assert made is not None and made.split.error < made.split.worst_error
+    left, mean, off = split_by_hand(matrix, features, made)
+    held = features[::3]
+    answers = np.linalg.norm((held - mean) @ matrix)
+    far = np.linalg.norm(held - mean, axis=1, keepdims=True)
+    assert np.linalg.norm(off(held)) / answers == pytest.approx(made.split.error, rel=1e-3)
+    worst = mean + far * np.linalg.svd(left)[0][:, 0]
+    assert np.linalg.norm(off(worst)) / answers == pytest.approx(made.split.worst_error, rel=0.01)
+
+
+def test_what_is_of_low_rank_is_bound_by_next_to_nothing():
+    """Where nothing is left out, rounding alone remains of the bound."""
+    chance = np.random.default_rng(0)
+    thin, wide = chance.integers(-3, 4, (60, 3)), chance.integers(-3, 4, (3, 40))
+    matrix = (thin @ wide).astype(np.float32)
+    made = factorized(matrix, chance.standard_normal((9, 60)).astype(np.float32), bound=0.01)
+    assert made is not None and made.split.rank == 3
+    assert 0 < made.split.worst_gain < 1e-5 * np.linalg.norm(matrix)
+
+
+def test_the_note_tells_the_estimate_and_the_bound(prepared, tmp_path, photos):
+    """In a few words for each layer, and nothing of a name that moves a terminal."""
+    found = low_rank(prepared(), tmp_path / "low.onnx", photos)
+    ((name, split),) = found["low_rank"]["layers"].items()
+    assert found["note"] == (
+        f"{name} has rank {split['rank']} of 64, off by {100 * split['error']:.2g} % on 8 images "
+        f"(at most {100 * split['worst_error']:.2g} % on any inputs as far from the mean)"
+    )
+    many = {f"layer\x1b[{number}m": factors.Split(**split) for number in range(5)}
+    text = _note(many)
+    assert text.count("has rank") == 3 and text.endswith("; and 2 more")
+    assert "\x1b" not in text

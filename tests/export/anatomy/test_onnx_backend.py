@@ -7,8 +7,10 @@ from pathlib import Path
 import onnx
 import pytest
 
+from export.adopt import describe
 from export.anatomy.examine import examine
 from export.anatomy.show import show
+from export.given import GivenError, Said, variant
 from tests.export.anatomy.graphs import refusal
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
@@ -64,3 +66,34 @@ def test_classifiers_have_the_whole_table(name, capsys):
     text = capsys.readouterr().out
     assert "no multiply-accumulates" not in text and "others" not in text
     assert "old-opset" in {one.code for one in found.findings}
+
+
+def given_or_refused(file: Path) -> bool:
+    """Whether a file can be measured, by all that can be said of it; else it gets a sentence."""
+    told = Said(preset="torch", resize="squash", filter="bilinear")
+    reason = ""
+    try:
+        assert variant(describe(file), told, Said()).given is not None
+    except GivenError as exc:
+        reason = str(exc)
+    assert not reason or (file.name in reason and len(reason.split()) > 3), reason
+    return not reason
+
+
+def test_every_graph_can_be_measured_or_is_refused():
+    """Whatever its operators, inputs and outputs: a variant, or the one error, with its name."""
+    usable = [file.stem for file in FILES if given_or_refused(file)]
+    assert {f"light_{name}" for name in CLASSIFIERS} <= set(usable)
+    assert len(usable) < len(FILES)
+
+
+@pytest.mark.slow
+def test_every_operator_can_be_measured_or_is_refused(tmp_path):
+    """The package's models of one node each are given as files, too."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    file = tmp_path / "node.onnx"
+    for case in collect_testcases(None):
+        if case.model is not None:
+            file.write_bytes(case.model.SerializeToString())
+            given_or_refused(file)
