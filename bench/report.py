@@ -30,6 +30,7 @@ from bench import (
     scenario_tables,
     score_tables,
     stats,
+    score_cells,
     turned,
     validity,
 )
@@ -258,8 +259,8 @@ COLUMNS = (
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
     Column("parity", _parity, align="left"),
-    Column("top-1 %", score_tables.top1, score_tables.any_answers),
-    Column("vs fp32 parent", score_tables.against_parent, score_tables.any_compared),
+    Column("top-1 %", score_cells.top1, score_tables.any_answers),
+    Column("vs fp32 parent", score_cells.against_parent, score_tables.any_compared),
     Column("verdict", _verdict, align="left"),
     Column("notes", _note_numbers, lambda table: bool(table.notes), align="left"),
 )
@@ -486,7 +487,7 @@ def at_a_glance(table: Table) -> str:
 
 def _accuracy(row: Row, table: Table) -> str:
     """How often a row's answers are right: small and fast is not all that counts."""
-    return f", top-1 {score_tables.top1(row, table)} %" if row.answers else ""
+    return f", top-1 {score_cells.top1(row, table)} %" if row.answers else ""
 
 
 _NOTHING_RIGHT = "No row is both measured and right."
@@ -505,7 +506,7 @@ def _passed_over(how: str, best: Row | None, table: Table) -> str:
     if best is None or best in table.accurate:
         return ""
     found = table.judged[best.case]
-    lost = score_tables.points(found.paired)
+    lost = score_cells.points(found.paired)
     name, parent = _row_name(best, table), _row_name(found.parent, table)
     return f"; {how} but passed over for its accuracy: {name}, {lost} points against {parent}"
 
@@ -767,8 +768,11 @@ _ACCURACY = f"""\
   that of the reference, of the smallest file and of the fastest row: the two that are in bold.
 - "vs fp32 parent" is the row's accuracy less that of the fp32 row of the same variant and weights
   (in the same runtime if measured, else in ort; of an fp32 row: in ort), in points, with the 95 %
-  interval of a difference of paired shares (Tango 1998). {score_tables.WORSE} and
-  {score_tables.BETTER}: McNemar's exact test of the images that turned wrong against those that
+  interval of a difference of paired shares (Tango 1998). {score_cells.WORSE} and
+  {score_cells.BETTER}: McNemar's exact test of the images that turned wrong against those that
+- `{matrix.LOSES}` behind a time in a matrix: the row is not WRONG, but was seen to lose more than
+  {MOST_LOST} point of top-1 to its own network in fp32, or to the one that this was made from: it
+  is never in bold, however fast. The matrix of top-1 says by how much.
   turned right tells it from none, all rows of the table held to 5 % together (Holm's method).
 - "Could have shown a drop of": the smallest true loss that McNemar's test would have found
   significant at 5 % with a chance of {100 * turned.POWER:g} %, with as many images and as many of
