@@ -14,8 +14,9 @@ Schema history
    are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
-   search chose to quantise; whether a file's weights name their classes.
-   search chose to quantise; a run's budget; of a fleet its machines, and which one measured.
+   search chose to quantise; whether a file's weights name their classes;
+   a run's budget; of a fleet its machines, and which one measured;
+   the files that trained weights came from.
 """
 
 from __future__ import annotations
@@ -369,6 +370,20 @@ class Fleet:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The file that a variant's weights came from: its name without folders, and its sha256.
+
+    ``packaged``: it comes with the package; any other one is the user's own, who needs it to
+    measure these rows again.
+    """
+
+    variant: str
+    file: str
+    sha256: str
+    packaged: bool = False
+
+
+@dataclass(frozen=True)
 class RunHeader:
     """What all blocks of one run share; the first line of a record file."""
 
@@ -404,6 +419,8 @@ class RunHeader:
     """``None``: every row was to get ``blocks`` blocks."""
     fleet: Fleet | None = None
     """``None``: one machine measured all of it."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """Of the planned variants that are built with a file of weights, in the order of the plan."""
 
 
 _HEADER = TypeAdapter(RunHeader)
@@ -722,7 +739,8 @@ def _continued(path: Path, header: RunHeader) -> Run:
             )
     cases = dict.fromkeys((*earlier.header.cases, *header.cases))
     # Date, commit and command stay those under which it was begun: its code is the same.
-    header = replace(earlier.header, schema=SCHEMA, cases=tuple(cases))
+    files = dict.fromkeys((*earlier.header.checkpoints, *header.checkpoints))
+    header = replace(earlier.header, schema=SCHEMA, cases=tuple(cases), checkpoints=tuple(files))
     return Run(header, earlier.measurements)
 
 

@@ -25,6 +25,7 @@ from bench import (
     paper,
     plots,
     resize_table,
+    prepared,
     resources,
     resultset,
     scenario_tables,
@@ -49,6 +50,7 @@ from bench.record import (
     FileFacts,
     Labelled,
     Measurement,
+    Checkpoint,
     RecordError,
     Run,
     RunHeader,
@@ -908,6 +910,8 @@ def facts(run: Run) -> dict[str, str]:
         **_labelled(header.labelled),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
+        **_checkpoints(header.checkpoints),
+        **_prepared(run.measurements),
     }
 
 
@@ -927,6 +931,22 @@ def _labelled(found: Labelled | None) -> dict[str, str]:
     """Which images the accuracy is of."""
     if found is None:
         return {}
+def _checkpoints(found: Iterable[Checkpoint]) -> dict[str, str]:
+    """Which files the weights came from: whoever measures again needs those of the user."""
+    texts = [
+        f"`{plain(one.variant)}`: {plain(one.file)} (sha256 {plain(one.sha256[:12])}, "
+        f"{'comes with the package' if one.packaged else 'not part of the project'})"
+        for one in found
+    ]
+    return {"Checkpoints": ", ".join(texts)} if texts else {}
+
+
+def _prepared(measurements: Iterable[Measurement]) -> dict[str, str]:
+    """What was done to an image before a network saw it."""
+    text = prepared.prepared(measurements)
+    return {"Images": text} if text else {}
+
+
     what = f"{len(found.labels)} images in {len(found.class_names)} classes"
     where = f"{plain(found.data)}, split {plain(found.split)}"
     return {"Accuracy": f"of {what}: {where} (fingerprint {plain(found.images[:12])})"}
