@@ -32,6 +32,7 @@ from bench import (
     score_tables,
     stats,
     score_cells,
+    search_found,
     turned,
     validity,
 )
@@ -1119,7 +1120,7 @@ class _Files:
 
 def _files(out: Path) -> _Files:
     """What follows from the records. One run at a time is kept in memory."""
-    chapters = _newest_first(read_run(path) for path in find_runs(out))
+    chapters = _newest_first(search_found.completed(read_run(path), out) for path in find_runs(out))
     figures = {name: figure for found in chapters for name, figure in found.figures.items()}
     fleets = {fleet_page.page_name(name): text for name, text in _fleets(out).items()}
     return _Files(_pages(chapters, resize_table.read(out), fleets) | fleets, figures)
