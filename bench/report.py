@@ -22,17 +22,18 @@ from bench import (
     int8_tables,
     interchange,
     matrix,
+    own_quantisers,
     paper,
     plots,
-    resize_table,
     prepared,
+    resize_table,
     resources,
     resultset,
     scenario_tables,
-    score_tables,
-    stats,
     score_cells,
+    score_tables,
     search_found,
+    stats,
     turned,
     validity,
 )
@@ -48,10 +49,10 @@ from bench.measure import (
 )
 from bench.options import DEFAULT_OUT, SCENARIOS, UsageError
 from bench.record import (
+    Checkpoint,
     FileFacts,
     Labelled,
     Measurement,
-    Checkpoint,
     RecordError,
     Run,
     RunHeader,
@@ -769,13 +770,13 @@ _ACCURACY = f"""\
   session itself was asked about. Its interval is Clopper and Pearson's, exact for a share.
   Precision, recall (P, R) and F1 are scikit-learn's, a share of nothing being 0. F1 by class is
   that of the reference, of the smallest file and of the fastest row: the two that are in bold.
+- `{matrix.LOSES}` behind a time in a matrix: the row is not WRONG, but was seen to lose more than
+  {MOST_LOST} point of top-1 to its own network in fp32, or to the one that this was made from: it
+  is never in bold, however fast. The matrix of top-1 says by how much.
 - "vs fp32 parent" is the row's accuracy less that of the fp32 row of the same variant and weights
   (in the same runtime if measured, else in ort; of an fp32 row: in ort), in points, with the 95 %
   interval of a difference of paired shares (Tango 1998). {score_cells.WORSE} and
   {score_cells.BETTER}: McNemar's exact test of the images that turned wrong against those that
-- `{matrix.LOSES}` behind a time in a matrix: the row is not WRONG, but was seen to lose more than
-  {MOST_LOST} point of top-1 to its own network in fp32, or to the one that this was made from: it
-  is never in bold, however fast. The matrix of top-1 says by how much.
   turned right tells it from none, all rows of the table held to 5 % together (Holm's method).
 - "Could have shown a drop of": the smallest true loss that McNemar's test would have found
   significant at 5 % with a chance of {100 * turned.POWER:g} %, with as many images and as many of
@@ -801,6 +802,7 @@ def _section(
         *(_family_text(*key, table) for key, table in found.items()),
         _further_plots(run, figures),
         int8_tables.saturation(run.header.host, found.values()),
+        own_quantisers.remark(run.header, found.values()),
         _int8_choices(run, found.values()),
         *(_old_against_new(table) for table in found.values()),
         *(_beside_paper(run, figures, *key, table) for key, table in found.items()),
@@ -908,11 +910,11 @@ def facts(run: Run) -> dict[str, str]:
         "Code": f"commit {plain(header.commit)}{_base(header)}",
         "Measured": f"{_blocks(header)}, threads {threads}, batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
+        **_checkpoints(header.checkpoints),
+        **_prepared(run.measurements),
         **_labelled(header.labelled),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
-        **_checkpoints(header.checkpoints),
-        **_prepared(run.measurements),
     }
 
 
@@ -928,10 +930,6 @@ def _blocks(header: RunHeader) -> str:
     )
 
 
-def _labelled(found: Labelled | None) -> dict[str, str]:
-    """Which images the accuracy is of."""
-    if found is None:
-        return {}
 def _checkpoints(found: Iterable[Checkpoint]) -> dict[str, str]:
     """Which files the weights came from: whoever measures again needs those of the user."""
     texts = [
@@ -948,6 +946,10 @@ def _prepared(measurements: Iterable[Measurement]) -> dict[str, str]:
     return {"Images": text} if text else {}
 
 
+def _labelled(found: Labelled | None) -> dict[str, str]:
+    """Which images the accuracy is of."""
+    if found is None:
+        return {}
     what = f"{len(found.labels)} images in {len(found.class_names)} classes"
     where = f"{plain(found.data)}, split {plain(found.split)}"
     return {"Accuracy": f"of {what}: {where} (fingerprint {plain(found.images[:12])})"}
