@@ -12,7 +12,7 @@ from bench.bundle import FILES, MOBILE, Link, Model, Provenance, Tolerance
 from bench.record import RunHeader
 from bench.report import COLUMNS, verdict_text
 from bench.rows import Row, Table, parity_with, runtime_name, speedup
-from bench.score_tables import against_parent
+from bench.score_cells import against_parent
 from bench.text import (
     NOTHING,
     code,

@@ -200,7 +200,15 @@ class Search:
             val=best.score,
             blamed=self._blamed(best),
             tried=len(self.order),
+            plain=self._plain,
+            made=self.log.made,
         )
+
+    @property
+    def _plain(self) -> Score | None:
+        """What the usual options come to, if they were tried: what the others are held against."""
+        tried = self.log.find(Int8())
+        return tried.score if tried else None
 
     def finish(self, entries: Sequence[Entry]) -> Choice:
         """The pick, asked about images that nothing was decided by; for the first time only.

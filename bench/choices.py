@@ -44,12 +44,35 @@ class Score:
 
 @dataclass(frozen=True)
 class Blamed:
-    """A layer and its harm: 1 - centred cosine of the outputs when it alone is in INT8."""
+    """A layer and its harm: 1 - centred cosine of the outputs when it alone is in INT8.
+
+    ``name`` is that of its node in the prepared graph, ``layer`` what its weight is called
+    (empty in files of before that was kept; ``bench.name_layers`` adds it).
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: str
     error: float
+    layer: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For people: a node's number says nothing to them."""
+        return self.layer or self.name
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where a search was begun, and by what; as in a run's header."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    started: str
+    command: str
+    commit: str
+    host: Mapping[str, str]
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,8 @@ class Choice:
     ``warning`` says why the weights may have learnt the images of ``val``.
     ``blamed`` are the layers that cost most, in the order of their harm: those that had to
     stay in fp32, or, where the limit is not kept even so, the first of the ranking.
+    ``plain`` is what every option being the usual one (min-max) came to on ``val``, and
+    ``made`` says where it was searched; ``None`` in older files.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -83,11 +108,17 @@ class Choice:
     warning: str = ""
     finished: bool = False
     looks: int = 0
+    plain: Score | None = None
+    made: Made | None = None
 
     @property
     def met(self) -> bool:
         """Whether every part that was asked about keeps the limit."""
         return self.met_on_val and self.met_on_test is not False
+
+    def layer(self, node: str) -> str:
+        """What a node in ``int8.keep_fp32`` is called, where that is known."""
+        return next((one.shown for one in self.blamed if one.name == node), node)
 
 
 _CHOICE = TypeAdapter(Choice)

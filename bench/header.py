@@ -15,8 +15,8 @@ from bench.against import Tree
 from bench.case import LOADGEN, Case
 from bench.choices import Choice
 from bench.options import Options, spelt_out, spends
-from bench.record import SCHEMA, Budget, Fleet, Labelled, RunHeader, find_runs
-from export.checkpoints import DEFAULT, SEEDED, weights_of
+from bench.record import SCHEMA, Budget, Checkpoint, Fleet, Labelled, RunHeader, find_runs
+from export.checkpoints import DEFAULT, SEEDED, TRAINED, weights_of
 from export.variants import OWN, VARIANTS, Variant, weights_name
 from runtimes import REGISTRY
 
@@ -98,6 +98,7 @@ def header(
         int8_choices=int8_choices,
         budget=Budget(options.budget) if spends(options) else None,
         fleet=fleet,
+        checkpoints=_checkpoints(cases, options),
     )
 
 
@@ -121,6 +122,22 @@ def _weights(options: Options) -> str:
     return f"of each variant its own, trained for {len(texts)} of {len(chosen)} (sha256 {digest})"
 
 
+def _checkpoints(cases: Sequence[Case], options: Options) -> tuple[Checkpoint, ...]:
+    """Which file each planned variant is built with; none of those without trained weights."""
+    found = []
+    for variant in dict.fromkeys(case.variant for case in cases):
+        path = Path(weights_of(variant, options.weights, options.checkpoints))
+        if path.is_file():
+            packaged = path.parent == TRAINED
+            found.append(Checkpoint(variant, path.name, _sha256(path), packaged))
+    return tuple(found)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _digest(row: Variant) -> str:
     return row.given.sha256[:12] if row.given else ""
 
@@ -132,8 +149,7 @@ def fingerprint(place: str) -> str:
     """
     path = Path(place)
     if place and path.is_file():
-        with path.open("rb") as stream:
-            return f" (sha256 {hashlib.file_digest(stream, 'sha256').hexdigest()[:12]})"
+        return f" (sha256 {_sha256(path)[:12]})"
     if place and path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         text = "\n".join(f"{file.relative_to(path)} {file.stat().st_size}" for file in files)

@@ -12,7 +12,7 @@ from bench.choices import Choice, Score
 from bench.host import UNAVAILABLE
 from bench.matrix import Grid
 from bench.rows import Row, Table
-from bench.text import NOTHING, difference_text, plain
+from bench.text import NOTHING, code, difference_text, plain
 from export.build import Int8
 from export.recipes import REMEDIES
 
@@ -52,8 +52,8 @@ def _choice_cells(one: Choice) -> tuple[str, ...]:
         str(one.int8.images),
         "per channel" if one.int8.per_channel else "per tensor",
         "unsigned" if one.int8.activation_type == "u8" else "signed",
-        _layers(one.int8.keep_fp32),
-        ", ".join(f"{_cell(layer.name)} ({layer.error:.2g})" for layer in one.blamed) or "none",
+        _layers(map(one.layer, one.int8.keep_fp32)),
+        ", ".join(f"{_cell(layer.shown)} ({layer.error:.2g})" for layer in one.blamed) or "none",
         f"{_kept(one)}, of {one.max_drop:g}{unfinished}",
         _against_fp32(one.val),
         _against_fp32(one.test),
@@ -105,19 +105,43 @@ def remarks(chosen: Sequence[Choice], tables: Iterable[Table]) -> list[str]:
         "of the network's outputs with and without INT8 in this layer alone.",
         *(f"`{one.variant}`: {plain(one.warning)}" for one in chosen if one.warning),
         *(_looked(one) for one in chosen if one.looks > 1),
+        *_uncounted(chosen),
+        *(_made(one) for one in chosen if one.made),
         *_whose(rows),
         *_without_choice(chosen, rows),
     ]
 
 
 def _once(chosen: Iterable[Choice]) -> str:
-    return "" if any(one.looks > 1 for one in chosen) else "once, "
+    """What holds of all that have asked the test part; others have a sentence of their own."""
+    return "once, " if all(one.looks == 1 for one in chosen if one.test) else ""
+
+
+def _uncounted(chosen: Iterable[Choice]) -> list[str]:
+    """Of whom nobody knows how often they looked."""
+    names = [f"`{one.variant}`" for one in chosen if one.test and not one.looks]
+    if not names:
+        return []
+    return [
+        f"{_listed(names)}: how often the test part was looked at was not counted when that "
+        "was searched: once or more."
+    ]
 
 
 def _looked(one: Choice) -> str:
     return (
         f"`{one.variant}`: the test part was looked at {one.looks} times, once for each pick of "
         "searches with other limits or candidates: the best of several looks flatters."
+    )
+
+
+def _made(one: Choice) -> str:
+    """Where and by what it was searched."""
+    assert one.made is not None  # or it is not asked about
+    host = one.made.host.get("CPU", UNAVAILABLE)
+    return (
+        f"`{one.variant}`: searched on {plain(one.made.started[:10])} by {code(one.made.command)}, "
+        f"commit {plain(one.made.commit)}, CPU {plain(host)}."
     )
 
 

@@ -5,7 +5,7 @@ Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.case import Case
@@ -15,12 +15,14 @@ from bench.rows import (
     doubts,
     family_of,
     fastest,
+    fp32_rows,
     held_together,
     main_setting,
     runtime_name,
     speedup,
     table_order,
 )
+from bench.score_cells import change, points, top1
 from bench.text import NOTHING, number
 
 LEAST_RUNTIMES = 3
@@ -30,6 +32,7 @@ SURPRISE = 1.3
 _WINOGRAD_RUNTIMES = ("ncnn", "mnn")
 _WINOGRAD_FAMILIES = ("vgg19",)
 _WRONG = " WRONG"
+LOSES = "LOSES"
 _BF16_ARITHMETIC = ("openvino", "torch-inductor")
 """They multiply in bf16; ncnn only stores in it."""
 
@@ -57,8 +60,8 @@ def one_each(rows: Iterable[Row]) -> tuple[tuple[Case, ...], ...]:
 def matrices(table: Table) -> tuple[Grid, ...]:
     """Runtimes by variants at the table's main setting; nothing where few runtimes were measured.
 
-    Times with the speed-up against torch-eager's fp32 of the same variant, then
-    processor time and memory.
+    Times with the speed-up against torch-eager's fp32 of the same variant, then processor time
+    and memory; where any row has answers, how many of them are right.
     """
     threads, batch_size = main_setting(row.case for row in table.rows)
     rows = [
@@ -92,9 +95,46 @@ def matrices(table: Table) -> tuple[Grid, ...]:
         f"p50 ms (times faster than {rival}; ? where its interval does not prove that)": time,
         "CPU ms an inference / peak MB": _cost,
     }
-    return tuple(
+    found = [
         Grid(f"{title}, {where}", head, _lines(ways, cell), names=3, cases=_cases(ways))
         for title, cell in titles.items()
+    ]
+    return (*found, *_accuracy(ways, head, where, table))
+
+
+ACCURACY = "top-1 % (points against its fp32 parent)"
+"""What the title of the third matrix begins with."""
+
+
+def _accuracy(ways: Ways, head: tuple[str, ...], where: str, table: Table) -> Iterator[Grid]:
+    """The same lines once more: what is fast in the first of them may be wrong more often."""
+    if any(row.case in table.scored for own in ways.values() for row in own.values()):
+        lines = _lines(ways, lambda row: _score(row, table))
+        title, note = f"{ACCURACY}, {where}", _less_than_their_origin(head[3:], table)
+        yield Grid(title, head, lines, names=3, note=note, cases=_cases(ways))
+
+
+def _score(row: Row, table: Table) -> str:
+    """Accuracy, and what was lost or won; intervals stand in the tables of accuracy."""
+    against = change(row, table)
+    return top1(row, table) if against == NOTHING else f"{top1(row, table)} ({against})"
+
+
+def _less_than_their_origin(variants: Iterable[str], table: Table) -> str:
+    """Which networks lose too much in fp32 already; empty: none."""
+    lost = []
+    for name in variants:
+        own = next(iter(fp32_rows(name, table)), None)
+        found = table.judged.get(own.case) if own else None
+        if found and own not in table.accurate and found.parent.case.variant != name:
+            lost.append(
+                f"`{name}` {points(found.paired)} points against `{found.parent.case.variant}`"
+            )
+    if not lost:
+        return ""
+    return (
+        f"In fp32, against the network that it was made from: {'; '.join(lost)}. "
+        f"`{LOSES}` behind a time says that, too."
     )
 
 
@@ -234,8 +274,14 @@ def _time(row: Row, table: Table, reference: Row | None, best: Row | None) -> st
     text = f"**{text}**" if row is best else text
     ratio = speedup(reference, row) if reference and row is not reference else None
     if ratio is None:
-        return f"{text}{mark(row)}"
-    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){mark(row)}"
+        return f"{text}{_marks(row, table)}"
+    return f"{text} ({number(ratio)}x{'' if table.proven(ratio) else '?'}){_marks(row, table)}"
+
+
+def _marks(row: Row, table: Table) -> str:
+    """Those of ``mark``, and whether a row that is not wrong loses too much to be in bold."""
+    loses = row.right and row not in table.accurate
+    return f"{mark(row)}{f' {LOSES}' if loses else ''}"
 
 
 def mark(row: Row) -> str:

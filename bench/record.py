@@ -14,8 +14,9 @@ Schema history
    are still read.
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
-   search chose to quantise; whether a file's weights name their classes; a run's budget; of a
-   fleet its machines, and which one measured; a note on a file by the step that made it.
+    search chose to quantise; whether a file's weights name their classes; a run's budget; of a
+    fleet its machines, and which one measured; a note on a file by the step that made it; the
+    files that trained weights came from; microseconds by operator.
 """
 
 from __future__ import annotations
@@ -374,6 +375,20 @@ class Fleet:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The file that a variant's weights came from: its name without folders, and its sha256.
+
+    ``packaged``: it comes with the package; any other one is the user's own, who needs it to
+    measure these rows again.
+    """
+
+    variant: str
+    file: str
+    sha256: str
+    packaged: bool = False
+
+
+@dataclass(frozen=True)
 class RunHeader:
     """What all blocks of one run share; the first line of a record file."""
 
@@ -409,6 +424,8 @@ class RunHeader:
     """``None``: every row was to get ``blocks`` blocks."""
     fleet: Fleet | None = None
     """``None``: one machine measured all of it."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """Of the planned variants that are built with a file of weights, in the order of the plan."""
 
 
 _HEADER = TypeAdapter(RunHeader)
@@ -727,7 +744,8 @@ def _continued(path: Path, header: RunHeader) -> Run:
             )
     cases = dict.fromkeys((*earlier.header.cases, *header.cases))
     # Date, commit and command stay those under which it was begun: its code is the same.
-    header = replace(earlier.header, schema=SCHEMA, cases=tuple(cases))
+    files = dict.fromkeys((*earlier.header.checkpoints, *header.checkpoints))
+    header = replace(earlier.header, schema=SCHEMA, cases=tuple(cases), checkpoints=tuple(files))
     return Run(header, earlier.measurements)
 
 

@@ -22,13 +22,17 @@ from bench import (
     int8_tables,
     interchange,
     matrix,
+    own_quantisers,
     paper,
     plots,
+    prepared,
     resize_table,
     resources,
     resultset,
     scenario_tables,
+    score_cells,
     score_tables,
+    search_found,
     stats,
     turned,
     validity,
@@ -45,6 +49,7 @@ from bench.measure import (
 )
 from bench.options import DEFAULT_OUT, SCENARIOS, UsageError
 from bench.record import (
+    Checkpoint,
     FileFacts,
     Labelled,
     Measurement,
@@ -258,8 +263,8 @@ COLUMNS = (
     Column("peak MB (import)", _memory),
     Column("speed-up (95 %)", _speedup),
     Column("parity", _parity, align="left"),
-    Column("top-1 %", score_tables.top1, score_tables.any_answers),
-    Column("vs fp32 parent", score_tables.against_parent, score_tables.any_compared),
+    Column("top-1 %", score_cells.top1, score_tables.any_answers),
+    Column("vs fp32 parent", score_cells.against_parent, score_tables.any_compared),
     Column("verdict", _verdict, align="left"),
     Column("notes", _note_numbers, lambda table: bool(table.notes), align="left"),
 )
@@ -486,7 +491,7 @@ def at_a_glance(table: Table) -> str:
 
 def _accuracy(row: Row, table: Table) -> str:
     """How often a row's answers are right: small and fast is not all that counts."""
-    return f", top-1 {score_tables.top1(row, table)} %" if row.answers else ""
+    return f", top-1 {score_cells.top1(row, table)} %" if row.answers else ""
 
 
 _NOTHING_RIGHT = "No row is both measured and right."
@@ -505,7 +510,7 @@ def _passed_over(how: str, best: Row | None, table: Table) -> str:
     if best is None or best in table.accurate:
         return ""
     found = table.judged[best.case]
-    lost = score_tables.points(found.paired)
+    lost = score_cells.points(found.paired)
     name, parent = _row_name(best, table), _row_name(found.parent, table)
     return f"; {how} but passed over for its accuracy: {name}, {lost} points against {parent}"
 
@@ -765,10 +770,13 @@ _ACCURACY = f"""\
   session itself was asked about. Its interval is Clopper and Pearson's, exact for a share.
   Precision, recall (P, R) and F1 are scikit-learn's, a share of nothing being 0. F1 by class is
   that of the reference, of the smallest file and of the fastest row: the two that are in bold.
+- `{matrix.LOSES}` behind a time in a matrix: the row is not WRONG, but was seen to lose more than
+  {MOST_LOST} point of top-1 to its own network in fp32, or to the one that this was made from: it
+  is never in bold, however fast. The matrix of top-1 says by how much.
 - "vs fp32 parent" is the row's accuracy less that of the fp32 row of the same variant and weights
   (in the same runtime if measured, else in ort; of an fp32 row: in ort), in points, with the 95 %
-  interval of a difference of paired shares (Tango 1998). {score_tables.WORSE} and
-  {score_tables.BETTER}: McNemar's exact test of the images that turned wrong against those that
+  interval of a difference of paired shares (Tango 1998). {score_cells.WORSE} and
+  {score_cells.BETTER}: McNemar's exact test of the images that turned wrong against those that
   turned right tells it from none, all rows of the table held to 5 % together (Holm's method).
 - "Could have shown a drop of": the smallest true loss that McNemar's test would have found
   significant at 5 % with a chance of {100 * turned.POWER:g} %, with as many images and as many of
@@ -794,6 +802,7 @@ def _section(
         *(_family_text(*key, table) for key, table in found.items()),
         _further_plots(run, figures),
         int8_tables.saturation(run.header.host, found.values()),
+        own_quantisers.remark(run.header, found.values()),
         _int8_choices(run, found.values()),
         *(_old_against_new(table) for table in found.values()),
         *(_beside_paper(run, figures, *key, table) for key, table in found.items()),
@@ -901,6 +910,8 @@ def facts(run: Run) -> dict[str, str]:
         "Code": f"commit {plain(header.commit)}{_base(header)}",
         "Measured": f"{_blocks(header)}, threads {threads}, batch {batches}",
         "Weights": f"{plain(header.weights)}; images: {plain(header.data)}",
+        **_checkpoints(header.checkpoints),
+        **_prepared(run.measurements),
         **_labelled(header.labelled),
         "Host": "; ".join(f"{plain(k)} {plain(v)}" for k, v in header.host.items()),
         "Versions": ", ".join(f"{plain(k)} {plain(v)}" for k, v in header.versions.items()),
@@ -917,6 +928,22 @@ def _blocks(header: RunHeader) -> str:
         f"{each}, then further ones in pairs of rounds for the rows on which they decide something "
         f"(--budget of {header.budget.seconds:g} s; ended: {end})"
     )
+
+
+def _checkpoints(found: Iterable[Checkpoint]) -> dict[str, str]:
+    """Which files the weights came from: whoever measures again needs those of the user."""
+    texts = [
+        f"`{plain(one.variant)}`: {plain(one.file)} (sha256 {plain(one.sha256[:12])}, "
+        f"{'comes with the package' if one.packaged else 'not part of the project'})"
+        for one in found
+    ]
+    return {"Checkpoints": ", ".join(texts)} if texts else {}
+
+
+def _prepared(measurements: Iterable[Measurement]) -> dict[str, str]:
+    """What was done to an image before a network saw it."""
+    text = prepared.prepared(measurements)
+    return {"Images": text} if text else {}
 
 
 def _labelled(found: Labelled | None) -> dict[str, str]:
@@ -1095,7 +1122,7 @@ class _Files:
 
 def _files(out: Path) -> _Files:
     """What follows from the records. One run at a time is kept in memory."""
-    chapters = _newest_first(read_run(path) for path in find_runs(out))
+    chapters = _newest_first(search_found.completed(read_run(path), out) for path in find_runs(out))
     figures = {name: figure for found in chapters for name, figure in found.figures.items()}
     fleets = {fleet_page.page_name(name): text for name, text in _fleets(out).items()}
     return _Files(_pages(chapters, resize_table.read(out), fleets) | fleets, figures)

@@ -242,7 +242,7 @@ class Table:
         By the estimate, over all images; see ``judged``. A row that has no such comparison is
         among them.
         """
-        return tuple(row for row in self.rows if not _loses(self.judged.get(row.case)))
+        return tuple(row for row in self.rows if not loses(self.judged.get(row.case)))
 
     @cached_property
     def judged(self) -> Mapping[Case, Compared]:
@@ -375,7 +375,7 @@ def smallest(rows: Iterable[Row]) -> Row | None:
     return min(shown, key=lambda row: row.file.size_bytes if row.file else 0, default=None)
 
 
-def _loses(found: Compared | None) -> bool:
+def loses(found: Compared | None) -> bool:
     """In whole images, so that a loss of just the limit is none."""
     return found is not None and 100 * _lost(found) > MOST_LOST
 

@@ -12,11 +12,11 @@ from bench import scores
 from bench.case import Case
 from bench.matrix import Grid, one_each
 from bench.resources import NAMES, unmarked_names
-from bench.rows import Compared, Row, Table, fp32_rows, runtime_name
-from bench.scores import Averages, ByClass, Paired, Scored
+from bench.rows import Compared, Row, Table, runtime_name
+from bench.score_cells import mark, points
+from bench.scores import Averages, ByClass, Scored
 from bench.text import (
     NOTHING,
-    difference_text,
     p_value,
     percent,
     percent_interval,
@@ -28,7 +28,6 @@ from export.classes import listed
 
 MANY_CLASSES = 5
 """With more of them the first three and five answers are worth a column."""
-WORSE, BETTER = "▼", "▲"
 
 
 def any_answers(table: Table) -> bool:
@@ -39,36 +38,6 @@ def any_answers(table: Table) -> bool:
 def any_compared(table: Table) -> bool:
     """Whether any row can be set beside an fp32 parent."""
     return bool(table.compared)
-
-
-def top1(row: Row, table: Table) -> str:
-    """Accuracy in percent; of sampled images alone with their number."""
-    found = table.scored.get(row.case)
-    if found is None:
-        return NOTHING
-    text = percent(scores.top(found, 1))
-    return text if row.answers else f"~{text} ({len(found)} images)"
-
-
-def against_parent(row: Row, table: Table) -> str:
-    """Points of accuracy gained or lost, with the interval, marked where told from none."""
-    compared = table.compared.get(row.case)
-    if compared is None:
-        own = fp32_rows(row.case.variant, table)
-        return "parent" if own and row is own[0] else NOTHING
-    text = points(compared.paired) + _mark(compared)
-    return text if row.answers else f"~{text}"
-
-
-def points(paired: Paired) -> str:
-    """What a row gained or lost, with the interval."""
-    return difference_text(paired.difference, 100)
-
-
-def _mark(compared: Compared) -> str:
-    if not compared.told:
-        return ""
-    return f" {WORSE if compared.paired.lost > compared.paired.won else BETTER}"
 
 
 def tables(table: Table) -> tuple[Grid, ...]:
@@ -156,7 +125,7 @@ def _comparison_cells(row: Row, compared: Compared) -> tuple[str, ...]:
         str(paired.lost),
         str(paired.won),
         p_value(paired.p_value),
-        points(paired) + _mark(compared),
+        points(paired) + mark(compared),
         visible(paired),
     )
 

@@ -10,7 +10,9 @@ to another pick looks again, which its log and choice count.
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +20,10 @@ from pathlib import Path
 
 from bench import choices, files, host
 from bench.candidates import IMAGES, MOST_KEPT, NoFile, Search, grid_of
-from bench.choices import Choice
+from bench.choices import Choice, Made
+from bench.header import ROOT, installed, without_paths
 from bench.learnt import doubt
-from bench.options import Options, UsageError, matching, parse
+from bench.options import Options, UsageError, matching, parse, without_flags
 from bench.search_log import About, Log
 from bench.search_text import verdict
 from bench.search_tools import check_classes, tools
@@ -54,6 +57,7 @@ class Plan:
     most_images: int
     most_kept: int
     fresh: bool
+    made: Made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +115,8 @@ def _search_one(plan: Plan, variant: str, data: Data) -> int:
     entries = spread(folder.part("val"), plan.most_images or len(folder.part("val")), _SEED)
     with_tools = tools(variant, options, folder, functools.partial(print, flush=True))
     fp32 = with_tools.build(None)
-    about = About(variant, weights, fp32.key, folder.fingerprint(entries), data.train, data.test)
+    parts = (folder.fingerprint(entries), data.train, data.test)
+    about = About(variant, weights, fp32.key, *parts, made=plan.made)
     path = choices.path_of(plan.out, variant, weights).with_suffix(".jsonl")
     log = Log.open(path, about, plan.fresh)
     draft = Choice(variant, weights, Int8(), folder.path.name, plan.max_drop, warning=warning)
@@ -150,6 +155,19 @@ def _parse(argv: Sequence[str] | None) -> Plan:
         arguments.images,
         arguments.most_fp32,
         arguments.fresh,
+        _made(sys.argv[1:] if argv is None else argv, options, arguments.out),
+    )
+
+
+def _made(words: Sequence[str], options: Options, out: Path) -> Made:
+    """Where and by what a search is begun, without the folders of this machine."""
+    command = shlex.join(["python", "-m", "bench.search", *without_flags(words, ("--store",))])
+    return Made(
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=without_paths(command, replace(options, out=out)),
+        commit=host.commit(ROOT),
+        host=host.describe(),
+        versions=installed(),
     )
 
 

@@ -5,6 +5,8 @@ Schema history
 1  first one; its first line has no number
 2  the first line has its ``schema``; looks at the test part that an earlier log of the same
    place had counted
+3  the first line says where and by what command the search was begun; a layer that is ranked
+   has the name of its weight
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.choices import Blamed, Score
+from bench.choices import Blamed, Made, Score
 from bench.options import UsageError
 from export.build import Int8
 
-SCHEMA = 2
-READABLE = (1, 2)
+SCHEMA = 3
+READABLE = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class About:
 
     ``fp32`` is the key of the file that candidates are compared with, ``images`` a
     fingerprint of the validation images that decide; ``train`` and ``test`` are those of
-    the parts that ranges are taken from and that the choice is judged by.
+    the parts that ranges are taken from and that the choice is judged by. ``made`` says where it
+    was begun; it may go on elsewhere.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -43,6 +46,7 @@ class About:
     train: str
     test: str
     schema: int = 1
+    made: Made | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Log:
 
     path: Path
     lines: list[Line] = field(default_factory=list)
+    made: Made | None = None
 
     @classmethod
     def open(cls, path: Path, about: About, fresh: bool = False) -> Log:
@@ -96,19 +101,19 @@ class Log:
         if fresh or not path.exists():
             return cls._begun(path, about)
         known, lines = _read(path)
-        if replace(known, schema=about.schema) != about:
+        if _compared(known) != _compared(about):
             raise UsageError(
                 f"{path} is about {_differing(known, about)}: say --fresh to begin anew, or "
                 "--out for another folder"
             )
-        return cls(path, lines)
+        return cls(path, lines, known.made)
 
     @classmethod
     def _begun(cls, path: Path, about: About) -> Log:
         """A new file; of the one in its place only the looks at the same test part are kept."""
         looks = _looks(path, about)
         path.write_bytes(_ABOUT.dump_json(replace(about, schema=SCHEMA)) + b"\n")
-        log = cls(path)
+        log = cls(path, made=about.made)
         if looks:
             log._append(Line(looks=looks))
         return log
@@ -164,17 +169,28 @@ class Log:
             os.fsync(stream.fileno())
 
 
+def _compared(about: About) -> About:
+    """What two searches share that are the same one, wherever they were begun."""
+    return replace(about, schema=SCHEMA, made=None)
+
+
 def _read(path: Path) -> tuple[About, list[Line]]:
-    """A log's first line and the others; one that was cut off is removed from the file.
+    """As ``read``; a line that was cut off is removed from the file."""
+    text = path.read_bytes()
+    end = text.rfind(b"\n") + 1
+    if end != len(text):
+        os.truncate(path, end)
+    return read(path)
+
+
+def read(path: Path) -> tuple[About, list[Line]]:
+    """A log's first line and the others, but for one that was cut off.
 
     Raises :class:`UsageError` for a file that is no log, or one of a later schema.
     """
     text = path.read_bytes()
     # A last line without its end was being written when the search was killed.
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        os.truncate(path, len(whole))
-    first, *rest = whole.splitlines() or [b""]
+    first, *rest = text[: text.rfind(b"\n") + 1].splitlines() or [b""]
     if (schema := _schema(first)) not in READABLE:
         raise UsageError(
             f"{path} is a search's log of schema {schema!r}, but this version reads up to schema "

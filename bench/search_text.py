@@ -103,4 +103,5 @@ def _blamed(choice: Choice) -> Iterator[str]:
         yield "to blame, the worst first (1 - cosine with fp32 when this layer alone is in INT8):"
     for layer in choice.blamed:
         kept = "  left in fp32" if layer.name in choice.int8.keep_fp32 else ""
-        yield f"  {layer.error:.5f}  {layer.name}{kept}"
+        node = f" ({layer.name})" if layer.layer else ""
+        yield f"  {layer.error:.5f}  {layer.shown}{node}{kept}"

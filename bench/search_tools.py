@@ -142,5 +142,6 @@ def rank(
         raise UsageError(f"ranking the layers of {fp32.variant} ended with {code}: {last[0]}")
     found.sort(key=lambda row: -row["error"])
     for row in found[:5]:
-        say(f"  {row['name']}: 1 - cosine {row['error']:.5f} when only this layer is in INT8")
-    return tuple(Blamed(row["name"], row["error"]) for row in found)
+        name = row["layer"] or row["name"]
+        say(f"  {name}: 1 - cosine {row['error']:.5f} when only this layer is in INT8")
+    return tuple(Blamed(row["name"], row["error"], row["layer"]) for row in found)

@@ -83,6 +83,11 @@ def difference_text(estimate: Estimate, scale: float = 1.0) -> str:
     return f"{signed(estimate.value * scale, places)} ({low} to {high})"
 
 
+def difference_value(estimate: Estimate, scale: float = 1.0) -> str:
+    """The same number without its interval, for cells that are narrow."""
+    return difference_text(estimate, scale).partition(" ")[0]
+
+
 def percent(share: Estimate) -> str:
     """A share in percent with the decimals that its interval supports."""
     return f"{100 * share.value:.{_decimals(share, 100)}f}"

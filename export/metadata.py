@@ -3,7 +3,8 @@
 All values are strings, as safetensors has it: ``classes`` is a JSON list of names in
 output order, ``mean`` and ``std`` three numbers like ``0.485,0.456,0.406``, ``first`` the
 pixels of the square that images are resized to before the network's own size, ``input``
-the size (``224x224``: height, width) that the network was trained at last.
+the size (``224x224``: height, width) that the network was trained at last; files from elsewhere
+may tell that in ``trained``, in words.
 """
 
 from __future__ import annotations
@@ -122,9 +123,21 @@ def first(metadata: Mapping[str, str]) -> int | None:
 
 
 def learnt_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
-    """Height and width that the weights were trained at last; ``None``: it doesn't say."""
+    """Height and width that the weights were trained at last; ``None``: it doesn't say.
+
+    Files that tell it in words (``trained``: "... 12 epochs at 72 px, 6 at 112, 1 at 224, ...")
+    are understood as well: squares, as the first of them says in pixels.
+    """
     said = re.fullmatch(r"(\d{1,5})x(\d{1,5})", metadata.get("input", ""))
-    return (int(said[1]), int(said[2])) if said else None
+    if said:
+        return int(said[1]), int(said[2])
+    sides = re.search(
+        r"\b\d+ epochs? at (\d{1,5}) px((?:, \d+ at \d{1,5})*)", metadata.get("trained", "")
+    )
+    if not sides:
+        return None
+    last = int(re.findall(r"\d+", f"{sides[1]}{sides[2]}")[-1])
+    return last, last
 
 
 def short_name(path: Path) -> str:

@@ -16,10 +16,11 @@ weights, which are widened to 16 bits and multiplied by ``pmaddwd``.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,43 +29,20 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from export.anatomy.contents import stem
 from export.batches import batch_of
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser, preprocess_of
+from export.optimize import read_metadata
 from export.qdq import Integers, Layer, grouped, quantised_layers, unfused, windows
 from export.recipes import REMEDIES
+from export.saturation_page import Found, Saturation
 
 LEAST, MOST = -(1 << 15), (1 << 15) - 1
 """What a signed 16-bit number holds."""
 POSITIONS = 256
 """Of a convolution's output, looked at over all images."""
 _HIGHEST = 255
-
-
-@dataclass(frozen=True)
-class Saturation:
-    """What would happen in one layer, from some outputs of some images.
-
-    ``pairs`` sums of two products were looked at, of which ``saturated`` leave 16 bits;
-    ``outputs`` accumulations, ``touched`` of which have such a sum. ``possible`` is the
-    share of the layer's pairs of weights that some input could take out of range.
-    ``immune`` says why none can, whatever the numbers.
-    """
-
-    name: str
-    op_type: str
-    reduction: int
-    outputs: int = 0
-    touched: int = 0
-    pairs: int = 0
-    saturated: int = 0
-    possible: float = 0.0
-    immune: str = ""
-
-    @property
-    def share(self) -> float:
-        """Of the outputs, those with a sum that saturates."""
-        return self.touched / self.outputs if self.outputs else 0.0
 
 
 def saturation(
@@ -106,6 +84,7 @@ def _unseen(layer: Layer) -> Saturation:
         layer.reduction,
         possible=possible,
         immune=layer.immune,
+        layer=stem(layer.node.input[1]),
     )
 
 
@@ -192,17 +171,16 @@ def _drawn(
 
 def table(found: Sequence[Saturation]) -> str:
     """One line a layer, for a person."""
-    width = max(len(one.name) for one in found)
+    width = max(len(one.shown) for one in found)
     titles = f"{'sums of':>7}  {'outputs hit':>11}  {'pairs hit':>9}  {'possible':>8}"
-    lines = [f"{one.name:<{width}}  {one.reduction:>7}  {_cells(one)}" for one in found]
+    lines = [f"{one.shown:<{width}}  {one.reduction:>7}  {_cells(one)}" for one in found]
     return "\n".join([f"{'layer':<{width}}  {titles}", *lines])
 
 
 def _cells(one: Saturation) -> str:
     if one.immune:
         return f"never: {one.immune}"
-    pairs = one.saturated / one.pairs if one.pairs else 0.0
-    return f"{one.share:>11.3%}  {pairs:>9.4%}  {one.possible:>8.3%}"
+    return f"{one.share:>11.3%}  {one.pair_share:>9.4%}  {one.possible:>8.3%}"
 
 
 def sentence(found: Sequence[Saturation]) -> str:
@@ -214,7 +192,7 @@ def sentence(found: Sequence[Saturation]) -> str:
         worst = max(hit, key=lambda one: one.share)
         return (
             f"WARNING: without VNNI {len(hit)} of {len(found)} layers would saturate, most in "
-            f"{worst.name} ({worst.share:.2%} of its outputs): build {remedy} for such CPUs"
+            f"{worst.shown} ({worst.share:.2%} of its outputs): build {remedy} for such CPUs"
         )
     if risky:
         return (
@@ -232,14 +210,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         images = images_for(arguments.file, arguments.data, arguments.images)
         found = saturation(arguments.file, images, arguments.positions)
         print(f"{table(found)}\n{sentence(found)}")
+        cost = ""
         if arguments.effect:
             from export.saturated import effect
 
-            print(effect(arguments.file, preprocess, arguments.data, arguments.effect))
+            cost = effect(arguments.file, preprocess, arguments.data, arguments.effect)
+            print(cost)
+        if arguments.json:
+            _keep(arguments, found, cost)
     except (ImagesError, OSError, ValueError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
     return 1 if any(one.touched for one in found) else 0
+
+
+def _keep(arguments: argparse.Namespace, found: Sequence[Saturation], effect: str) -> None:
+    """Write what was found, and of which file and images, without the folders of this machine."""
+    said = read_metadata(arguments.file)
+    kept = Found(
+        variant=said.get("deploybench.variant", ""),
+        weights=said.get("deploybench.weights", ""),
+        recipe=said.get("deploybench.recipe", ""),
+        key=said.get("deploybench.key", ""),
+        data=Path(arguments.data).name,
+        images=arguments.images,
+        positions=arguments.positions,
+        layers=tuple(found),
+        effect=effect,
+    )
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(asdict(kept), indent=1) + "\n", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -254,6 +254,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--positions", type=int, default=POSITIONS, metavar="N", help="of each output, about")
     what = "also compute N validation images with saturated sums: what it would cost (needs --data)"
     add("--effect", type=int, default=0, metavar="N", help=what)
+    kept = "keep the figures for python -m export.saturation_page"
+    add("--json", type=Path, metavar="FILE", help=kept)
     return made
 
 

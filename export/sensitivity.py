@@ -16,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from export.anatomy.contents import stem
 from export.batches import batch_of
 from export.build import Int8
 from export.images import ImagesError
@@ -29,11 +30,15 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class LayerError:
-    """What quantising one layer does to the outputs: 1 - their centred cosine with fp32's."""
+    """What quantising one layer does to the outputs: 1 - their centred cosine with fp32's.
+
+    ``name`` is that of its node in the prepared graph, ``layer`` what its weight is called.
+    """
 
     name: str
     op_type: str
     error: float
+    layer: str = ""
 
 
 def errors(source: Path, images: NDArray[np.float32], int8: Int8) -> Iterator[LayerError]:
@@ -54,9 +59,25 @@ def errors(source: Path, images: NDArray[np.float32], int8: Int8) -> Iterator[La
         for node in _layers(prepared, int8):
             round_to_int8(prepared, alone, int8, ranges, only=[node.name])
             error = 1 - _centred_cosine(_answers(alone, images), exact)
-            yield LayerError(node.name, node.op_type, error)
+            yield LayerError(node.name, node.op_type, error, _layer(node))
             for file in (alone, *data_files(alone)):
                 file.unlink()
+
+
+def layers(source: Path) -> dict[str, str]:
+    """Node -> layer, as :class:`LayerError` has them, of every one that INT8 could be in.
+
+    ``source`` is an fp32 ``.onnx``; nothing is measured.
+    """
+    with tempfile.TemporaryDirectory(prefix="sensitivity-") as name:
+        prepared = Path(name) / "model.onnx"
+        prepare(source, prepared)
+        return {node.name: _layer(node) for node in _layers(prepared, Int8())}
+
+
+def _layer(node: onnx.NodeProto) -> str:
+    """The layer that the name of its weight speaks of: block1.rep.0.conv1, where it has one."""
+    return stem(node.input[1])
 
 
 def worst_first(found: Sequence[LayerError]) -> list[LayerError]:
@@ -93,9 +114,15 @@ def _centred_cosine(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> f
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the layers, worst first; 2: usage. With ``--json`` as they come, a line each."""
+    """Print the layers, worst first; 2: usage. With ``--json`` as they come, a line each.
+
+    With ``--names`` only which layer each node is, as one JSON object.
+    """
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.names:
+            print(json.dumps(layers(arguments.file)))
+            return 0
         int8 = TypeAdapter(Int8).validate_json(arguments.int8)
         images = images_for(arguments.file, arguments.data, arguments.images or int8.images)
         found = []
@@ -110,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return 2
     if not arguments.json:
-        print("\n".join(f"{x.error:.6f}  {x.name}" for x in worst_first(found)))
+        print("\n".join(f"{x.error:.6f}  {x.name}  {x.layer}" for x in worst_first(found)))
     return 0
 
 
@@ -125,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--int8", default="{}", metavar="JSON", help="fields of export.build.Int8 (default: {})")
     add("--json", action="store_true", help="a line for each layer as soon as it is measured")
+    add("--names", action="store_true", help="measure nothing: node and layer names, as JSON")
     return made
 
 

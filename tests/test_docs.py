@@ -16,12 +16,13 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
 
 from bench import choices
-from bench.choices import Choice, Score
+from bench.choices import Blamed, Choice, Score
 from bench.cli import COMMANDS
 from bench.text import difference_text
 from export.build import Int8
@@ -219,15 +220,51 @@ def runtimes_table() -> str:
     return "\n".join(["| name | what | extra |", "|---|---|---|", *rows])
 
 
-def runs() -> list[str]:
+class Shown(NamedTuple):
+    """A committed run as its page shows it: the page's file name, and the run's part of it."""
+
+    page: str
+    text: str
+
+    @property
+    def begun(self) -> str:
+        """When it was measured."""
+        return self.text.removeprefix("Run of ").partition("+")[0].partition(",")[0]
+
+    def lines(self, family: str) -> list[str]:
+        """Its part about a family."""
+        part = re.split(rf"^### {family} \(", self.text, maxsplit=1, flags=re.MULTILINE)[1]
+        return part.partition("\n### ")[0].splitlines()
+
+    def table(self, family: str, title: str = "| variant ") -> list[list[str]]:
+        """The cells of the first table of a family below a line that begins so."""
+        lines = self.lines(family)
+        start = next(i for i, line in enumerate(lines) if line.startswith(title))
+        return first_table(lines[start:])
+
+    @property
+    def images(self) -> int:
+        """How many labelled images its accuracy is of; 0: it has none."""
+        found = re.search(r"^- Accuracy: of (\d+) images", self.text, re.MULTILINE)
+        return int(found[1]) if found and "top-1 %" in self.text else 0
+
+    def picture(self, kind: str) -> str:
+        """The file of its plot of that kind."""
+        found = re.search(rf"\]\(([\w.-]+-{kind}\.svg)\)", self.text)
+        assert found, f"the run of {self.begun} has no plot {kind}"
+        return found[1]
+
+
+def runs() -> list[Shown]:
     """The committed runs, each as its page shows it, newest first."""
-    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "results").glob("*.md")]
-    parts = [part for page in pages for part in page.split("\n## ")]
+    pages = [(path.name, path.read_text("utf-8")) for path in (ROOT / "results").glob("*.md")]
+    parts = [Shown(name, part) for name, page in pages for part in page.split("\n## ")]
     # What they begin with is when they were measured.
-    return sorted((part for part in parts if part.startswith("Run of ")), reverse=True)
+    found = (part for part in parts if part.text.startswith("Run of "))
+    return sorted(found, key=lambda part: part.text, reverse=True)
 
 
-def newest(suite: str) -> str:
+def newest(suite: str) -> Shown:
     """The newest committed run of a suite.
 
     One of scenarios, which its title names, or of the user's own images is about something else.
@@ -235,21 +272,16 @@ def newest(suite: str) -> str:
     return next(
         part
         for part in runs()
-        if part.partition("\n")[0].endswith(f"suite {suite}")
-        and not re.search(r"^- Command: .*--data ", part, re.MULTILINE)
+        if part.text.partition("\n")[0].endswith(f"suite {suite}")
+        and not re.search(r"^- Command: .*--data ", part.text, re.MULTILINE)
     )
 
 
-def committed(suite: str, family: str) -> list[str]:
-    """The lines of a family's part of the newest committed run of a suite."""
-    return newest(suite).split(f"### {family} ", 1)[1].partition("\n### ")[0].splitlines()
-
-
-def where(run: str) -> str:
+def where(run: Shown) -> str:
     """On what a run was measured: tables of two hosts are no pair."""
-    found = re.search(r"^- Host: CPU ([^;]+?) \(.*?; cores (\d+)", run, re.MULTILINE)
-    assert found, f"this run does not name its host: {run[:80]}"
-    return f"\n\nMeasured on {found[2]} cores of: {found[1]}."
+    found = re.search(r"^- Host: CPU ([^;]+?) \(.*?; cores (\d+)", run.text, re.MULTILINE)
+    assert found, f"this run does not name its host: {run.text[:80]}"
+    return f"Measured on {found[2]} cores of: {found[1]}."
 
 
 def first_table(lines: Iterable[str]) -> list[list[str]]:
@@ -266,43 +298,118 @@ def markdown(cells: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def with_images(family: str) -> str:
-    """The newest whole run of trained networks of a family on labelled images."""
-    return next(
+def with_images(family: str, found: Iterable[Shown]) -> Iterator[Shown]:
+    """Those of ``found`` that are whole and have trained networks of a family and their top-1."""
+    return (
         part
-        for part in runs()
-        if re.search(rf"^### {family} \(weights: ", part, re.MULTILINE)
-        and "**Interrupted**" not in part
-        and "top-1 %" in part
+        for part in found
+        if re.search(rf"^### {family} \(weights: ", part.text, re.MULTILINE)
+        and "**Interrupted**" not in part.text
+        and part.images
+    )
+
+
+def headline(family: str, found: Iterable[Shown]) -> Shown:
+    """The run that the README begins with, of ``found``, newest first.
+
+    One that asked most labelled images; of these one with most kinds of files (variant and
+    recipe), which has the quantised ones and the other heads; of these the newest. A later run
+    of a few networks in many runtimes, over fewer images, doesn't take its place.
+    """
+    return max(
+        with_images(family, found),
+        key=lambda run: (run.images, len({tuple(row[:2]) for row in run.table(family)[2:]})),
     )
 
 
 def measured_table() -> str:
-    """The VGG-19 rows on labelled images, with the columns that answer the question."""
-    run = with_images("vgg19")
-    lines = run.split("### vgg19 (", 1)[1].partition("\n### ")[0].splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("| variant "))
-    cells = first_table(lines[start:])
+    """The VGG-19 rows on labelled images, with the columns that answer the question; the plot."""
+    run = headline("vgg19", runs())
+    cells = run.table("vgg19")
     places = [cells[0].index(title) for title in MEASURED]
-    return markdown([row[i] for i in places] for row in cells) + where(run)
+    picture = (
+        "![The VGG-19s of the table: top-1 accuracy against p50 with their intervals, file size "
+        f"as area, and the Pareto front](results/{run.picture('tradeoff')})"
+    )
+    return "\n\n".join([markdown([row[i] for i in places] for row in cells), where(run), picture])
+
+
+def runtimes_in(run: Shown, family: str) -> set[str]:
+    """Which runtimes the matrix of a family has, in whatever precision; empty: it has none."""
+    if not any(line.startswith("**p50 ms (") for line in run.lines(family)):
+        return set()
+    return {row[0].partition("+")[0] for row in run.table(family, "**p50 ms (")[2:]}
+
+
+def matrix_run(family: str, found: Sequence[Shown], other: Shown) -> Shown:
+    """Whose matrix of a family the README shows: ``found`` are all runs, newest first.
+
+    The newest with labelled images that has every runtime which ``other``, the newest of the
+    suite ``runtimes``, has for that family; where there is none, ``other``.
+    """
+    wanted = runtimes_in(other, family)
+    able = (run for run in with_images(family, found) if runtimes_in(run, family) >= wanted)
+    return next(able, other)
 
 
 def matrix_table(family: str) -> str:
-    """Which runtime is fastest for a family, as committed."""
-    lines = committed("runtimes", family)
-    start = next(i for i, line in enumerate(lines) if line.startswith("**p50 ms ("))
-    return f"{lines[start]}\n\n{markdown(first_table(lines[start:]))}{where(newest('runtimes'))}"
+    """Which runtime is fastest for a family, and how often it is right where that was asked."""
+    run = matrix_run(family, runs(), newest("runtimes"))
+    titles = ("**p50 ms (", "**top-1 % (")
+    lines = [line for line in run.lines(family) if line.startswith(titles)]
+    grids = [f"{line}\n\n{markdown(run.table(family, line))}" for line in lines]
+    accuracy = (
+        f"accuracy of {run.images} images"
+        if run.images
+        else "seeded weights, of which accuracy would say nothing"
+    )
+    page = f"[its page](results/{run.page}), with the notes"
+    return "\n\n".join([*grids, f"{where(run)} The run of {run.begun}: {accuracy}; {page}."])
+
+
+PAPER = "### revisited beside the paper"
+
+
+def disturbed(run: Shown) -> tuple[int, int]:
+    """How many rows are INVALID and how many SUSPECT, of those that the paper's table shows."""
+    head, _, *rows = run.table("revisited")
+    place = {title: head.index(title) for title in ("recipe", "runtime", "verdict")}
+    shown = [
+        row[place["verdict"]]
+        for row in rows
+        if row[place["recipe"]] == "fp32" and row[place["runtime"]] in ("ort", "torch-eager")
+    ]
+    void, doubtful = (sum(text.startswith(x) for text in shown) for x in ("INVALID", "SUSPECT"))
+    return void, doubtful
+
+
+def paper_run(found: Iterable[Shown]) -> Shown:
+    """The run with the paper's table whose rows in it were disturbed least; of equals the newest.
+
+    ``found`` are newest first.
+    """
+    return min((run for run in found if PAPER in run.text), key=disturbed)
 
 
 def paper_table() -> str:
-    """The eight networks beside the paper's figures, as the newest run with images has them."""
-    title = "### revisited beside the paper"
-    part = next(part for part in runs() if title in part)
-    cells = first_table(part.split(title, 1)[1].splitlines())
+    """The eight networks beside the paper's figures, and the plot, both of one run."""
+    run = paper_run(runs())
+    cells = first_table(run.text.split(PAPER, 1)[1].splitlines())
     shown = [i for i, title in enumerate(cells[0]) if "MiB" not in title and "stored" not in title]
     # The size has two columns, of which the second is only called ours, too.
     size = next(i for i, title in enumerate(cells[0]) if "MiB" in title)
-    return markdown([row[i] for i in shown if i != size + 1] for row in cells)
+    table = markdown([row[i] for i in shown if i != size + 1] for row in cells)
+    void, doubtful = disturbed(run)
+    said = (
+        f"{where(run)} [The run](results/{run.page}) of {run.begun}, of those with all eight the "
+        f"one whose rows here were disturbed least: {void} INVALID, {doubtful} SUSPECT."
+    )
+    picture = (
+        "![Accuracy against the time of an image for the eight networks: the paper's Figure 10, "
+        "and our rows in ort and in torch-eager with their intervals]"
+        f"(results/{run.picture('paper-cifar10')})"
+    )
+    return "\n\n".join([table, said, picture])
 
 
 def recommendation() -> str:
@@ -382,9 +489,12 @@ def searched(path: Path) -> str:
     freed = f", {layers} layer{'' if layers == 1 else 's'} in fp32" if layers else ""
     scheme = str(replace(choice.int8, keep_fp32=()))
     limit = f"{choice.max_drop:g} point{'' if choice.max_drop == 1 else 's'}"
-    again = f", looked at {choice.looks} times" if choice.looks > 1 else ""
+    again = {0: ", looked at once or more (it was not counted)", 1: ""}.get(
+        choice.looks, f", looked at {choice.looks} times"
+    )
+    worst = ", ".join(f"`{one.shown}`" for one in choice.blamed[:3])
     kept = "It keeps" if choice.met else "It misses"
-    named = "" if choice.met else ", and names the layers to blame"
+    named = "" if choice.met else f", and names the layers to blame, first of all {worst}"
     return (
         f"- `{choice.variant}` ({choice.weights}) at {height}x{width}, points of top-1 against "
         f"fp32: {_points(_plain_score(path))} on the validation part with plain min-max; "
@@ -482,9 +592,82 @@ def test_a_search_is_told_as_it_ended(tmp_path: Path) -> None:
         "to +1.1) on the test part, looked at 2 times. It keeps the limit of 2 points "
         "([the search](results/search))."
     )
-    missed = replace(choice, met_on_test=False, looks=1, max_drop=1.0)
+    blamed = (Blamed("Conv_1", 0.2, "conv2"), Blamed("Conv_0", 0.1))
+    missed = replace(choice, met_on_test=False, looks=1, max_drop=1.0, blamed=blamed)
     choices.write(tmp_path, missed)
-    assert "the test part. It misses the limit of 1 point, and names the layers" in searched(path)
+    assert (
+        "the test part. It misses the limit of 1 point, and names the layers to blame, first of "
+        "all `conv2`, `Conv_0` ("
+    ) in searched(path)
+    choices.write(tmp_path, replace(missed, looks=0))
+    assert "the test part, looked at once or more (it was not counted). It" in searched(path)
+
+
+def shown_run(begun: str, *rows: str, images: int = 0, matrix: Sequence[str] = ()) -> Shown:
+    """A run of VGG-19s as a page has it: its rows, and the runtimes of its matrix."""
+    accuracy = [f"- Accuracy: of {images} images in 40 classes", "top-1 %"] if images else []
+    lines = [
+        "",
+        "**p50 ms (2 threads)**",
+        "",
+        "| runtime |",
+        "|---|",
+        *(f"| {x} |" for x in matrix),
+    ]
+    text = "\n".join(
+        [
+            f"Run of {begun}+00:00, suite default",
+            *accuracy,
+            "### vgg19 (weights: plants40)",
+            *(lines if matrix else []),
+            "",
+            "| variant | recipe | runtime |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+    return Shown(f"{begun}.md", text)
+
+
+def test_a_later_run_of_few_images_does_not_take_the_headline() -> None:
+    """Most labelled images first, then most kinds of files, then the newest."""
+    whole = shown_run(
+        "2026-01-01", "| vgg19 | fp32 | ort |", "| vgg19-gap | fp32 | ort |", images=730
+    )
+    again = shown_run("2026-01-02", "| vgg19 | fp32 | ort |", "| vgg19 | fp32 | mnn |", images=730)
+    few = shown_run("2026-01-03", *(f"| vgg19 | {i} | ort |" for i in range(9)), images=200)
+    none = shown_run("2026-01-04", *(f"| vgg19 | {i} | ort |" for i in range(9)))
+    assert headline("vgg19", [none, few, again, whole]) is whole
+    newer = Shown("newer.md", whole.text.replace("2026-01-01", "2026-01-05"))
+    assert headline("vgg19", [newer, none, few, again, whole]) is newer
+
+
+def test_a_matrix_is_of_labelled_images_where_no_runtime_is_missing() -> None:
+    """The newest that has every runtime of the suite; without one, the suite's own."""
+    suite = shown_run("2026-01-01", matrix=("ort", "mnn", "mnn+bf16"))
+    part = shown_run("2026-01-04", images=730, matrix=("ort",))
+    whole = shown_run("2026-01-02", images=200, matrix=("ort", "mnn", "tract"))
+    assert matrix_run("vgg19", [part, whole, suite], suite) is whole
+    assert matrix_run("vgg19", [part, suite], suite) is suite
+
+
+def test_the_papers_table_is_of_the_run_that_was_disturbed_least() -> None:
+    """INVALID weighs more than SUSPECT; only what the table shows counts; then the newest."""
+
+    def run(begun: str, *verdicts: str, other: str = "VALID") -> Shown:
+        rows = [f"| a | fp32 | ort | {text} |" for text in verdicts]
+        rows.append(f"| a | int8-static | ort | {other} |")
+        head = "| variant | recipe | runtime | verdict |\n|---|---|---|---|\n"
+        table = f"### revisited (weights: cifar10)\n\n{head}" + "\n".join(rows)
+        return Shown("x.md", f"Run of {begun}+00:00\n\n{table}\n\n{PAPER}\n")
+
+    void = run("2026-01-04", "INVALID canary", "VALID")
+    two = run("2026-01-03", "SUSPECT canary", "SUSPECT canary")
+    one = run("2026-01-02", "SUSPECT canary", "VALID", other="INVALID canary")
+    assert paper_run([void, two, one]) is one
+    assert disturbed(one) == (0, 1)
+    same = run("2026-01-05", "VALID", "SUSPECT canary")
+    assert paper_run([same, void, two, one]) is same
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))

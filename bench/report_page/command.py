@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench import resultset
+from bench import resultset, search_found
 from bench.options import DEFAULT_MARGIN, UsageError
 from bench.outcomes import Comparison, compare, compare_run
 from bench.record import Run
@@ -26,7 +26,8 @@ def write(options: argparse.Namespace) -> Path:
 
     document.check_target(options.html)
     run = resultset.find_run(options.out, options.run)
-    return document.write(options.html, run, _compared(run, options))
+    shown = search_found.completed(run, options.out)
+    return document.write(options.html, shown, _compared(run, options))
 
 
 def _compared(run: Run, options: argparse.Namespace) -> Comparison | None:

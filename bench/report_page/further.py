@@ -22,6 +22,7 @@ from bench import (
     executed,
     int8_tables,
     matrix,
+    own_quantisers,
     paper,
     report,
     resources,
@@ -67,9 +68,12 @@ def of_run(run: Run, tables: Collection[Table], numbers: Numbers) -> tuple[Furth
 
 
 def said_of_run(run: Run, tables: Collection[Table]) -> tuple[Markup, ...]:
-    """What becomes of a run's INT8 files on other CPUs, where it has some."""
-    text = int8_tables.saturation(run.header.host, tables)
-    return (html(text),) if text else ()
+    """Of a run's INT8 files: what becomes of them elsewhere, which ones lose too much and how."""
+    texts = (
+        int8_tables.saturation(run.header.host, tables),
+        own_quantisers.remark(run.header, tables),
+    )
+    return tuple(html(text) for text in texts if text)
 
 
 def _tables(grids: Iterable[Grid], numbers: Numbers) -> Iterator[Further]:

@@ -8,7 +8,7 @@ import pytest
 
 from bench import report
 from bench.case import Case
-from bench.choices import Blamed, Choice, Score
+from bench.choices import Blamed, Choice, Made, Score
 from bench.record import Labelled, Recorder, read_run
 from export.build import Int8
 from tests.bench.made_up import header
@@ -18,16 +18,17 @@ PLANTS = Labelled("plants", "test", "f00d", tuple("abcde"), LABELS)
 BASE = Choice(
     variant="xception",
     weights="plants40",
-    int8=Int8("percentile", 99.9, 64, keep_fp32=("conv|1", "conv2")),
+    int8=Int8("percentile", 99.9, 64, keep_fp32=("conv|1", "Conv_2")),
     data="plants40.zip",
     max_drop=1.0,
     met_on_val=True,
     met_on_test=True,
     val=Score(images=100, fp32=75, int8=74, lost=3, gained=2),
     test=Score(images=400, fp32=300, int8=301, lost=1, gained=2),
-    blamed=(Blamed("conv|1", 0.25), Blamed("conv2", 0.0625)),
+    blamed=(Blamed("conv|1", 0.25), Blamed("Conv_2", 0.0625, "conv2")),
     warning="The weights may have learnt them.",
     finished=True,
+    looks=1,
 )
 GAP = Choice(
     variant="xception-gap",
@@ -96,6 +97,27 @@ def test_several_looks_at_the_test_part_are_told(blocks, run_of) -> None:
     assert "- `xception`: the test part was looked at 2 times, once for each pick of" in text
     assert "the test part was looked at afterwards, and" in text
     assert text.count("2 times") == 1
+
+
+def test_looks_that_were_not_counted_are_no_one_look(blocks, run_of) -> None:
+    """A choice of before looks were counted says once or more, and nobody says "once" then."""
+    text = section(run_of(*blocks, int8_choices=(replace(BASE, looks=0), GAP)))
+    assert "the test part was looked at afterwards, and" in text
+    assert (
+        "- `xception`: how often the test part was looked at was not counted when that was "
+        "searched: once or more." in text
+    )
+
+
+def test_the_page_says_where_a_choice_was_searched(blocks, run_of) -> None:
+    """Its day, command, commit and CPU; of older choices nothing."""
+    made = Made("2026-01-02T03:04:05+00:00", "python -m bench.search -m x", "abc", {"CPU": "c"}, {})
+    text = section(run_of(*blocks, int8_choices=(replace(BASE, made=made), GAP)))
+    said = (
+        "- `xception`: searched on 2026-01-02 by `python -m bench.search -m x`, commit abc, CPU c."
+    )
+    assert said in text
+    assert "searched on" not in section(run_of(*blocks, int8_choices=(BASE, GAP)))
 
 
 def test_without_a_choice_there_is_no_such_section(blocks, run_of) -> None:

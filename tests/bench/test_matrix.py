@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bench import matrix, rows
+from bench import matrix, report, rows
 from bench.case import Case
-from bench.record import Measurement, Memory, Parity, Run
+from bench.record import Labelled, Measurement, Memory, Parity, Run
 from tests.bench.made_up import header
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
@@ -183,3 +183,90 @@ def test_a_wrong_row_is_marked_in_a_sweep_too() -> None:
         )
     )
     assert lines(threads)["ncnn"] == ("300.0 WRONG", "200.0")
+
+
+LABELS = tuple(image % 5 for image in range(200))
+PLANTS = Labelled("plants", "test", "f00d", tuple("abcde"), LABELS)
+
+
+def wrong(count: int) -> dict[int, int]:
+    """The first so many images are taken for the class that follows."""
+    return {image: (LABELS[image] + 1) % 5 for image in range(count)}
+
+
+def judged(*found: Measurement) -> rows.Table:
+    """The family's table of these blocks, with answers to the labelled images."""
+    (only,) = rows.tables_of(Run(header(labelled=PLANTS), found)).values()
+    return only
+
+
+def test_a_matrix_says_how_often_rows_are_right(answered) -> None:
+    """A third grid: top-1, and the points against the fp32 parent, marked where told from none."""
+    static = [replace(ORT, recipe="int8-static", runtime=name) for name in ("ort", "litert")]
+    grids = matrix.matrices(
+        judged(
+            answered(EAGER, 200, PLANTS, wrong(10)),
+            answered(ORT, 160, PLANTS, wrong(10)),
+            answered(static[0], 60, PLANTS, wrong(11)),
+            answered(static[1], 50, PLANTS, wrong(50)),
+            *blocks(NCNN, 80),
+        )
+    )
+    assert [grid.title.partition(",")[0] for grid in grids] == [
+        "p50 ms (times faster than torch-eager; ? where its interval does not prove that)",
+        "CPU ms an inference / peak MB",
+        "top-1 % (points against its fp32 parent)",
+    ]
+    assert lines(grids[2]) == {
+        "torch-eager/fp32/fp32": ("95.0 (0.0)",),
+        "ort/fp32/fp32": ("95.0 (parent)",),
+        "ort/int8-static/fp32": ("94.5 (-0.5)",),
+        "litert/int8-static/fp32": ("75 (-20 ▼)",),
+        "ncnn/fp32/fp32": ("–",),
+    }
+    assert grids[2].note == "" and len(grids[2].cases) == len(grids[2].lines)
+
+
+def test_what_loses_too_much_is_marked_in_the_matrix_of_times(answered) -> None:
+    """LOSES: more than a point, never in bold; a row that is WRONG needs no second mark."""
+    static = [replace(ORT, recipe="int8-static", runtime=name) for name in ("ort", "litert", "mnn")]
+    failed = replace(answered(static[2], 5, PLANTS, wrong(190)), parity=WRONG)
+    times, *_ = matrix.matrices(
+        judged(
+            answered(EAGER, 200, PLANTS, wrong(10)),
+            answered(ORT, 160, PLANTS, wrong(10)),
+            answered(static[0], 60, PLANTS, wrong(12)),
+            answered(static[1], 50, PLANTS, wrong(50)),
+            failed,
+        )
+    )
+    cells = {name: cell for name, (cell,) in lines(times).items()}
+    assert "LOSES" not in cells["ort/int8-static/fp32"]  # just a point is not more than one
+    assert cells["ort/int8-static/fp32"].startswith("**")
+    assert cells["litert/int8-static/fp32"].endswith(f" {matrix.LOSES}")
+    assert cells["mnn/int8-static/fp32"].split()[-1] != matrix.LOSES
+    assert "WRONG" in cells["mnn/int8-static/fp32"]
+
+
+def test_a_network_that_loses_to_the_one_it_was_made_from_is_told(answered) -> None:
+    """Below the grid of top-1, whose points are against its own fp32: the mark says both."""
+    pruned = [replace(case, variant="vgg19-pruned") for case in (EAGER, ORT, NCNN)]
+    times, _, right = matrix.matrices(
+        judged(
+            answered(EAGER, 200, PLANTS, wrong(10)),
+            answered(ORT, 160, PLANTS, wrong(10)),
+            *(answered(case, 80, PLANTS, wrong(40)) for case in pruned),
+        )
+    )
+    assert right.note == (
+        "In fp32, against the network that it was made from: `vgg19-pruned` -15 (-21 to -11) "
+        "points against `vgg19`. `LOSES` behind a time says that, too."
+    )
+    assert all(line[-1].endswith(matrix.LOSES) for line in times.lines)
+
+
+def test_without_labelled_images_there_is_no_third_matrix() -> None:
+    """Old pages stay as they are, and how to read them says nothing of it."""
+    assert len(matrix.matrices(table(blocks(EAGER, 9), blocks(ORT, 8), blocks(NCNN, 7)))) == 2
+    assert matrix.LOSES not in report.how_to_read(judged=False)
+    assert f"`{matrix.LOSES}` behind a time" in report.how_to_read(judged=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from bench.labelled import Question
 from bench.options import Options, UsageError, parse
 from bench.record import (
     Answers,
+    Checkpoint,
     Execution,
     LoadTest,
     Measurement,
@@ -35,6 +37,7 @@ from export.artifact import Artifact
 from export.build import Int8, WeightsFacts
 from export.images import Preprocess
 from tests.bench.made_up import fake_artifact
+from tests.bench.made_up import header as made_header
 
 Start = Callable[..., int]
 
@@ -741,3 +744,41 @@ def test_rows_that_can_not_be_asked_say_why(lab: Lab, monkeypatch: pytest.Monkey
     assert list(reasons) == ["int8-static"]
     assert reasons["int8-static"].startswith("accuracy: revisited-base with its weights (seeded)")
     assert "`beside`: accuracy: revisited-base" in (lab.out / "README.md").read_text()
+
+
+def test_the_header_names_the_file_of_each_variants_weights(lab: Lab, tmp_path: Path) -> None:
+    """Name without folder and whole sha256, whether it comes with the package; the page says it."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "revisited-base_mine.safetensors").write_bytes(b"weights")
+    lab.start("--runtimes", "ort", "--recipes", "fp32", "--checkpoints", str(folder))
+    (path,) = find_runs(lab.out)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    own = Checkpoint("revisited-base", "revisited-base_mine.safetensors", digest)
+    assert read_run(path).header.checkpoints == (own,)
+    page = (lab.out / "README.md").read_text()
+    said = f"revisited-base_mine.safetensors (sha256 {digest[:12]}, not part of the project)"
+    assert f"- Checkpoints: `revisited-base`: {said}\n" in page
+
+
+def test_packaged_weights_are_told_from_the_users(lab: Lab) -> None:
+    """Of what is built from seeds nothing is said."""
+    words = ["--runtimes", "ort", "--recipes", "fp32"]
+    lab.start(*words)
+    (path,) = find_runs(lab.out)
+    (found,) = read_run(path).header.checkpoints
+    assert (found.file, found.packaged) == ("revisited-base_cifar10.safetensors", True)
+    assert "comes with the package" in (lab.out / "README.md").read_text()
+    lab.start(*words, "--weights", "seeded")
+    (other,) = set(find_runs(lab.out)) - {path}
+    assert read_run(other).header.checkpoints == ()
+
+
+def test_what_a_later_start_adds_to_the_plan_names_its_weights(lab: Lab) -> None:
+    """Going on keeps the first start's header, but for what is planned by now."""
+    first = Checkpoint("a", "a_x.safetensors", "1")
+    other = Checkpoint("b", "b_x.safetensors", "2")
+    with Recorder.open(lab.out, made_header(checkpoints=(first,))) as recorder:
+        recorder.append(Measurement(Case("a", "fp32", "ort", 1), 0, "ok"))
+    with Recorder.open(lab.out, made_header(checkpoints=(first, other))) as recorder:
+        assert recorder.header.checkpoints == (first, other)

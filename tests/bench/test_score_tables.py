@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from bench import matrix, report, rows, score_tables
+from bench import matrix, report, rows, score_cells, score_tables
 from bench.block import file_facts
 from bench.case import AGAIN, Case
 from bench.record import Answers, Labelled, Measurement, Parity, RecordError, Surroundings
@@ -201,14 +201,14 @@ def test_the_claims_of_a_table_are_held_together(blocks, table_of, answered) -> 
     ]
     table = table_of([*blocks, *more])
     assert not table.compared[STATIC].told
-    assert "▼" not in score_tables.against_parent(_row(table, STATIC), table)
+    assert "▼" not in score_cells.against_parent(_row(table, STATIC), table)
 
 
 def test_a_better_row_is_marked_as_well(blocks, table_of, answered) -> None:
     """The triangle points up."""
     better = answered(STATIC, 40, PLANTS, {})
     table = table_of([blocks[1], better])
-    assert score_tables.against_parent(_row(table, STATIC), table).endswith(" ▲")
+    assert score_cells.against_parent(_row(table, STATIC), table).endswith(" ▲")
 
 
 def _row(table: rows.Table, case: Case) -> rows.Row:
@@ -302,7 +302,7 @@ def test_what_loses_accuracy_is_not_in_bold(blocks, table_of, answered) -> None:
         for title in ("file MB", "p50 ms")
     }
     assert bold == {"file MB": [PRUNED], "p50 ms": [PRUNED]}
-    times, _ = matrix.matrices(table)
+    times, *_ = matrix.matrices(table)
     cells = [(line[0], cell) for line in times.lines for cell in line[3:] if "**" in cell]
     assert cells == [("ort", "**100** (2.00x?)"), ("ort", "**80.0**")]
     rule = "are in bold, where it has accuracy those of the rows\n  not seen to lose more than 1"

@@ -21,7 +21,7 @@ from bench.candidates import (
     grid_of,
     variations,
 )
-from bench.choices import Blamed, Choice, Score
+from bench.choices import Blamed, Choice, Made, Score
 from bench.options import UsageError
 from bench.record import Answers
 from bench.search_log import SCHEMA, About, Log, Tried
@@ -416,7 +416,7 @@ def test_a_limit_that_nothing_keeps_has_layers_to_blame(tmp_path: Path, most: in
     assert (choice.int8.keep_fp32, choice.blamed) == ((), RANKING)
     assert json.loads(choices.path_of(tmp_path, "revisited-base", "cifar10").read_text())["blamed"][
         0
-    ] == {"name": "Conv_9", "error": 0.2}
+    ] == {"name": "Conv_9", "error": 0.2, "layer": ""}
     assert verdict(choice).splitlines()[-4:] == [
         "  0.20000  Conv_9",
         "  0.10000  Gemm_5",
@@ -493,8 +493,46 @@ def test_a_log_of_another_schema_is_named(tmp_path: Path) -> None:
     path.write_text("".join([json.dumps(plain) + "\n", *rest]))
     assert Log.open(path, ABOUT).find(Int8()) is not None
     path.write_text("".join([json.dumps({**plain, "schema": 9}) + "\n", *rest]))
-    with pytest.raises(UsageError, match=r"a@b.jsonl .* schema 9, but .* up to schema 2: go on"):
+    with pytest.raises(UsageError, match=r"a@b.jsonl .* schema 9, but .* up to schema 3: go on"):
         Log.open(path, ABOUT)
+
+
+MADE = Made("2026-01-02", "python -m bench.search", "abc1234", {"CPU": "one"}, {"onnx": "1.0"})
+
+
+def test_a_log_and_its_choice_say_where_the_search_was_begun(tmp_path: Path) -> None:
+    """Command, commit, host and versions; going on elsewhere is the same search, begun there."""
+    path = tmp_path / "revisited-base@cifar10.jsonl"
+    Log.open(path, replace(ABOUT, made=MADE))
+    assert json.loads(path.read_text())["made"]["command"] == MADE.command
+    lab = Lab(tmp_path, lambda int8: 90)
+    draft = Choice("revisited-base", "cifar10", Int8(), "cifar10.zip", 1.0)
+    elsewhere = replace(ABOUT, made=replace(MADE, commit="def5678"))
+    going = Search(lab.tools(), Log.open(path, elsewhere), draft, VAL)
+    going.run(METHODS)
+    assert lab.choice().made == MADE
+    assert going.finish(TEST).made == MADE
+
+
+def test_a_choice_keeps_what_plain_min_max_came_to(tmp_path: Path) -> None:
+    """Beside the best: what it is worth to search; nothing where that was not tried."""
+    lab = Lab(tmp_path, best_is(Int8("entropy"), 90, 70))
+    lab.search().run(METHODS)
+    assert lab.choice().plain == Score(images=100, fp32=90, int8=70, lost=20, gained=0)
+    other = Lab(tmp_path / "other", lambda int8: 90)
+    other.search().run((Int8("entropy"),))
+    assert other.choice().plain is None
+
+
+def test_layers_to_blame_are_called_as_their_weights(tmp_path: Path) -> None:
+    """The node's name stands behind: it is what --int8-choice tells the quantiser."""
+    lab = Lab(tmp_path, lambda int8: 80)
+    lab.rank = lambda fp32, int8: (Blamed("Conv_9", 0.2, "block1.conv"),)  # type: ignore[method-assign]
+    going = lab.search()
+    going.run(METHODS, most_kept=0)
+    choice = going.finish(TEST)
+    assert verdict(choice).endswith("  0.20000  block1.conv (Conv_9)")
+    assert (choice.layer("Conv_9"), choice.layer("Conv_1")) == ("block1.conv", "Conv_1")
 
 
 def test_every_committed_log_and_choice_is_read(tmp_path: Path) -> None:
@@ -647,3 +685,10 @@ def test_weights_that_may_have_learnt_the_validation_part(
     assert "may have learnt the validation images" in choice.warning
     assert "it learnt from 'others 0123456789ab', and the train part" in choice.warning
     assert capsys.readouterr().out.count(f"WARNING: {choice.warning}") == 2
+    # It travels: no folder of this machine stands in the command.
+    assert choice.made is not None
+    assert choice.made.command == (
+        f"python -m bench.search -m revisited-base --data {small_data.name} --weights "
+        f"{weights.name} --out out"
+    )
+    assert choice.made.host["CPU"] and "onnx" in choice.made.versions

@@ -127,12 +127,23 @@ def test_first_in_words(tmp_path):
     assert checkpoint_facts(put(tmp_path, "vgg19_a.safetensors", input=text)).first == 256
 
 
+WORDS = "from scratch on train/, 12 epochs at 72 px, 6 at 112, 2 at 160, 1 at 224, AdamW"
+
+
 @pytest.mark.parametrize(
     ("said", "size"),
-    [({"input": "32x48"}, (32, 48)), ({"input": "RGB, square, from 256x256"}, None), ({}, None)],
+    [
+        ({"input": "32x48"}, (32, 48)),
+        ({"input": "RGB, square, from 256x256"}, None),
+        ({}, None),
+        ({"input": "from 256x256", "trained": WORDS}, (224, 224)),
+        ({"trained": "on leaves, 1 epoch at 64 px, AdamW"}, (64, 64)),
+        ({"input": "32x48", "trained": WORDS}, (32, 48)),
+        ({"trained": "10 epochs on stored features at 300x400, AdamW 0.001"}, None),
+    ],
 )
 def test_the_size_that_weights_learnt_at(tmp_path, said, size):
-    """Height and width, where the header says them; words are no size."""
+    """Height and width, where the header says them; in words of each training, the last one."""
     assert checkpoint_facts(put(tmp_path, "vgg19_a.safetensors", **said)).learnt_size == size
 
 

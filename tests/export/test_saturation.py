@@ -22,7 +22,8 @@ from export.images import Preprocess, crops, sample_photographs
 from export.qdq import Layer, quantised_layers
 from export.quantize import prepare, quantize_static
 from export.saturated import exact_answers, saturated_answers, saturated_sums
-from export.saturation import MOST, Saturation, can_saturate, saturation, sentence, table
+from export.saturation import MOST, can_saturate, saturation, sentence, table
+from export.saturation_page import Saturation, read
 from export.to_onnx import write_onnx
 from tests.export.given_files import keras_like
 
@@ -244,6 +245,17 @@ def labelled(file: Path, **said: str) -> Path:
         model.metadata_props.add(key=f"deploybench.{key}", value=value)
     onnx.save(model, file)
     return file
+
+
+def test_figures_are_kept_for_a_page(static: Path, tmp_path: Path) -> None:
+    """Which file and images, and every layer by the name of its weight."""
+    kept = tmp_path / "new" / "extreme.json"
+    file = labelled(Path(shutil.copy(static, tmp_path / "file.onnx")), variant="extreme", key="k-1")
+    assert module.main([str(file), "--images", "2", "--json", str(kept)]) == 1
+    found = read(kept)
+    assert (found.variant, found.key, found.data, found.images) == ("extreme", "k-1", "", 2)
+    assert [one.shown for one in found.layers] == ["stem", "depthwise", "grouped", "head"]
+    assert found.layers[0].saturated > 0
 
 
 @pytest.mark.parametrize(

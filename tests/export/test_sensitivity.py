@@ -13,7 +13,7 @@ from torch import nn
 
 from export.build import Int8
 from export.images import Preprocess, crops, sample_photographs
-from export.sensitivity import LayerError, errors, main, worst_first
+from export.sensitivity import LayerError, errors, layers, main, worst_first
 from export.to_onnx import write_onnx
 from tests.export.given_files import keras_like
 
@@ -76,8 +76,8 @@ def test_the_command_line(file: Path, capsys: Any) -> None:
     """A table for a person, lines of JSON for a program, a sentence for a mistake."""
     assert main([str(file), "--images", "2"]) == 0
     shown = capsys.readouterr().out.split()
-    assert shown[0::2] == sorted(shown[0::2], reverse=True)
-    assert set(shown[1::2]) == {"Conv_0", "Conv_2", "Gemm_5"}
+    assert shown[0::3] == sorted(shown[0::3], reverse=True)
+    assert dict(zip(shown[1::3], shown[2::3], strict=True))["Conv_2"] == "layers.2"
     assert main([str(file), "--images", "2", "--json", "--int8", '{"method": "entropy"}']) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["name"] for line in lines] == ["Conv_0", "Conv_2", "Gemm_5"]
@@ -102,3 +102,12 @@ def test_a_fixed_batch_is_measured_image_by_image(tmp_path: Path) -> None:
     )
     assert [one.name for one in four] == [one.name for one in any_number]
     assert [one.error for one in four] == pytest.approx([one.error for one in any_number])
+
+
+def test_layers_are_called_as_their_weights(file: Path, capsys: Any) -> None:
+    """A node's number says nothing: the weight's name does, measured or not."""
+    names = {"Conv_0": "layers.0", "Conv_2": "layers.2", "Gemm_5": "head"}
+    assert layers(file) == names
+    assert {one.name: one.layer for one in errors(file, IMAGES[:1], Int8())} == names
+    assert main([str(file), "--names"]) == 0
+    assert json.loads(capsys.readouterr().out) == names

@@ -165,3 +165,17 @@ def test_a_log_says_now_and_then_how_far_it_is():
     lines = [line for line in console.export_text().splitlines() if "% after" in line]
     assert len(lines) == 10
     assert lines[4].startswith("vgg19: training: 50 % after")
+
+
+@pytest.mark.parametrize(
+    ("folder", "drawing"), [("export/trained", "cifar10"), ("results/training", "plants40")]
+)
+def test_committed_drawings_follow_from_their_logs(tmp_path, folder, drawing):
+    """Byte for byte, as docs/training.md has the commands, with the matplotlib that drew them."""
+    matplotlib = pytest.importorskip("matplotlib")
+    stands = (ROOT / "results" / "training" / f"{drawing}.svg").read_text("utf-8")
+    if f"Matplotlib v{matplotlib.__version__}," not in stands:
+        pytest.skip("drawn by another matplotlib")
+    logs = sorted((ROOT / folder).glob("*.jsonl"))
+    plot([read_log(path) for path in logs], tmp_path / f"{drawing}.svg")
+    assert (tmp_path / f"{drawing}.svg").read_text("utf-8") == stands
