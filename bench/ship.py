@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -11,13 +12,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import bundle, bundle_files, bundle_source, launch
+from bench import bundle, bundle_files, bundle_source, host, launch
 from bench.bundle_files import Order
 from bench.chosen_row import Chosen, choose, objections
 from bench.files import Event
 from bench.options import DEFAULT_OUT, UsageError
 from bench.record import RecordError
 from export.artifact import Store, default_store
+from export.memory import limit_own
 
 _SELFTEST_LIMIT_S = 900.0
 _SHOWN = 3
@@ -138,8 +140,10 @@ def _selftest(folder: Path) -> str:
             capture_output=True,
             check=False,
             text=True,
+            errors="replace",
             cwd=folder,
             timeout=_SELFTEST_LIMIT_S,
+            preexec_fn=functools.partial(limit_own, host.child_memory_bytes()),
         )
     except subprocess.TimeoutExpired as exc:
         raise ShipError(f"the bundle's self-test did not end in {exc.timeout:.0f} s") from exc

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import sys
 from collections.abc import Sequence
 
 from export.anatomy.contents import UnreadableFile, shown
 from export.inspecting import Request, request
+from export.memory import limit_own
 
 _MAPPED_PRIVATELY = (".pt", ".pth", ".bin", ".ckpt")
 _LONGEST = 1000
@@ -61,7 +61,7 @@ def _limit(asked: Request) -> None:
     if asked.file.suffix.lower() in _MAPPED_PRIVATELY and asked.file.is_file():
         # torch maps a pickle's tensors writable, which counts as memory whether used or not.
         most += asked.file.stat().st_size
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    limit_own(most)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(asked.time_s)
 
