@@ -19,11 +19,11 @@ from export.given import (
     GivenError,
     Said,
     checked,
-    printable,
     settings_beside,
     variant,
 )
 from export.memory import limit_own
+from export.printable import printable
 from export.variants import Variant, register
 
 _LIMIT_S = 300.0

@@ -20,6 +20,7 @@ from bench.options import DEFAULT_OUT, UsageError
 from bench.record import RecordError
 from export.artifact import Store, default_store
 from export.memory import limit_own
+from export.printable import complain, paragraph
 
 _SELFTEST_LIMIT_S = 900.0
 _SHOWN = 3
@@ -35,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         ship(options)
     except (UsageError, RecordError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except (ShipError, launch.ChildDied, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 1
     return 0
 
@@ -167,7 +168,7 @@ def _summary(out: Path, chosen: Chosen) -> str:
 
 def _show(event: Event) -> None:
     if event.text:
-        print(event.text)
+        print(paragraph(event.text))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,8 +20,8 @@ from bench.options import Options, UsageError, parse, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
 from export.artifact import Store, default_store, folder_sha256
-from export.given import printable
 from export.images import Preprocess
+from export.printable import complain
 
 _MARGIN = "20%"
 _BUDGET = "2m"
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(claim, flush=True)
             found.append(claim)
     except (UsageError, RecordError) as exc:
-        print(f"error: {printable(str(exc))}", file=sys.stderr)
+        complain(exc)
         return 2
     return exit_code(found)
 

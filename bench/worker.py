@@ -28,6 +28,7 @@ import runtimes
 from bench import host, measure, page_cache
 from export.artifact import Artifact, model_files
 from export.memory import limit_own
+from export.printable import printable
 
 PROTOCOL = 4
 """Raised with every change to a message, an answer, or what ``bench.against`` and ``bench.files``
@@ -93,7 +94,8 @@ def answer(session: Session, message: Message) -> dict[str, Any]:
 
 
 def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().partition("\n")[0]
+    """Where it quotes names of the file, none that could steer a terminal."""
+    return printable(str(exc).strip().partition("\n")[0])
 
 
 class Session:

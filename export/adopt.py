@@ -25,6 +25,7 @@ from export.given import DESCRIBED, METADATA, MOST_METADATA, Described, GivenErr
 from export.images import Preprocess
 from export.links import leads_out
 from export.optimize import LARGEST_SINGLE_FILE, beside
+from export.printable import printable
 from export.rewrite import INLINE_BYTES
 from export.subgraphs import all_tensors, read_by
 from export.variants import Given
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             print(DESCRIBED.dump_json(describe(Path(name))).decode(), flush=True)
         except GivenError as exc:
-            print(exc, file=sys.stderr)
+            print(printable(str(exc)), file=sys.stderr)
             return 2
         except MemoryError:
             print(f"{name} needs more memory to be read than there is", file=sys.stderr)

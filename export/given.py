@@ -29,6 +29,7 @@ from export.images import (
     RESIZES,
     Preprocess,
 )
+from export.printable import printable
 from export.variants import Given, Variant
 
 FAMILY = "own"
@@ -480,8 +481,3 @@ def _names_in(text: str) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return None
     return tuple(printable(re.sub(r"\s+", " ", name)).strip() for name in value) or None
-
-
-def printable(text: str) -> str:
-    """``text`` with a mark in the place of what would move a terminal's cursor or colour it."""
-    return "".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in text)

@@ -31,6 +31,7 @@ from onnx import TensorProto
 from export.batches import batch_of
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser, preprocess_of
+from export.printable import complain, paragraph
 from export.qdq import Integers, Layer, grouped, quantised_layers, unfused, windows
 from export.recipes import REMEDIES
 
@@ -231,13 +232,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         preprocess = preprocess_of(arguments.file)
         images = images_for(arguments.file, arguments.data, arguments.images)
         found = saturation(arguments.file, images, arguments.positions)
-        print(f"{table(found)}\n{sentence(found)}")
+        print(paragraph(f"{table(found)}\n{sentence(found)}"))
         if arguments.effect:
             from export.saturated import effect
 
-            print(effect(arguments.file, preprocess, arguments.data, arguments.effect))
+            said = effect(arguments.file, preprocess, arguments.data, arguments.effect)
+            print(paragraph(said))
     except (ImagesError, OSError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     return 1 if any(one.touched for one in found) else 0
 
