@@ -265,3 +265,19 @@ def test_an_operator_that_nobody_has_is_a_row_with_a_reason(
     assert {row.status for row in rows} == {"failed"}
     assert all("Own\ufffd[31m" in row.reason for row in rows)
     assert "\x1b" not in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("names", "{[1]: 2}"), ("deploybench.preprocess", "[" * 100_000)],
+)
+def test_metadata_that_mean_harm_are_no_traceback(
+    tmp_path: Path, described: dict[str, Any], key: str, text: str
+) -> None:
+    """They are taken apart in this process: names are none then, preprocessing is an error."""
+    described["metadata"] = {key: text}
+    if key == "names":
+        planned(tmp_path, "--runtimes", "ort")
+        return
+    with pytest.raises(UsageError, match=r"--model: .*leaf\.onnx: its metadata's"):
+        planned(tmp_path, "--runtimes", "ort")
