@@ -20,6 +20,7 @@ from bench.options import Options, UsageError, parse, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
 from export.artifact import Store, default_store, folder_sha256
+from export.given import check_sides
 from export.images import Preprocess
 from export.printable import complain
 
@@ -69,8 +70,8 @@ def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
     with tempfile.TemporaryDirectory(prefix="deploybench-") as scratch:
         try:
             subject = _packed(found, Path(scratch))
-        except (OSError, UsageError) as exc:
-            yield held("how it runs", [str(exc)])
+        except (OSError, *verify_files.UNREADABLE) as exc:
+            yield held("how it runs", [str(exc) or type(exc).__name__])
             return
         yield from _measured(subject, bounds, options)
 
@@ -78,9 +79,9 @@ def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
 def _packed(found: Bundle, scratch: Path) -> Subject:
     """A bundle's model, with its self-test in place of the parity images."""
     artifact = found.provenance.artifact
-    images = selftest.inputs(
-        found.folder / bundle.SELFTEST, Preprocess.from_json(artifact.preprocess)
-    )
+    preprocess = Preprocess.from_json(artifact.preprocess)
+    check_sides(preprocess, str(found.folder))
+    images = selftest.inputs(found.folder / bundle.SELFTEST, preprocess)
     np.save(scratch / "inputs.npy", images)
     np.save(scratch / "logits.npy", bundle.read_answers(found.folder))
     # Resolved on both sides: a bundle may be named by "..", or stand behind a link.

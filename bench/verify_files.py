@@ -16,6 +16,17 @@ from bench.rows import Row, Table
 from export.artifact import Artifact, Store, folder_sha256
 
 _SHOWN = 3
+UNREADABLE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a file of a stranger's may raise where it is read, besides ``OSError``: one that says it is
+larger than it is, nested without end, of numbers without end."""
 
 
 def of_bundle(found: Bundle) -> Iterator[Claim]:
@@ -37,7 +48,7 @@ def _guarded(what: str, check: Callable[[str, Bundle], Claim], found: Bundle) ->
         return check(what, found)
     except OSError as exc:
         return held(what, [f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)])
-    except (EOFError, LookupError, TypeError, ValueError) as exc:
+    except UNREADABLE as exc:
         return held(what, [f"{type(exc).__name__}: {exc}"])
 
 

@@ -577,3 +577,22 @@ def test_what_runs_the_model_has_a_limit(
     monkeypatch.setattr(subprocess, "run", runs)
     assert ship.main(words(tmp_path, store_folder)) == 0
     assert limits == [3 << 30, 3 << 30]
+
+
+def test_answers_that_claim_more_than_there_is_refute_a_bundle(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger's header of 40 TB in a file of 128 bytes: a sentence, whatever the sums say."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    with (folder / bundle.ANSWERS).open("wb") as stream:
+        absurd = {"descr": "<f4", "fortran_order": False, "shape": (10**12, 10)}
+        np.lib.format.write_array_header_1_0(stream, absurd)
+    bundle.write_sums(folder)
+    capsys.readouterr()
+    assert verify.main([str(folder), "--store", str(store_folder)]) == 1
+    said = capsys.readouterr()
+    assert "not reproduced  what runs follows from the row and its file" in said.out
+    assert "not reproduced  how it runs" in said.out and "holds no answers" in said.out
+    assert "Traceback" not in said.err
