@@ -23,7 +23,7 @@ from bench.given import describe as described_by_a_child  # noqa: E402
 from export.adopt import adopt, describe  # noqa: E402
 from export.given import Described, GivenError, Port, Said, variant  # noqa: E402
 from export.images import Preprocess  # noqa: E402
-from tests.export.damage import damage, damaged  # noqa: E402
+from tests.export.damage import damage, damaged, field  # noqa: E402
 from tests.export.given_files import ENDLESS, keras_like, with_functions  # noqa: E402
 
 TOLD = Said(preset="bytes", resize="squash", filter="bilinear", size=(16, 16))
@@ -179,14 +179,6 @@ def test_weights_that_claim_more_than_there_are(tmp_path: Path) -> None:
     assert row.given is not None
     with pytest.raises((GivenError, ValueError)):
         adopt(row.given, row.input_size, tmp_path / "model.onnx")
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of a protobuf message."""
-    length, size = len(content), b""
-    while length >= 128:
-        size, length = size + bytes([length % 128 + 128]), length // 128
-    return bytes([number * 8 + 2]) + size + bytes([length]) + content
 
 
 def test_subgraphs_without_end_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from export.anatomy.examine import examine
 from tests.export.anatomy.graphs import convolutional, refusal, weights, write_graph
-from tests.export.damage import damage, damaged
+from tests.export.damage import damage, damaged, field
 from tests.export.given_files import ENDLESS, keras_like, with_functions
 
 FILTERS = {
@@ -133,14 +133,6 @@ def test_weights_cut_off_are_refused(tmp_path):
     for length in (whole - 1, whole // 2, 1, 0):
         os.truncate(data, length)
         assert "a.data is too short for tensor" in refusal(file)
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of a protobuf message."""
-    length, size = len(content), b""
-    while length >= 128:
-        size, length = size + bytes([length % 128 + 128]), length // 128
-    return bytes([number * 8 + 2]) + size + bytes([length]) + content
 
 
 def test_subgraphs_without_end_are_refused(tmp_path):
