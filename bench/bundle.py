@@ -150,12 +150,13 @@ def read_answers(folder: Path) -> NDArray[np.floating]:
     """What the self-test stores, (images, classes); raises :class:`UsageError` and ``OSError``."""
     path = folder / ANSWERS
     try:
-        found = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as exc:
+        # Mapped at first: for what a header claims no room is made, it is held against the file.
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ArithmeticError, EOFError, MemoryError, ValueError) as exc:
         raise UsageError(f"{path} holds no answers: {exc}") from exc
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f":
         raise UsageError(f"{path} holds no answers: they are numbers, (images, classes)")
-    return found
+    return np.array(found)
 
 
 def chain_of(artifact: Artifact, store: Store) -> tuple[Link, ...]:

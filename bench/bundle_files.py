@@ -21,6 +21,7 @@ from bench.options import UsageError
 from bench.record import write_run
 from export.artifact import Artifact, Store, model_files
 from export.images import Preprocess
+from export.printable import printable
 from runtimes import REGISTRY, computed_in
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -237,8 +238,7 @@ def _copy_model(artifact: Artifact, folder: Path) -> None:
 
 def _class_lines(model: Model) -> str:
     """A name a line, whatever characters are in it; ``model.json`` has them as they are."""
-    names = ("".join(c if c.isprintable() else " " for c in name) for name in model.classes)
-    return "".join(f"{name}\n" for name in names)
+    return "".join(f"{printable(name, ' ')}\n" for name in model.classes)
 
 
 def _write_selftest(folder: Path, order: Order) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from export.given import printable
+from export.printable import printable
 
 Outcome = Literal["reproduced", "not reproduced", "cannot tell"]
 EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(

@@ -12,6 +12,7 @@ from bench.options import DEFAULT_MARGIN, UsageError, parse_margin
 from bench.outcomes import OUTCOMES, Comparison, compare, compare_run
 from bench.record import RecordError, Run, write_atomically
 from bench.resultset import ResultSet
+from export.printable import complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         comparison = _compared(base, head, margin, options)
         show(comparison, options.markdown)
     except (UsageError, RecordError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     return comparison.exit_code
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import functools
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,12 @@ from export.given import (
     GivenError,
     Said,
     checked,
-    printable,
     settings_beside,
     variant,
 )
 from export.images import ImageFolder
+from export.memory import limit_own
+from export.printable import printable
 from export.variants import Variant, register
 
 _LIMIT_S = 300.0
@@ -92,14 +93,14 @@ def describe(file: Path) -> Described:
     """
     size = file.stat().st_size
     most_bytes = _LEAST_BYTES + _PER_FILE_BYTE * size
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
-
     command: Sequence[str] = (sys.executable, "-m", "export.adopt", str(file))
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=_LIMIT_S, check=False, preexec_fn=limit
+            command,
+            capture_output=True,
+            timeout=_LIMIT_S,
+            check=False,
+            preexec_fn=functools.partial(limit_own, most_bytes),
         )
     except subprocess.TimeoutExpired as exc:
         raise GivenError(f"{file} could not be read within {_LIMIT_S:.0f} s") from exc

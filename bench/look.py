@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from bench import lost_names
 from bench.run import heed_signals
 from export.inspecting import Request, with_more, words_of
+from export.printable import complain
 
 COMMAND = (sys.executable, "-m", "export.anatomy")
 """Who reads: a process of its own, with limits of memory and time, for a file is not trusted."""
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     asked, words = with_more(argv, "deploybench inspect", lost_names.add_to)
     if reason := lost_names.without_data(words):
-        print(f"error: {reason}", file=sys.stderr)
+        complain(reason)
         return 2
     # The child is in a session of its own: only we can end it.
     heed_signals()
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return lost_names.find(asked.file, words)
     if code in (0, 2):  # all is well, or the child said itself what is not
         return code
-    print(f"error: {asked.file}: {_ending(code, asked)}", file=sys.stderr)
+    complain(f"{asked.file}: {_ending(code, asked)}")
     return 2
 
 

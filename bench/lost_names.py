@@ -26,8 +26,8 @@ from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, par
 from bench.record import Labelled, write_atomically
 from bench.run import heed_signals
 from export.artifact import Artifact, default_store
-from export.given import printable
 from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
+from export.printable import complain, printable
 
 _RUNTIME = "ort"
 _MOST_IMAGES = 1000
@@ -85,7 +85,7 @@ def find(file: Path, words: argparse.Namespace) -> int:
     try:
         return _run(file, words)
     except (UsageError, files.BuildError, launch.ChildDied) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2 if isinstance(exc, UsageError) else 3
     except KeyboardInterrupt:
         return 130

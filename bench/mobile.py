@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from bench import host
+from export.memory import limit_own
 
 _LIMIT_S = 900.0
 _CONVERTER = (sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort")
@@ -26,8 +26,10 @@ def write(model: Path, folder: Path) -> str:
                 capture_output=True,
                 check=False,
                 text=True,
+                errors="replace",
                 timeout=_LIMIT_S,
-                preexec_fn=functools.partial(_limit_memory, host.child_memory_bytes()),
+                # It folds what a file computes of constants, whatever its size.
+                preexec_fn=functools.partial(limit_own, host.child_memory_bytes()),
             )
         except subprocess.TimeoutExpired:
             return f"the converter was not done within {_LIMIT_S:.0f} s"
@@ -45,9 +47,3 @@ def write(model: Path, folder: Path) -> str:
             else:
                 shutil.copyfile(path, folder / path.name)
     return ""
-
-
-def _limit_memory(most_bytes: int) -> None:
-    """Of the converter, which folds what a file computes of constants, whatever its size."""
-    if most_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))

@@ -17,6 +17,7 @@ from bench.case import Case
 from bench.files import Event
 from bench.record import Measurement, Recorder
 from bench.text import minutes
+from export.printable import paragraph
 
 _FIRST_GUESS_S = 4.0
 
@@ -44,8 +45,8 @@ class Progress:
         self._begun = time.monotonic()
 
     def say(self, text: str) -> None:
-        """A line that is no row."""
-        self.console.print(text, markup=False)
+        """A line that is no row; whoever's words are in it, it moves no cursor."""
+        self.console.print(paragraph(text), markup=False)
 
     def building(self, event: Event) -> None:
         """A file is being made, was made, or could not be."""
@@ -55,13 +56,11 @@ class Progress:
             name = f"{event.wanted.variant}/{event.wanted.recipe}"
             self._bar.update(self._task, description=f"building {name} ({event.text})")
         elif event.kind == "failed" and event.wanted is not None:
-            name = f"{event.wanted.variant}/{event.wanted.recipe}"
-            self.console.print(f"no file for {name}: {event.text}", markup=False)
+            self.say(f"no file for {event.wanted.variant}/{event.wanted.recipe}: {event.text}")
         elif event.kind == "built" and not event.found and event.artifact is not None:
             size = f"{event.artifact.size_bytes / 1e6:.1f} MB"
             name = f"{event.artifact.variant}/{event.artifact.recipe}"
-            line = f"built {name} ({event.artifact.format}): {size}"
-            self.console.print(line, markup=False)
+            self.say(f"built {name} ({event.artifact.format}): {size}")
 
     def planned(self, left: Sequence[tuple[int, Case]], why: str = "") -> None:
         """These blocks will be measured."""

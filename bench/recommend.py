@@ -13,6 +13,7 @@ from bench.contenders import AXES
 from bench.options import DEFAULT_OUT, UsageError
 from bench.pick import Recommendation
 from bench.record import RecordError, write_atomically
+from export.printable import complain
 
 _MEANING = {
     "--max-p50": ("TIME", "median latency of an inference, such as 60ms"),
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = _recommended(given)
         _show(found, given)
     except (UsageError, RecordError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     return found.exit_code
 

@@ -92,6 +92,7 @@ from bench.text import (
     top1,
     unescaped,
 )
+from export.printable import one_line
 from export.recipes import RECIPES
 from export.variants import ALIASES, VARIANTS
 
@@ -427,7 +428,7 @@ def row_line(case: Case, measurements: Iterable[Measurement], planned: Sequence[
     name = f"{label(row, table.varying):<42}"
     if not row.timed:
         last = row.blocks[-1]
-        return f"{name} {last.status}: {' '.join(last.reason.split())}"
+        return f"{name} {last.status}: {one_line(last.reason)}"
     if case.scenario != "single":
         return f"{name} {scenario_tables.summary(row)}"
     p50 = row.latency_s(0.5)

@@ -25,6 +25,7 @@ from bench.record import Answers, Labelled, RecordError, write_atomically
 from bench.resize_table import FILTERS, PLACE, SCHEMA, Header, Line, ResizeCost, dumped
 from bench.run import heed_signals
 from export.artifact import Artifact
+from export.printable import complain
 from runtimes import REGISTRY
 
 _DEFAULTS = ("--recipes", "fp32,int8-static", "--runtimes", "ort")
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(report.write(options.out) if cost.lines else "nothing was answered")
         return 0 if cost.lines else 1
     except (UsageError, RecordError, files.BuildError, launch.ChildDied) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2 if isinstance(exc, UsageError) else 1
     except KeyboardInterrupt:
         print("interrupted; what was answered is kept", file=sys.stderr)

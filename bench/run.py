@@ -39,6 +39,7 @@ from bench.record import (
     check_runs,
     current_blocks,
 )
+from export.printable import complain
 
 _PEAK_SECONDS = 0.3
 """For each figure of the host's peaks: some passes, of which the best one counts."""
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with against.opened(options.against, ROOT) as tree:
             return _run(options, words, tree)
     except (UsageError, RecordError, files.BuildError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2 if isinstance(exc, UsageError) else trouble
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept: the same command goes on", file=sys.stderr)

@@ -30,6 +30,7 @@ from bench.search_tools import check_classes, tools
 from export.build import Int8
 from export.checkpoints import CheckpointsError, weights_of
 from export.images import ImageFolder, ImagesError, spread
+from export.printable import complain
 from export.variants import VARIANTS, weights_name
 
 _SEED = 4
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = _parse(argv)
         return _search_all(plan, _opened(Path(plan.options.data)))
     except (UsageError, ImagesError, CheckpointsError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except KeyboardInterrupt:
         print("stopped: the best so far is kept, and the same command goes on from here")
@@ -95,7 +96,7 @@ def _search_all(plan: Plan, data: Data) -> int:
         try:
             codes.append(_search_one(plan, variant, data))
         except _FAILURES as exc:
-            print(f"error: {variant}: {exc}", file=sys.stderr)
+            complain(f"{variant}: {exc}")
             failed.append(f"  {variant}: {exc}")
     if failed and len(plan.options.variants) > 1:
         count = f"{len(failed)} of {len(plan.options.variants)}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import DecompressionBombError
 
-from bench import launch
+from bench import host, launch
 from bench.accuracy import LIMITS, agreement, judged_precision
 from bench.block import load_message
 from bench.bundle import Tolerance
@@ -107,7 +107,8 @@ def answers(case: Case, artifact: Artifact, images: NDArray[np.float32]) -> NDAr
     with tempfile.TemporaryDirectory(prefix="deploybench-") as scratch:
         np.save(Path(scratch, "inputs.npy"), images)
         here = replace(artifact, reference=scratch)
-        with launch.Child(launch.Setting(case.threads), Path(scratch, "log")) as child:
+        setting = launch.Setting(case.threads, host.child_memory_bytes())
+        with launch.Child(setting, Path(scratch, "log")) as child:
             loaded = child.ask(load_message(case, here), launch.LOAD_LIMIT_S)
             if loaded["status"] != "ok":
                 raise launch.ChildDied(loaded["reason"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import bundle, bundle_files, bundle_source, launch
+from bench import bundle, bundle_files, bundle_source, host, launch
 from bench.bundle_files import Order
 from bench.chosen_row import Chosen, choose, objections
 from bench.files import Event
 from bench.options import DEFAULT_OUT, UsageError
 from bench.record import RecordError
 from export.artifact import Store, default_store
+from export.memory import limit_own
+from export.printable import complain, paragraph
 
 _SELFTEST_LIMIT_S = 900.0
 _SHOWN = 3
@@ -33,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         ship(options)
     except (UsageError, RecordError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except (ShipError, launch.ChildDied, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 1
     return 0
 
@@ -138,8 +141,10 @@ def _selftest(folder: Path) -> str:
             capture_output=True,
             check=False,
             text=True,
+            errors="replace",
             cwd=folder,
             timeout=_SELFTEST_LIMIT_S,
+            preexec_fn=functools.partial(limit_own, host.child_memory_bytes()),
         )
     except subprocess.TimeoutExpired as exc:
         raise ShipError(f"the bundle's self-test did not end in {exc.timeout:.0f} s") from exc
@@ -163,7 +168,7 @@ def _summary(out: Path, chosen: Chosen) -> str:
 
 def _show(event: Event) -> None:
     if event.text:
-        print(event.text)
+        print(paragraph(event.text))
 
 
 def _parser() -> argparse.ArgumentParser:

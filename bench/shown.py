@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.figure import Mark, Series
 from bench.record import RunHeader
 from bench.rows import Row, Table, main_setting, runtime_name
-from export.given import printable
+from export.printable import printable
 
 Tables = Mapping[tuple[str, str], Table]
 """(family, weights) -> its table, in the order of the page."""

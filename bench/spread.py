@@ -21,6 +21,7 @@ from bench.on_host import Done, Sent
 from bench.options import UsageError, check_names, matching
 from bench.parcel import Parcel
 from bench.record import RecordError, write_atomically
+from export.printable import complain
 from export.variants import VARIANTS
 
 if TYPE_CHECKING:  # nobody imports Ray without being asked to
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError("this needs Ray: pip install 'deploybench[ray]'")
         return _run(given)
     except (UsageError, RecordError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what came back is kept: the same command goes on", file=sys.stderr)
@@ -175,7 +176,7 @@ class _Spread:
                 print(f"== {job.variant} (exit code {done.code})\n{done.said}", flush=True)
                 worst = max(worst, done.code)
         for job in left:
-            print(f"error: {job.variant}: every machine that had it was lost", file=sys.stderr)
+            complain(f"{job.variant}: every machine that had it was lost")
         return max(worst, 1) if left else worst
 
     def _ask(self, job: Job) -> Reply[tuple[str, Done]]:

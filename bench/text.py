@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.stats import Estimate
+from export.printable import one_line
 
 if TYPE_CHECKING:  # records keep choices, whose texts are made here
     from bench.record import Parity
@@ -164,7 +165,7 @@ def minutes(seconds: float) -> str:
 
 def plain(text: str) -> str:
     """Text that comes from outside, on one line and without Markdown in it."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = one_line(text)
     return re.sub(r"([\\`*<\[])", r"\\\1", line if len(line) <= 300 else line[:299] + "…")
 
 
@@ -175,8 +176,8 @@ def unescaped(text: str) -> str:
 
 def code(text: str) -> str:
     """Text that comes from outside as code on one line."""
-    line = "".join(c if c.isprintable() else " " for c in text.replace("`", "'"))
-    return f"`{' '.join(line.split())}`"
+    line = one_line(text.replace("`", "'"))
+    return f"`{line}`"
 
 
 def top1(parity: Parity) -> str:

@@ -21,8 +21,9 @@ from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
 from bench.verify_chain import Places
 from export.artifact import Store, default_store, folder_sha256
-from export.given import printable
+from export.given import check_sides
 from export.images import Preprocess
+from export.printable import complain
 
 _MARGIN = "20%"
 _BUDGET = "2m"
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(claim, flush=True)
             found.append(claim)
     except (UsageError, RecordError) as exc:
-        print(f"error: {printable(str(exc))}", file=sys.stderr)
+        complain(exc)
         return 2
     return exit_code(found)
 
@@ -70,8 +71,8 @@ def _of_bundle(options: argparse.Namespace, bounds: Bounds) -> Iterator[Claim]:
     with tempfile.TemporaryDirectory(prefix="deploybench-") as scratch:
         try:
             subject = _packed(found, Path(scratch))
-        except (OSError, UsageError) as exc:
-            yield held("how it runs", [str(exc)])
+        except (OSError, *verify_files.UNREADABLE) as exc:
+            yield held("how it runs", [str(exc) or type(exc).__name__])
             return
         yield from _measured(subject, bounds, options)
 
@@ -88,9 +89,9 @@ def _places(options: argparse.Namespace) -> Places:
 def _packed(found: Bundle, scratch: Path) -> Subject:
     """A bundle's model, with its self-test in place of the parity images."""
     artifact = found.provenance.artifact
-    images = selftest.inputs(
-        found.folder / bundle.SELFTEST, Preprocess.from_json(artifact.preprocess)
-    )
+    preprocess = Preprocess.from_json(artifact.preprocess)
+    check_sides(preprocess, str(found.folder))
+    images = selftest.inputs(found.folder / bundle.SELFTEST, preprocess)
     np.save(scratch / "inputs.npy", images)
     np.save(scratch / "logits.npy", bundle.read_answers(found.folder))
     # Resolved on both sides: a bundle may be named by "..", or stand behind a link.

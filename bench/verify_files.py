@@ -18,6 +18,17 @@ from bench.verify_chain import Places, files_behind, models_in, own_files
 from export.artifact import Artifact, Store, folder_sha256
 
 _SHOWN = 3
+UNREADABLE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a file of a stranger's may raise where it is read, besides ``OSError``: one that says it is
+larger than it is, nested without end, of numbers without end."""
 
 
 def of_bundle(found: Bundle, places: Places) -> Iterator[Claim]:
@@ -40,7 +51,7 @@ def _guarded(what: str, check: Callable[[str, Bundle], Claim], found: Bundle) ->
         return check(what, found)
     except OSError as exc:
         return held(what, [f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)])
-    except (EOFError, LookupError, TypeError, ValueError) as exc:
+    except UNREADABLE as exc:
         return held(what, [f"{type(exc).__name__}: {exc}"])
 
 

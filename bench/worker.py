@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 import runtimes
 from bench import host, measure, page_cache
 from export.artifact import Artifact, model_files
+from export.memory import limit_own
+from export.printable import printable
 
 PROTOCOL = 4
 """Raised with every change to a message, an answer, or what ``bench.against`` and ``bench.files``
@@ -46,7 +48,7 @@ def main(prepare: Prepare = as_it_is) -> None:
 
     ``prepare`` may put something around what an adapter loaded.
     """
-    _limit_memory(int(sys.argv[-1]))
+    limit_own(int(sys.argv[-1]))
     connection = Connection(int(sys.argv[-2]))
     session = Session(prepare)
     while True:
@@ -65,12 +67,6 @@ def end_at_once() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _limit_memory(most_bytes: int) -> None:
-    """Let an allocation fail here rather than the kernel kill somebody else."""
-    if most_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
 
 def answer(session: Session, message: Message) -> dict[str, Any]:
@@ -98,7 +94,8 @@ def answer(session: Session, message: Message) -> dict[str, Any]:
 
 
 def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().partition("\n")[0]
+    """Where it quotes names of the file, none that could steer a terminal."""
+    return printable(str(exc).strip().partition("\n")[0])
 
 
 class Session:

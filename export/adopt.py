@@ -21,10 +21,12 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import load_external_data_for_model, set_external_data
 
 from export.batches import batch_of
+from export.functions import EndlessFunctions, check_functions
 from export.given import DESCRIBED, METADATA, MOST_METADATA, Described, GivenError, Port
 from export.images import Preprocess
 from export.links import leads_out
 from export.optimize import LARGEST_SINGLE_FILE, beside
+from export.printable import printable
 from export.rewrite import INLINE_BYTES
 from export.subgraphs import all_tensors, read_by
 from export.variants import Given
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             print(DESCRIBED.dump_json(describe(Path(name))).decode(), flush=True)
         except GivenError as exc:
-            print(exc, file=sys.stderr)
+            print(printable(str(exc)), file=sys.stderr)
             return 2
         except MemoryError:
             print(f"{name} needs more memory to be read than there is", file=sys.stderr)
@@ -77,6 +79,7 @@ def _read(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
     try:
         model = onnx.load(file, load_external_data=False)
         files = _files(file, model)
+        _check_lengths(file, model)
     except OSError as exc:
         raise GivenError(f"{file}: {exc.strerror or exc}") from exc
     except (DecodeError, ValueError) as exc:
@@ -85,7 +88,29 @@ def _read(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
         raise GivenError(f"{file} is not an .onnx file, or its graph is empty")
     if len(model.graph.node) > _MOST_NODES:
         raise GivenError(f"{file} has {len(model.graph.node)} nodes, more than {_MOST_NODES}")
+    try:
+        check_functions(model)
+    except EndlessFunctions as exc:
+        raise GivenError(f"{file}: {exc}") from exc
     return model, files
+
+
+def _check_lengths(file: Path, model: onnx.ModelProto) -> None:
+    """Raise a ``ValueError`` where a data file is shorter than its tensors say."""
+    sizes: dict[str, int] = {}
+    for tensor in all_tensors(model):
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        name = place.get("location", "")
+        if not name:
+            continue
+        if name not in sizes:
+            sizes[name] = beside(file, name).stat().st_size
+        start, length = int(place.get("offset", 0)), int(place.get("length", 0))
+        if min(start, length) < 0 or start + length > sizes[name]:
+            raise ValueError(
+                f"its data file {name} has {sizes[name]} bytes, and tensor {tensor.name} lies in "
+                f"{length} from {start} on: fetch both files again"
+            )
 
 
 def _files(file: Path, model: onnx.ModelProto) -> list[Path]:

@@ -29,6 +29,7 @@ from export.images import (
     RESIZES,
     Preprocess,
 )
+from export.printable import printable
 from export.variants import Given, Variant
 
 FAMILY = "own"
@@ -36,6 +37,8 @@ _MOST_PIXELS = 16_000_000
 """Of an input: 4000 x 4000. What claims more would fill the memory before it is found out."""
 _MOST_CLASSES = 1_000_000
 _MOST_TEXT_BYTES = 16 << 20
+_MOST_LITERAL = 250_000
+"""Characters of what may be a Python literal: its syntax tree takes hundreds of bytes for each."""
 _NO_SCALE = 1.0
 _BYTE = 1 / 255
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -274,6 +277,7 @@ def _preprocess(described: Described, source: Port, said: Said) -> tuple[Preproc
         preprocess = Preprocess(**values)
     except ValueError as exc:
         raise GivenError(f"{described.file}: {exc}") from exc
+    check_sides(preprocess, described.file)
     _check_channels(described, source, preprocess)
     return preprocess, source.shape[0]
 
@@ -289,7 +293,7 @@ def _own_preprocess(described: Described) -> Preprocess | None:
         return None
     try:
         return Preprocess.from_json(text)
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, RecursionError) as exc:
         raise GivenError(f"{described.file}: its metadata's {_METADATA_PREPROCESS}: {exc}") from exc
 
 
@@ -348,12 +352,25 @@ def _size(described: Described, source: Port, values: Mapping[str, Any]) -> tupl
                 "--size out"
             )
         sides.append(wanted if own is None else own)
-    if sides[0] * sides[1] > _MOST_PIXELS:
-        raise GivenError(
-            f"{described.file} takes images of {sides[0]} x {sides[1]} pixels, more than "
-            f"{_MOST_PIXELS}: that is no image classifier"
-        )
     return sides[0], sides[1]
+
+
+def check_sides(preprocess: Preprocess, owner: str) -> None:
+    """Raise ``GivenError`` where images would be made larger than any classifier takes them.
+
+    What a file or a bundle says of ``first`` and ``size`` is resized to in the process of the
+    user as well.
+    """
+    first = preprocess.first or 0
+    for (height, width), what in (
+        (preprocess.size, "takes images of"),
+        ((first, first), "has images resized at first to"),
+    ):
+        if height * width > _MOST_PIXELS:
+            raise GivenError(
+                f"{owner} {what} {height} x {width} pixels, more than {_MOST_PIXELS}: that is no "
+                "image classifier"
+            )
 
 
 def _check_channels(described: Described, source: Port, preprocess: Preprocess) -> None:
@@ -463,25 +480,30 @@ def _own_names(described: Described) -> tuple[str, ...] | None:
 
 def _names_in(text: str) -> tuple[str, ...] | None:
     """A list of names, or numbers from 0 on with a name each, as JSON or as Python writes it."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        try:
-            value = ast.literal_eval(text) if len(text) < 1_000_000 else None
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-    except RecursionError:
-        return None
+    value = _value_in(text)
     if isinstance(value, dict) and isinstance(value.get("names"), list):
         value = value["names"]  # as deploybench inspect --write has it
     if isinstance(value, dict):
-        numbered = {str(key): name for key, name in value.items()}
-        value = [numbered.get(str(number)) for number in range(len(numbered))]
+        value = [value.get(number, value.get(str(number))) for number in range(len(value))]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return None
     return tuple(printable(re.sub(r"\s+", " ", name)).strip() for name in value) or None
 
 
-def printable(text: str) -> str:
-    """``text`` with a mark in the place of what would move a terminal's cursor or colour it."""
-    return "".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in text)
+def _value_in(text: str) -> object:
+    """What ``text`` says as JSON or as a Python literal; ``None`` where it is neither.
+
+    It is a stranger's: lists within lists without end, a list as a key, numbers of any length.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return None
+    except ValueError:
+        pass
+    if len(text) > _MOST_LITERAL:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None

@@ -1,4 +1,4 @@
-"""How much memory one building process may take, and the sentence when that was too little.
+"""How much memory a child may take, and the sentence when that was too little. Pure.
 
 A given file may ask for any amount in a few bytes: ConstantOfShape and Expand make tensors
 of any size, which a converter computes to fold them.
@@ -15,6 +15,7 @@ CHILD_SHARE = 0.8
 back what it holds. xception-flatten-wide, the largest, peaks at 11.5 GiB."""
 LEAST_CHILD_BYTES = 4 << 30
 """What libraries reserve counts as well, whether it is used or not."""
+_ENDLESS = resource.RLIM_INFINITY
 _SIGNS = (
     "bad_alloc",
     "bad allocation",
@@ -43,18 +44,25 @@ def child_bytes() -> int:
 
 
 def limit_own(most_bytes: int) -> None:
-    """Let an allocation fail here rather than the kernel kill somebody else.
+    """Let an allocation fail here rather than the kernel kill somebody else; 0: no limit.
 
     What this process starts has the same limit. A lower one that stands already is kept.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
+    if not most_bytes:
+        return
+    standing = (one for one in resource.getrlimit(resource.RLIMIT_DATA) if one != _ENDLESS)
+    most = min([most_bytes, *standing])
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def is_lacking(exc: BaseException) -> bool:
-    """Whether an exception says that there was not enough memory."""
-    return isinstance(exc, MemoryError) or tells_of_lack(str(exc))
+    """Whether an exception says that there was not enough memory, or one that it was made of."""
+    one: BaseException | None = exc
+    while one is not None:
+        if isinstance(one, MemoryError) or tells_of_lack(str(one)):
+            return True
+        one = one.__cause__
+    return False
 
 
 def tells_of_lack(text: str) -> bool:
@@ -66,7 +74,7 @@ def tells_of_lack(text: str) -> bool:
 def lack() -> str:
     """The reason why a build failed that ran out of memory."""
     most, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    allowed = "" if most == resource.RLIM_INFINITY else f" than the {most / 2**30:.1f} GiB allowed"
+    allowed = "" if most == _ENDLESS else f" than the {most / 2**30:.1f} GiB allowed"
     return (
         f"it needs more memory{allowed}: build it on a larger machine; a small file that does "
         "so computes a huge tensor, and is not to be trusted"

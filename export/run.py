@@ -49,6 +49,7 @@ from export.checkpoints import DEFAULT, CheckpointsError, check_folder, weights_
 from export.classes import conflict
 from export.download import WeightsError
 from export.images import ImageFolder, ImagesError, sample_photographs_fingerprint
+from export.printable import complain, paragraph
 from export.recipes import FORMATS, RECIPES, STEPS
 from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
 from export.variants import ALIASES, VARIANTS, register
@@ -120,13 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         request, emit = _parse(argv)
         return 1 if serve(request, emit) else 0
     except UsageError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except ImagesError as exc:
-        print(f"error: --data: {exc}", file=sys.stderr)
+        complain(f"--data: {exc}")
         return 2
     except OSError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 3
     except KeyboardInterrupt:
         return 130
@@ -134,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(request: Request, emit: Emit) -> int:
     """Answer a request; returns how many of its files could not be built."""
+    emit = _harmless(emit)
     store = Store(Path(request.store))
     _sweep(store)
     options = request.options
@@ -151,6 +153,19 @@ def serve(request: Request, emit: Emit) -> int:
         for text in _size_notes(facts, misfits):
             emit(Event("note", text=text))
     return _Run(store, context, emit).build_all(plan, misfits)
+
+
+def _harmless(emit: Emit) -> Emit:
+    """``emit`` for events whose words quote a file, or a library that quotes one.
+
+    Names of operators and tensors, keys of weights: they end up on terminals and in records.
+    """
+
+    def tell(event: Event) -> None:
+        misfits = {name: paragraph(why) for name, why in event.misfits.items()}
+        emit(replace(event, text=paragraph(event.text), misfits=misfits))
+
+    return tell
 
 
 def _weights(

@@ -34,6 +34,7 @@ from export.batches import batch_of
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser, preprocess_of
 from export.optimize import read_metadata
+from export.printable import complain, paragraph
 from export.qdq import Integers, Layer, grouped, quantised_layers, unfused, windows
 from export.recipes import REMEDIES
 from export.saturation_page import Found, Saturation
@@ -209,17 +210,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         preprocess = preprocess_of(arguments.file)
         images = images_for(arguments.file, arguments.data, arguments.images)
         found = saturation(arguments.file, images, arguments.positions)
-        print(f"{table(found)}\n{sentence(found)}")
+        print(paragraph(f"{table(found)}\n{sentence(found)}"))
         cost = ""
         if arguments.effect:
             from export.saturated import effect
 
             cost = effect(arguments.file, preprocess, arguments.data, arguments.effect)
-            print(cost)
+            print(paragraph(cost))
         if arguments.json:
             _keep(arguments, found, cost)
     except (ImagesError, OSError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     return 1 if any(one.touched for one in found) else 0
 

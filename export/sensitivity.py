@@ -22,6 +22,7 @@ from export.build import Int8
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser
 from export.optimize import data_files
+from export.printable import complain, printable
 from export.quantize import calibrate, check, constant_poolings, prepare, round_to_int8
 
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -131,13 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.json:
                 print(json.dumps(asdict(one)), flush=True)
     except ValidationError as exc:
-        print(f"error: --int8: {exc.errors()[0]['msg']}", file=sys.stderr)
+        complain(f"--int8: {exc.errors()[0]['msg']}")
         return 2
     except (ImagesError, OSError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     if not arguments.json:
-        print("\n".join(f"{x.error:.6f}  {x.name}  {x.layer}" for x in worst_first(found)))
+        lines = (f"{x.error:.6f}  {x.name}  {x.layer}" for x in worst_first(found))
+        print("\n".join(map(printable, lines)))
     return 0
 
 

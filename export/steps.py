@@ -150,8 +150,14 @@ def check_weights(check: Check) -> Checked:
     download = importlib.import_module("export.download")
     nothing = WeightsFacts(check.weights, key="")
     try:
+        if check.weights != IMAGENET:
+            importlib.import_module("export.pickled").check_archive(Path(check.weights))
         facts = weights.facts(check.weights, Path(check.store))
-    except weights.WeightsError as exc:
+    except Exception as exc:  # what is read is a stranger's
+        if memory.is_lacking(exc):
+            return Checked(nothing, error=f"--weights {check.weights}: {memory.lack()}")
+        if not isinstance(exc, weights.WeightsError):
+            raise
         return Checked(nothing, error=str(exc))
     known = dict.fromkeys(check.variants, facts)
     job = Job(check.store, (), Options(weights=check.weights), known)

@@ -19,6 +19,7 @@ from pathlib import Path
 from export.checkpoints import RESERVED_NAMES
 from export.download import WeightsError
 from export.images import ImagesError
+from export.printable import complain
 from export.train_board import Board, side_by_side
 from export.train_job import Job, Said, check
 from export.train_log import LogError, read_log
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _plot(options.plot, options.out)
         jobs = _jobs(options)
     except (TrainingError, LogError, PlotError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     try:
         failures = train_all(jobs, options.jobs)
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted: the same command goes on from the last whole epoch", file=sys.stderr)
         return 130
     for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+        complain(failure)
     return 1 if failures else 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.dashboard.settings import Settings, missing_libraries, read
 from bench.options import UsageError
+from export.printable import complain
 
 _EXPOSED = (
     "warning: other machines can reach this page, and it asks nobody who they are: anyone who "
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _listening(settings) as place:
             _serve(settings, place)
     except UsageError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except KeyboardInterrupt:
         return 0

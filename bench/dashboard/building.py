@@ -17,6 +17,7 @@ from bench.dashboard.models import FIVE, FIVE_RUNTIME
 from bench.files import Event, FileKey, Wanted
 from bench.options import Options, UsageError, parse
 from bench.run import heed_signals
+from export.printable import complain
 
 NAMED, USUAL = "named", "five"
 EVENT = TypeAdapter(Event)
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(words)
         found = files.build_files(keys(options, how), options, lambda event: _tell(event, told))
     except UsageError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except KeyboardInterrupt:
         return 130

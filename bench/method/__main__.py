@@ -23,6 +23,7 @@ from bench.report import page_difference
 from bench.run import heed_signals
 from bench.text import minutes
 from export.artifact import default_store
+from export.printable import complain
 from export.recipes import RECIPES
 from export.variants import VARIANTS
 from runtimes import REGISTRY
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(given.out) if given.check else _write(given.out)
         return _run(given)
     except (UsageError, ExperimentError, RecordError, BuildError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2 if isinstance(exc, UsageError) else 1
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept: the same command goes on", file=sys.stderr)

@@ -11,6 +11,7 @@ from bench.report_page.parts import Lines, Part
 from bench.report_page.prose import words
 from bench.rows import Row, Table, parity_with
 from bench.text import NOTHING, millions, percent_interval, rounded
+from export.printable import one_line
 from export.recipes import RECIPES, chains_of
 from export.variants import OWN
 from runtimes import PROFILED
@@ -106,7 +107,9 @@ def provenance(row: Row) -> Part:
         lines += _file(row.file, row)
     lines += [("begun", block.started) for block in row.blocks[:1] if block.started]
     lines += list(_runtime(last))
-    return Part(tables={"facts": tuple((name, _clean(value)) for name, value in lines), "run": ()})
+    return Part(
+        tables={"facts": tuple((name, one_line(value)) for name, value in lines), "run": ()}
+    )
 
 
 def _file(file: FileFacts, row: Row) -> Iterator[tuple[str, str]]:
@@ -138,8 +141,3 @@ def _runtime(block: Measurement) -> Iterator[tuple[str, str]]:
     if block.precision:
         yield "computed in", block.precision
     yield from block.notes.items()
-
-
-def _clean(text: str) -> str:
-    """Foreign text without what a screen does not show, on one line."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

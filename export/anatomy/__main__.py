@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import sys
 from collections.abc import Sequence
 
+from export import memory
 from export.anatomy.contents import UnreadableFile, shown
 from export.inspecting import Request, request
+from export.printable import complain
 
 _MAPPED_PRIVATELY = (".pt", ".pth", ".bin", ".ckpt")
 _LONGEST = 1000
@@ -21,24 +22,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     _limit(asked)
     try:
         _look(asked)
-    except (UnreadableFile, OSError) as exc:
-        print(f"error: {shown(str(exc), _LONGEST)}", file=sys.stderr)
-        return 2
-    except MemoryError:
-        print(
-            f"error: {asked.file} needs more than {asked.memory_mib} MiB to be read: is it "
-            "damaged? --memory-limit raises the limit",
-            file=sys.stderr,
-        )
-        return 2
     except Exception as exc:  # the child begins here, and a file made to harm may do anything
-        print(
-            f"error: {asked.file} can't be taken apart ({type(exc).__name__}: {str(exc)!a}): "
-            "it is damaged, or of a kind that is not known here",
-            file=sys.stderr,
-        )
+        complain(_why(exc, asked))
         return 2
     return 0
+
+
+def _why(exc: Exception, asked: Request) -> str:
+    """Why a file can't be read, as a sentence about it."""
+    if memory.is_lacking(exc):
+        return (
+            f"{asked.file} needs more than {asked.memory_mib} MiB to be read: is it damaged? "
+            "--memory-limit raises the limit"
+        )
+    if isinstance(exc, UnreadableFile | OSError):
+        return shown(str(exc), _LONGEST)
+    return (
+        f"{asked.file} can't be taken apart ({type(exc).__name__}: {str(exc)!a}): it is damaged, "
+        "or of a kind that is not known here"
+    )
 
 
 def _look(asked: Request) -> None:
@@ -61,7 +63,7 @@ def _limit(asked: Request) -> None:
     if asked.file.suffix.lower() in _MAPPED_PRIVATELY and asked.file.is_file():
         # torch maps a pickle's tensors writable, which counts as memory whether used or not.
         most += asked.file.stat().st_size
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    memory.limit_own(most)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(asked.time_s)
 

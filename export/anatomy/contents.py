@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from export.printable import escaped
+
 Array = NDArray[np.generic]
 Shape = tuple[int, ...]
 Role = Literal["parameter", "other", "optimizer", "unused"]
@@ -150,15 +152,8 @@ def count_zeros(values: Array) -> int:
     return sum(int(np.count_nonzero(flat[i : i + CHUNK] == 0)) for i in starts)
 
 
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-
-
 def shown(name: str, most: int = 60) -> str:
-    """A name for people: control characters and turns of writing escaped, the middle left out.
-
-    A file's names are its author's; printed as they are, they could steer a terminal.
-    """
-    text = _FORBIDDEN.sub(lambda found: ascii(found[0])[1:-1], name)
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A name for people: what no screen shows is escaped, the middle of a long one left out."""
+    text = escaped(name)
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from export.anatomy.contents import UnreadableFile
+from export.functions import EndlessFunctions, check_functions
 from export.links import leads_out
 from export.optimize import _Field, _fields, beside
 from export.rewrite import lift_constants
@@ -54,8 +55,13 @@ def light_model(file: Path) -> onnx.ModelProto:
         ) from exc
     if not model.graph.node or not model.ir_version:
         raise UnreadableFile(f"{file} holds no ONNX graph: is it an .onnx file?")
+    if not model.opset_import:
+        raise UnreadableFile(
+            f"{file} doesn't say which opset it was written for: it is cut off behind its graph; "
+            "fetch or export it again"
+        )
     _check_names(model, file)
-    model = _without_functions(model)
+    model = _without_functions(model, file)
     lift_constants(model.graph)
     inside = (tensor for node in model.graph.node for tensor in tensors_inside(node))
     for tensor in (*model.graph.initializer, *inside):
@@ -114,8 +120,12 @@ def _parts(stream: BinaryIO, field: _Field) -> list[_Field]:
         return []
 
 
-def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+def _without_functions(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
     """Functions of the file's own, put where they are called."""
+    try:
+        check_functions(model)
+    except EndlessFunctions as exc:
+        raise UnreadableFile(f"{file}: {exc}") from exc
     return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from export import memory
 from export.anatomy.contents import (
     OPTIMIZER,
     Array,
@@ -28,6 +29,7 @@ from export.anatomy.contents import (
     stem,
 )
 from export.download import WeightsError
+from export.pickled import check_archive
 from export.weights import _refusing_pickles
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
@@ -110,18 +112,37 @@ def _mapped(file: Path, start: int, name: str, entry: Mapping[str, Any]) -> Tens
 def read_pickle(file: Path) -> Contents:
     """Map what ``torch.save`` wrote; a file that would run code is refused.
 
-    Files from before PyTorch 1.6 can't be mapped, and are read whole.
+    Files from before PyTorch 1.6 can't be mapped, and are read whole. Raises ``MemoryError``
+    where that takes more than there is.
     """
     try:
+        check_archive(file)
         with _refusing_pickles(file), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = _loaded(file)
     except WeightsError as exc:
+        if memory.is_lacking(exc):
+            raise MemoryError(f"{file} needs more memory to be read than there is") from exc
         raise UnreadableFile(str(exc)) from exc
     found = list(_walk(content, (), 0))
     if not found:
         raise UnreadableFile(f"{file} holds no tensors: is it a state dict?")
+    for path, tensor in found:
+        _check_stored(file, ".".join(path), tensor)
     return _contents(file, "PyTorch", _pickled(found), {})
+
+
+def _check_stored(file: Path, name: str, tensor: torch.Tensor) -> None:
+    """Raise ``UnreadableFile`` for a tensor that is larger than what is stored of it.
+
+    With steps of 0 from one element to the next a few bytes make a tensor of any size.
+    """
+    size, stored = tensor.numel() * tensor.itemsize, tensor.untyped_storage().nbytes()
+    if size > stored:
+        raise UnreadableFile(
+            f"{file}: tensor {name!a} of shape {tuple(tensor.shape)} would take {size} bytes, and "
+            f"{stored} are stored of it: refused"
+        )
 
 
 def _loaded(file: Path) -> object:

@@ -273,3 +273,45 @@ def test_a_table_of_a_given_model_is_made_anew_by_another_process(tmp_path: Path
     del VARIANTS["leaf.onnx"]
     report.write(tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == before
+
+
+@pytest.mark.slow
+def test_an_operator_that_nobody_has_is_a_row_with_a_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Built and run: no traceback, and its name steers no terminal and no page."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from tests.export.given_files import keras_like
+
+    model = onnx.load(keras_like(tmp_path / "leaf.onnx"))
+    model.graph.node[2].op_type, model.graph.node[2].domain = "Own\x1b[31m", "com.example"
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    onnx.save(model, tmp_path / "leaf.onnx")
+    words = ["--model", str(tmp_path / "leaf.onnx"), *TOLD, "--quick", "--runtimes", "ort"]
+    where = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    assert run.main([*words, "-t", "1", "--recipes", "fp32", *where]) == 1
+    said = capfd.readouterr()
+    assert "Own\ufffd[31m" in said.out and "\x1b" not in said.out + said.err
+    assert "Traceback" not in said.out + said.err
+    (path,) = find_runs(tmp_path / "out")
+    rows = [one for one in read_run(path).measurements if one.case.runtime == "ort"]
+    assert {row.status for row in rows} == {"failed"}
+    assert all("Own\ufffd[31m" in row.reason for row in rows)
+    assert "\x1b" not in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("names", "{[1]: 2}"), ("deploybench.preprocess", "[" * 100_000)],
+)
+def test_metadata_that_mean_harm_are_no_traceback(
+    tmp_path: Path, described: dict[str, Any], key: str, text: str
+) -> None:
+    """They are taken apart in this process: names are none then, preprocessing is an error."""
+    described["metadata"] = {key: text}
+    if key == "names":
+        planned(tmp_path, "--runtimes", "ort")
+        return
+    with pytest.raises(UsageError, match=r"--model: .*leaf\.onnx: its metadata's"):
+        planned(tmp_path, "--runtimes", "ort")

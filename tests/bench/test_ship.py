@@ -9,12 +9,13 @@ import venv
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bench import bundle, given, selftest, ship, verify
+from bench import bundle, given, launch, selftest, ship, verify
 from bench.case import Case
 from bench.host import versions
 from bench.launch import ChildDied
@@ -578,3 +579,46 @@ def test_help_needs_no_heavy_library() -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
         )
         assert done.returncode == 0 and "--store DIR" in done.stdout, done.stderr
+
+
+def test_what_runs_the_model_has_a_limit(
+    tmp_path: Path, store_folder: Path, model: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child that answers and the bundle's own test: the file may be a stranger's."""
+    results(tmp_path, model)
+    limits: list[int] = []
+    child, started = launch.Child, subprocess.run
+
+    def starts(setting: launch.Setting, log: Path) -> launch.Child:
+        limits.append(setting.memory_bytes)
+        return child(setting, log)
+
+    def runs(command: list[str], **more: Any) -> Any:
+        if str(command[-2]).endswith("selftest.py"):
+            limits.extend(more["preexec_fn"].args)
+        return started(command, **more)
+
+    monkeypatch.setattr("bench.host.child_memory_bytes", lambda: 3 << 30)
+    monkeypatch.setattr(launch, "Child", starts)
+    monkeypatch.setattr(subprocess, "run", runs)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    assert limits == [3 << 30, 3 << 30]
+
+
+def test_answers_that_claim_more_than_there_is_refute_a_bundle(
+    tmp_path: Path, store_folder: Path, model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger's header of 40 TB in a file of 128 bytes: a sentence, whatever the sums say."""
+    results(tmp_path, model)
+    assert ship.main(words(tmp_path, store_folder)) == 0
+    folder = tmp_path / "bundle"
+    with (folder / bundle.ANSWERS).open("wb") as stream:
+        absurd = {"descr": "<f4", "fortran_order": False, "shape": (10**12, 10)}
+        np.lib.format.write_array_header_1_0(stream, absurd)
+    bundle.write_sums(folder)
+    capsys.readouterr()
+    assert verify.main([str(folder), "--store", str(store_folder)]) == 1
+    said = capsys.readouterr()
+    assert "not reproduced  what runs follows from the row and its file" in said.out
+    assert "not reproduced  how it runs" in said.out and "holds no answers" in said.out
+    assert "Traceback" not in said.err

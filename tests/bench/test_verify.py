@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bench import host, measure_again, report, verify
+from bench import bundle, host, measure_again, report, verify, verify_files
 from bench.case import Case
 from bench.claims import Claim, Outcome, exit_code, held
 from bench.measure_again import Bounds, Subject, claims, compared, judged
@@ -19,6 +20,7 @@ from bench.rows import Row
 from bench.scores import scored
 from bench.stats import position, ratio_estimate, unpaired_log_ratio
 from export.artifact import RECORD, Artifact, folder_bytes, folder_sha256, write_record
+from export.images import Preprocess
 from tests.bench.made_up import header
 from tests.bench.packed import WRONG, block, chosen, measured
 
@@ -293,3 +295,34 @@ def test_usage(tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str]
 def test_a_row_to_measure_again_is_the_fastest(results: Path, artifact: Artifact) -> None:
     """Unless another is named."""
     assert verify._fastest(results).case == chosen(CASE, artifact).case
+
+
+@pytest.mark.parametrize(
+    "raised", [MemoryError(), RecursionError("deep"), OverflowError("large"), ValueError("odd")]
+)
+def test_what_a_strangers_file_raises_refutes_its_claim(raised: Exception) -> None:
+    """And hides no other claim."""
+
+    def check(what: str, found: object) -> Claim:
+        raise raised
+
+    found = verify_files._guarded("the chain of keys", check, None)  # type: ignore[arg-type]
+    assert found.outcome == "not reproduced"
+    assert type(raised).__name__ in found.why
+
+
+def test_a_bundle_can_not_ask_for_an_absurd_resize(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its self-test's images are resized in the user's process."""
+    parts = SimpleNamespace(folder=tmp_path, provenance=SimpleNamespace(artifact=None))
+    for text, message in (
+        (Preprocess((8, 8), first=10**6).to_json(), "resized at first to 1000000 x 1000000"),
+        ("[" * 100_000, "recursion"),
+    ):
+        parts.provenance.artifact = SimpleNamespace(preprocess=text)
+        monkeypatch.setattr(bundle, "read", lambda folder: parts)
+        monkeypatch.setattr(bundle, "is_bundle", lambda folder: True)
+        monkeypatch.setattr(verify_files, "of_bundle", lambda found: iter(()))
+        assert verify.main([str(tmp_path)]) == 1
+        assert message in capsys.readouterr().out

@@ -14,6 +14,7 @@ from bench import launch, load_test, worker
 from bench.block import Effort, load_message, run_block
 from bench.case import Case
 from export.artifact import Artifact
+from runtimes import Unsupported
 from tests.bench.test_load_test import needs_loadgen
 
 CASE = Case("revisited-base", "fp32", "null", 1)
@@ -159,3 +160,17 @@ def test_a_changed_key_fails_with_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(worker, "PROTOCOL", 1 + max(SPOKEN))
     with pytest.raises(AssertionError, match="list here what that means"):
         check("infer", asked, answered)
+
+
+@pytest.mark.parametrize("raised", [Unsupported, RuntimeError])
+def test_a_reason_moves_no_terminal(
+    raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime quotes the names in the file; a reason goes into records and onto screens."""
+    session = worker.Session()
+
+    def load(message: worker.Message) -> dict[str, Any]:
+        raise raised("no operator Own\x1b[31m\nand more")
+
+    monkeypatch.setattr(session, "load", load)
+    assert worker.answer(session, {"do": "load"})["reason"].endswith("no operator Own\ufffd[31m")

@@ -25,3 +25,11 @@ def damaged(content: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
         rest = content[place:] if kind == "in" else content[place + len(new) :]
         content = content[:place] + (b"" if kind == "out" else new) + rest
     return content
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a protobuf message."""
+    length, size = len(content), b""
+    while length >= 128:
+        size, length = size + bytes([length % 128 + 128]), length // 128
+    return bytes([number * 8 + 2]) + size + bytes([length]) + content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,35 @@ def keras_like(
         size_threshold=0,
     )
     return file
+
+
+def with_functions(file: Path, calls: Mapping[str, Sequence[str]]) -> Path:
+    """Give a file functions of one input: each calls others, or standard operators, in turn.
+
+    The first is called in place of the file's Relu.
+    """
+    model = onnx.load(file)
+    for name, called in calls.items():
+        nodes = []
+        for place, operator in enumerate(called):
+            domain = _OWN if operator in calls else ""
+            ends = (["x"] if place == 0 else [f"v{place - 1}"], [f"v{place}"])
+            nodes.append(helper.make_node(operator, *ends, domain=domain))
+        last = [f"v{len(called) - 1}"]
+        opsets = [helper.make_opsetid("", 13), helper.make_opsetid(_OWN, 1)]
+        model.functions.append(helper.make_function(_OWN, name, ["x"], last, nodes, opsets))
+    model.opset_import.append(helper.make_opsetid(_OWN, 1))
+    (node,) = (node for node in model.graph.node if node.op_type == "Relu")
+    node.op_type, node.domain = next(iter(calls)), _OWN
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+_OWN = "own"
+_DOUBLED: dict[str, list[str]] = {f"F{i}": [f"F{i + 1}"] * 2 for i in range(40)}
+ENDLESS: tuple[tuple[dict[str, list[str]], str], ...] = (
+    ({"A": ["Relu", "A"]}, "'own'.'A' calls itself"),
+    ({"A": ["B"], "B": ["C"], "C": ["Relu", "A"]}, "calls itself, or another that calls it"),
+    ({**_DOUBLED, "F40": ["Relu"]}, "a graph of more than 1000000 nodes"),
+)
+"""Functions by what they call, and what is said of them."""

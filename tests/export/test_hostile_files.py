@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -17,17 +21,25 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from bench.given import describe as described_by_a_child  # noqa: E402
 from export.adopt import adopt, describe  # noqa: E402
-from export.given import GivenError, Said, variant  # noqa: E402
-from tests.export.damage import damage, damaged  # noqa: E402
-from tests.export.given_files import keras_like  # noqa: E402
+from export.given import Described, GivenError, Port, Said, variant  # noqa: E402
+from export.images import Preprocess  # noqa: E402
+from tests.export.damage import damage, damaged, field  # noqa: E402
+from tests.export.given_files import ENDLESS, keras_like, with_functions  # noqa: E402
 
 TOLD = Said(preset="bytes", resize="squash", filter="bilinear", size=(16, 16))
 
 
+METADATA = {
+    "names": "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e', 5: 'f', 6: 'g', 7: 'h', 8: 'i', 9: 'j'}",
+    "deploybench.preprocess": Preprocess((16, 16), first=20, layout="NHWC").to_json(),
+}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A small classifier whose bytes are to be changed."""
-    return keras_like(tmp_path_factory.mktemp("whole") / "a.onnx", size=None).read_bytes()
+    """A small classifier whose bytes are to be changed; it says all that is read of one."""
+    file = tmp_path_factory.mktemp("whole") / "a.onnx"
+    return keras_like(file, size=None, metadata=METADATA).read_bytes()
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,6 +56,89 @@ def test_a_damaged_file_is_read_or_refused(
         return
     assert row.given is not None
     assert row.classes > 0
+
+
+PLACES = ("names", "classes", "deploybench.class_names", "deploybench.preprocess")
+TEXTS = st.one_of(
+    # What Python's literals and JSON are made of, put together in any way.
+    st.text("{}[]():,'\"0123456789.eE+-jxbu\\ NoneTru", max_size=30),
+    st.sampled_from(["[", "(", "{", "{1:", "-", "1+", "not ", "'", '{"a":']).flatmap(
+        lambda part: st.integers(0, 200_000).map(
+            lambda count: part * min(count, 400_000 // len(part))
+        )
+    ),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+        max_leaves=9,
+    ).map(json.dumps),
+)
+
+
+def described_with(metadata: dict[str, str]) -> Described:
+    """What the reader would say of a file with these metadata, which are a stranger's."""
+    return Described(
+        file="/models/leaf.onnx",
+        sha256="5a" * 32,
+        size_bytes=1000,
+        opset=13,
+        inputs=(Port("image", "float", (None, 16, 16, 3)),),
+        outputs=(Port("probs", "float", (None, 10)),),
+        metadata=metadata,
+    )
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(PLACES), TEXTS, min_size=1))
+def test_metadata_of_any_text_are_used_or_refused(metadata: dict[str, str]) -> None:
+    """They are taken apart in the user's process: no other exception than the one that is told."""
+    try:
+        row = variant(described_with(metadata), TOLD, Said())
+    except GivenError:
+        return
+    assert row.given is not None
+    assert len(row.given.class_names) in (0, 10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{[1]: 2}",
+        "{{}: 1}",
+        "[" * 100_000,
+        "(" * 100_000,
+        '{"a":' * 100_000,
+        "-" * 200_000 + "1",
+        "1" + "+1" * 100_000,
+        "{0x" + "f" * 5000 + ": 'a'}",
+        "9" * 5000,
+        "1e999999",
+        "'\\N{x}'",
+        "b'a'",
+        "\x00",
+    ],
+    ids=lambda text: text[:8],
+)
+def test_names_that_no_reader_can_take(text: str) -> None:
+    """Lists as keys, nests without end, numbers without end: these are no names."""
+    row = variant(described_with({"names": text}), TOLD, Said())
+    assert row.given is not None and row.given.class_names == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"size":' * 100_000, "[]", "null", "{}", '{"size": {}}', "9" * 5000]
+)
+def test_preprocessing_that_no_reader_can_take(text: str) -> None:
+    """The sentence names the metadata, whatever stands there."""
+    with pytest.raises(GivenError, match=r"its metadata's deploybench\.preprocess"):
+        variant(described_with({"deploybench.preprocess": text}), Said(), Said())
+
+
+def test_a_file_can_not_ask_for_an_absurd_resize() -> None:
+    """The user's own process resizes labelled images, first of all to what a file says."""
+    own = Preprocess((16, 16), first=100_000, layout="NHWC").to_json()
+    with pytest.raises(GivenError, match="resized at first to 100000 x 100000 pixels"):
+        variant(described_with({"deploybench.preprocess": own}), Said(), Said())
 
 
 def changed(tmp_path: Path, change: Any) -> Path:
@@ -84,14 +179,6 @@ def test_weights_that_claim_more_than_there_are(tmp_path: Path) -> None:
     assert row.given is not None
     with pytest.raises((GivenError, ValueError)):
         adopt(row.given, row.input_size, tmp_path / "model.onnx")
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of a protobuf message."""
-    length, size = len(content), b""
-    while length >= 128:
-        size, length = size + bytes([length % 128 + 128]), length // 128
-    return bytes([number * 8 + 2]) + size + bytes([length]) + content
 
 
 def test_subgraphs_without_end_are_refused(tmp_path: Path) -> None:
@@ -232,3 +319,82 @@ def test_a_batch_of_nothing(tmp_path: Path) -> None:
     (port,) = onnx.load(tmp_path / "model.onnx").graph.input
     assert port.type.tensor_type.shape.dim[0].dim_param == "batch"
     assert port.type.tensor_type.elem_type == TensorProto.FLOAT
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    """Each length below the whole, by the reader; behind the graph no opset is named."""
+    file = keras_like(tmp_path / "a.onnx")
+    assert describe(file).opset == 13
+    for length in reversed(range(file.stat().st_size)):
+        os.truncate(file, length)
+        with pytest.raises(GivenError, match="a.onnx"):
+            describe(file)
+
+
+def test_weights_cut_off_are_refused(tmp_path: Path) -> None:
+    """A data file that is shorter than the tensors in it, before anything is built."""
+    file = keras_like(tmp_path / "a.onnx", external=True)
+    weights = tmp_path / "a.onnx.weights"
+    whole = weights.stat().st_size
+    assert describe(file).size_bytes == file.stat().st_size + whole
+    for length in (whole - 1, whole // 2, 1, 0):
+        os.truncate(weights, length)
+        with pytest.raises(GivenError, match=f"a.onnx.weights has {length} bytes, and tensor"):
+            describe(file)
+
+
+@pytest.mark.parametrize(("calls", "message"), ENDLESS, ids=[one[1] for one in ENDLESS])
+def test_functions_without_end_are_refused(
+    tmp_path: Path, calls: dict[str, list[str]], message: str
+) -> None:
+    """Before anybody puts them where they are called: neither the reader nor a later adoption."""
+    plain = keras_like(tmp_path / "a.onnx", size=None)
+    row = variant(describe(plain), TOLD, Said())
+    assert row.given is not None
+    file = with_functions(plain, calls)
+    with pytest.raises(GivenError, match=message):
+        describe(file)
+    with pytest.raises(GivenError, match=message):
+        adopt(row.given, row.input_size, tmp_path / "model.onnx")
+
+
+def test_functions_that_end_are_described(tmp_path: Path) -> None:
+    """One that calls another twice, from a branch as well, is no cycle."""
+    file = keras_like(tmp_path / "a.onnx", size=None)
+    with_functions(file, {"A": ["B", "B"], "B": ["Relu"]})
+    assert variant(describe(file), TOLD, Said()).classes == 10
+
+
+@pytest.mark.parametrize("domain", ["com.example", ""], ids=["a domain of its own", "ONNX's"])
+def test_an_operator_that_nobody_has_is_a_reason(tmp_path: Path, domain: str) -> None:
+    """Its name reaches a person's screen by notes and reasons, and moves no cursor there."""
+    from rich.console import Console
+
+    from bench.files import Event as Told
+    from bench.progress import Progress
+    from export.build import Options, Wanted
+    from export.run import EVENT, Event, Request, serve
+    from export.variants import VARIANTS
+
+    def change(model: Any) -> None:
+        model.graph.node[2].op_type = "Own\x1b[31m"
+        model.graph.node[2].domain = domain
+        if domain:
+            model.opset_import.append(helper.make_opsetid(domain, 1))
+
+    row = variant(describe(changed(tmp_path, change)), TOLD, Said())
+    events: list[Event] = []
+    wanted = (Wanted(row.name, "fp32", "onnx"),)
+    try:
+        serve(Request(str(tmp_path / "store"), Options(given=(row,)), wanted), events.append)
+    finally:
+        VARIANTS.pop(row.name, None)
+    assert events[-1].kind == "failed" and "Own\ufffd[31m" in events[-1].text
+    assert "Traceback" not in events[-1].text
+    screen = io.StringIO()
+    progress = Progress(Console(file=screen, width=400))
+    for event in events:
+        assert event.text.isprintable()
+        progress.building(TypeAdapter(Told).validate_json(EVENT.dump_json(event)))
+    progress.building(Told("note", text="from another version: Own\x1b[31m"))
+    assert "\x1b" not in screen.getvalue() and "Own\ufffd[31m" in screen.getvalue()

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pickle
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from export.download import IMAGENET_MEAN, IMAGENET_STD, Official, WeightsError
 from export.models import revisited, vgg, xception
 from export.models.revisited import base
 from export.seeded import Residual, seeded
+from export.steps import Check, check_weights
 from export.surgery import prune_filters, prune_vgg19
 from export.weights import (
     OFFICIAL,
@@ -620,3 +622,32 @@ def test_official_files_are_known_by_their_hash(tmp_path, monkeypatch):
     digest = hashlib.sha256((tmp_path / "by-hand.pth").read_bytes()).hexdigest()
     monkeypatch.setattr(weights, "OFFICIAL", {"revisited": Official("http://x/y.pth", digest[:8])})
     assert read_checkpoint(tmp_path / "by-hand.pth").name == "imagenet"
+
+
+def test_an_absurd_checkpoint_is_a_sentence(tmp_path, monkeypatch):
+    """A bomb is refused before torch opens it; too little memory is told as that, not as damage."""
+    file = tmp_path / "a.pt"
+    torch.save({"fc.weight": torch.zeros(10, 10)}, file)
+    check = Check(str(tmp_path / "store"), str(file), ())
+    assert check_weights(check).error == ""
+    for lack in (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", Raises(lack))
+            said = check_weights(check).error
+        assert said.startswith(f"--weights {file}: it needs more memory"), said
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert f"{file} is a compressed archive" in check_weights(check).error
+
+
+class Raises:
+    """Called with anything, it raises what it was made with."""
+
+    def __init__(self, exc: Exception) -> None:
+        self._exc = exc
+
+    def __call__(self, *given: object, **more: object) -> None:
+        raise self._exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from export.anatomy import __main__ as command
 from export.anatomy.contents import UnreadableFile
 from export.anatomy.examine import examine
 from export.anatomy.state_file import read_pickle, read_safetensors
@@ -110,3 +112,61 @@ def test_what_is_not_a_state_dict_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "a.pt")
     with pytest.raises(UnreadableFile, match="holds no tensors"):
         read_pickle(tmp_path / "a.pt")
+
+
+def test_a_tensor_larger_than_its_bytes_is_refused(tmp_path):
+    """Steps of 0 make a terabyte of four bytes; what overlaps itself otherwise does so, too."""
+    one = torch.ones(64)
+    for name, tensor in {
+        "huge": torch.as_strided(one, (10**6, 10**6), (0, 0)),
+        "again": torch.as_strided(one, (64, 2), (1, 0)),
+    }.items():
+        torch.save({"fc.weight": tensor}, tmp_path / f"{name}.pt")
+        with pytest.raises(UnreadableFile, match=r"'fc.weight' of shape .* 256 are stored of it"):
+            read_pickle(tmp_path / f"{name}.pt")
+    torch.save({"fc.weight": one.view(8, 8).t()[2:]}, tmp_path / "turned.pt")
+    assert read_pickle(tmp_path / "turned.pt").parameters == 48
+
+
+def test_an_archive_that_is_larger_inside_is_refused(tmp_path):
+    """Compressed, as a bomb is, or with one member's bytes under many names."""
+    whole = tmp_path / "whole.pt"
+    torch.save({"a": torch.zeros(1000)}, whole)
+    with zipfile.ZipFile(whole) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.writestr("whole/data/1", bytes(1 << 24))
+    with pytest.raises(UnreadableFile, match=r"bomb\.pt is a compressed archive"):
+        read_pickle(tmp_path / "bomb.pt")
+    with zipfile.ZipFile(tmp_path / "shared.pt", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        largest = max(archive.infolist(), key=lambda one: one.file_size)
+        archive.filelist += [largest] * 100
+        archive.NameToInfo["again"] = largest
+    with pytest.raises(UnreadableFile, match=r"shared\.pt has \d+ bytes and claims to hold"):
+        read_pickle(tmp_path / "shared.pt")
+
+
+def test_too_little_memory_is_told_as_that(tmp_path, monkeypatch, capsys):
+    """Not as damage, by the command either; a truncated file is damaged."""
+    file = tmp_path / "a.pt"
+    torch.save({"a": torch.zeros(1000)}, file)
+
+    def fails(*given, **more):
+        raise RuntimeError(
+            "unable to mmap 4000 bytes from file <a.pt>: Cannot allocate memory (12)"
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fails)
+        with pytest.raises(MemoryError, match=r"a\.pt needs more memory"):
+            read_pickle(file)
+        patch.setattr(command, "_limit", lambda asked: None)
+        assert command.main([str(file)]) == 2
+        assert "a.pt needs more than 4096 MiB to be read" in capsys.readouterr().err
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(UnreadableFile, match="truncated or damaged"):
+        read_pickle(file)
