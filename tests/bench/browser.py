@@ -78,7 +78,7 @@ def visits(browser: Any, own: tuple[str, ...], **usual: Any) -> Iterator[Callabl
     finally:
         for context in contexts:
             context.close()
-    assert trouble == []
+    assert not trouble, "; ".join(trouble)
 
 
 def screenshots(otherwise: Path) -> Path:
