@@ -441,6 +441,21 @@ def test_a_picture_that_is_forgotten_ends_its_run(model_of: ModelOf, tmp_path: P
         assert client.get(f"/api/runs/{run}").status_code == 404
 
 
+def test_ending_breaks_off_no_stream(
+    three: list[Model], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who still listens hears the end at once: nothing is waited for, and no trace is printed."""
+    with contextlib.ExitStack() as server:
+        address = server.enter_context(serving(three, tmp_path / "logs", Settings(runs=900)))
+        with browser(address) as client:
+            run = start(client, upload(client, file_of(WHITE)), names(client))["id"]
+            stream = events(client, run)
+            next(stream)
+            server.close()
+            assert "done" not in [data["state"] for kind, data in stream if kind == "place"]
+    assert capsys.readouterr().err == ""
+
+
 def test_two_hundred_at_once(three: list[Model], tmp_path: Path) -> None:
     """All are taken, each session keeps its newest, and memory stays within bounds."""
 
