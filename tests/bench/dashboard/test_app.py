@@ -219,8 +219,10 @@ def test_too_much_at_once_is_refused(address: str) -> None:
         picture = upload(client, file_of(WHITE))
         asked = {"picture": picture, "models": names(client)}
         answers = [client.post("/api/runs", json=asked) for _ in range(80)]
-        assert answers[-1].status_code == 429
-        assert "cancel" in answers[-1].json()["detail"]
+        # Not the last one, perhaps: what was measured meanwhile has made room for some.
+        refused = [answer for answer in answers if answer.status_code != 201]
+        assert {answer.status_code for answer in refused} == {429}
+        assert "cancel" in refused[0].json()["detail"]
         start(other, upload(other, file_of(RED)), names(other)[:1])
         for answer in answers:
             if answer.status_code == 201:
