@@ -7,8 +7,8 @@ decimals of a point, so that another processor's last digit doesn't show.
 
 Text stays text, which is small, can be searched and copied, and takes the reader's font where
 DejaVu Sans is not there. A style sheet turns ink and paper round where the reader prefers dark
-pages; the colours of the marks (Okabe and Ito's, for all kinds of colour vision) are readable on
-both, and marks and lines differ by their shapes as well.
+pages; the colours of marks and lines (for all kinds of colour vision) are readable on both, and
+they differ by their shapes as well.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ from bench.figure import Axis, Line, Mark, Panel, Series
 
 INK, PAPER, RULE = "#1f2328", "#ffffff", "#d0d7de"
 """Text and frames, background, grid: what a dark page turns round."""
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", INK, "#e69f00", "#56b4e9")
-"""Okabe and Ito (2008), "Color Universal Design", without yellow, which white swallows; the two
-that are weakest on white come last."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", INK, "#7d8590", "#aa3377")
+"""Four of Okabe and Ito (2008), "Color Universal Design"; a grey and the purple of Tol's scheme
+"bright" in the place of its yellow, orange and sky blue, which white swallows. A line has no
+outline: each of them has a contrast of 3 to 1 on a light and on a dark page."""
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
     "-",

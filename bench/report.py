@@ -1213,8 +1213,14 @@ def page_difference(path: Path, text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check pages and plots. 0: done, 1: one does not follow, 2: unreadable records."""
-    options = _parser().parse_args(arguments)
+    """Write or check pages and plots. 0: done, 1: one does not follow, 2: unreadable records.
+
+    With ``--plots`` 1 as well where plots could not be checked.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.plots and not options.check:
+        parser.error("--plots goes with --check")
     try:
         if options.html or options.base or options.base_run:
             # It takes its tables from here.
@@ -1227,7 +1233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(interchange.write(run, options.pytest_benchmark))
             return 0
         if options.check:
-            return _check(options.out)
+            return _check(options.out, options.plots)
         print(write(options.out))
     except (RecordError, UsageError) as exc:
         print(exc, file=sys.stderr)
@@ -1237,14 +1243,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check(out: Path) -> int:
-    """Say whether everything follows, what does not, and what could not be checked."""
+def _check(out: Path, plots_too: bool) -> int:
+    """Say whether everything follows, what does not, and what could not be checked.
+
+    ``plots_too``: plots that could not be checked are a failure.
+    """
     found = checked(out)
     if found.unchecked:
         print(found.unchecked)
     if found.difference:
         print(f"{out / _PAGE} does not follow from its records; make it again with")
         print(f"  python -m bench.report --out {out}\n{found.difference}")
+        return 1
+    if found.unchecked and plots_too:
+        print(f"{out / _PAGE} follows from its records, but --plots wants its plots checked")
         return 1
     print(f"{out / _PAGE} follows from its records")
     return 0
@@ -1262,6 +1274,11 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="write nothing; exit 1 if pages and plots do not follow from the records",
+    )
+    parser.add_argument(
+        "--plots",
+        action="store_true",
+        help="with --check: exit 1 as well if plots can't be checked, as without matplotlib",
     )
     kinds.add_argument(
         "--pytest-benchmark",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,11 @@ from hypothesis import settings
 from export.artifact import Artifact
 
 Built = Callable[[str, str, str], Artifact]
+Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
+
+PAGES = ("bench/dashboard/", "bench/report_page/", "bench/test_drawing.py", "bench/test_plots.py")
+"""Tests of pages and plots, below this folder; see ``_strictly``."""
+
 
 # No test fails for having taken long: this may be a busy machine.
 settings.register_profile("patient", deadline=None)
@@ -50,3 +56,40 @@ def built(store_folder: Path) -> Built:
         return last.artifact
 
     return build
+
+
+# --- what may not be skipped
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A whole module may be skipped for want of a package."""
+    report = yield
+    return _strictly(report, collector.path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test may be, or what it starts from."""
+    report = yield
+    return _strictly(report, item.path)
+
+
+def _strictly(report: Report, path: Path) -> Report:
+    """The report; where ``DEPLOYBENCH_NO_SKIPS`` is ``pages``, a skip of one of them failed.
+
+    Whoever sets it has installed everything: what is skipped then is not tested by anybody.
+    """
+    ours = Path(__file__).parent
+    if os.environ.get("DEPLOYBENCH_NO_SKIPS") != "pages" or not report.skipped:
+        return report
+    below = path.relative_to(ours).as_posix() if path.is_relative_to(ours) else ""
+    if below.startswith(PAGES) and not hasattr(report, "wasxfail"):
+        why = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{below} must not be skipped (DEPLOYBENCH_NO_SKIPS=pages): {why}"
+    return report

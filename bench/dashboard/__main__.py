@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ _EXPOSED = (
     "warning: other machines can reach this page, and it asks nobody who they are: anyone who "
     "does may use this machine's cores and memory. Put a proxy that authenticates before it; "
     "it is not meant to face the internet by itself."
+)
+_UNBOUNDED = (
+    "warning: this machine does not tell how much memory is free: models are bounded by their "
+    "number alone (--most-models {}); give --most-memory a size to bound what they take"
 )
 
 
@@ -40,33 +45,37 @@ def _listening(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=512)
     except OSError as exc:
+        # Python adds which address it tried: the flags say that.
+        reason = (exc.strerror or str(exc)).partition(" (while")[0]
         raise UsageError(
-            f"--host {settings.host} --port {settings.port}: {exc.strerror or exc}; "
+            f"--host {settings.host} --port {settings.port}: {reason}; "
             "name another port, or 0 for any free one"
         ) from exc
 
 
+def warnings(settings: Settings) -> list[str]:
+    """What whoever starts the page should know."""
+    found = [_EXPOSED] if settings.exposed else []
+    unbounded = settings.most_memory_bytes == 0
+    return [*found, _UNBOUNDED.format(settings.most_models)] if unbounded else found
+
+
 def _serve(settings: Settings, place: socket.socket) -> None:
     # Here, because --help must work without them.
-    import uvicorn
-
-    from bench.dashboard.app import application
     from bench.dashboard.page import page, scratch
+    from bench.dashboard.server import Server
 
-    if settings.exposed:
-        print(_EXPOSED, file=sys.stderr)
+    for warning in warnings(settings):
+        print(warning, file=sys.stderr)
     port = place.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
     with scratch() as logs:
-        config = uvicorn.Config(
-            application(page(settings, Path(logs))),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        uvicorn.Server(config).run(sockets=[place])
+        server = Server(page(settings, Path(logs)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Before the server listens to them, too, and while its loop is being closed.
+            signal.signal(number, server.handle_exit)
+        server.run(sockets=[place])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from bench.options import UsageError
 from export.artifact import Artifact
 from runtimes import missing
 
+BUILDING = (sys.executable, "-m", "bench.dashboard.building")
+"""Who builds: a child, which is ended with the page."""
 _MOST_LINE_BYTES = 64 << 20
 """Of an event: an artifact names all its classes and layers."""
 _END_LIMIT_S = 10.0
@@ -112,9 +114,9 @@ class Offer:
 
     async def _artifacts(self, words: Sequence[str]) -> dict[FileKey, Artifact]:
         """What the building child made; it is ended with this task."""
-        command = (sys.executable, "-m", "bench.dashboard.building", *words)
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *BUILDING,
+            *words,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

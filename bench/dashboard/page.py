@@ -53,6 +53,12 @@ class Page:
         texts = (model.artifact.preprocess for model in self.offer.models.values())
         return list(dict.fromkeys(texts))
 
+    def end_streams(self) -> None:
+        """Nobody is told any more, as the server ends."""
+        self.offer.feed.close()
+        for run in self.sessions.runs:
+            run.feed.close()
+
 
 def page(
     settings: Settings,

@@ -42,13 +42,16 @@ class Session:
 
 
 class Sessions:
-    """All sessions, those seen last at the end. Nothing of them is written anywhere.
+    """All sessions with pictures, those seen last at the end. Nothing is written anywhere.
 
-    ``cancel`` ends a run whose picture is forgotten: it would keep the picture in memory.
+    One without a picture is nobody's memory: it goes with the request that it came with, so that
+    no number of cookies pushes out who has sent something. ``cancel`` ends a run whose picture
+    is forgotten: it would keep the picture in memory.
     """
 
     def __init__(self, cancel: Callable[[Run], None], most_bytes: int = MOST_BYTES) -> None:
         self._known: OrderedDict[str, Session] = OrderedDict()
+        self._asking: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._pictures: OrderedDict[str, tuple[Session, Picture]] = OrderedDict()
         self._receiving: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._cancel = cancel
@@ -62,14 +65,16 @@ class Sessions:
     def of(self, token: str | None, address: str) -> Session:
         """The session of a cookie, or of an address that sent none."""
         name = token if token and _TOKEN.fullmatch(token) else f"address {address}"
-        session = self._known.setdefault(name, Session(name))
-        self._known.move_to_end(name)
-        while len(self._known) > MOST_SESSIONS:
-            self._forget_oldest()
-        return session
+        if name in self._known:
+            self._known.move_to_end(name)
+            return self._known[name]
+        # Requests at the same time share one: they count its uploads.
+        return self._asking.setdefault(name, Session(name))
 
     def keep(self, session: Session, picture: Picture) -> None:
         """Remember a picture; of the session, and of all sessions, the oldest give way."""
+        self._known[session.id] = session
+        self._known.move_to_end(session.id)
         _forget_runs(session)
         session.pictures[picture.id] = picture
         self._pictures[picture.id] = (session, picture)
@@ -78,6 +83,8 @@ class Sessions:
         while self.size_bytes > self._most_bytes and len(self._pictures) > 1:
             owner, oldest = next(iter(self._pictures.values()))
             self.drop(owner, oldest.id)
+        while len(self._known) > MOST_SESSIONS:
+            self._forget_oldest()
 
     def drop(self, session: Session, picture_id: str) -> None:
         """Forget a picture and the runs about it, which end if they are not over."""
@@ -87,6 +94,13 @@ class Sessions:
             if run.picture.id == picture_id and not run.over:
                 self._cancel(run)
         _forget_runs(session)
+        if not session.pictures:
+            self._known.pop(session.id, None)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those of all sessions."""
+        return [run for session in self._known.values() for run in session.runs.values()]
 
     @property
     def size_bytes(self) -> int:
@@ -94,7 +108,7 @@ class Sessions:
         return sum(picture.size_bytes for _, picture in self._pictures.values())
 
     def _forget_oldest(self) -> None:
-        _, session = self._known.popitem(last=False)
+        session = next(iter(self._known.values()))
         for name in list(session.pictures):
             self.drop(session, name)
 

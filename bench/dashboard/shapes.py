@@ -53,13 +53,17 @@ class Offered:
 
 @dataclass(frozen=True)
 class PictureShown:
-    """A picture of this session; ``run`` is the newest run about it, or empty."""
+    """A picture of this session; ``run`` is the newest run about it, or empty.
+
+    ``going``: that run is not over.
+    """
 
     id: str
     width: int
     height: int
     sample: str
     run: str
+    going: bool
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,8 @@ def _model(model: Model, chosen: Collection[str], first: Model | None, page: Pag
 def picture_shown(session: Session, picture: Picture) -> PictureShown:
     """What the page's history has of a picture."""
     run = session.last_run(picture)
-    name = run.id if run else ""
-    return PictureShown(picture.id, picture.width, picture.height, picture.sample, name)
+    name, going = (run.id, not run.over) if run else ("", False)
+    return PictureShown(picture.id, picture.width, picture.height, picture.sample, name, going)
 
 
 def run_shown(page: Page, run: Run) -> RunShown:

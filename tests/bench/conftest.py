@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,24 @@ import pytest
 from bench.case import Case
 from bench.record import Answers, FileFacts, Labelled, Measurement, Memory, Parity, Run
 from export.artifact import Artifact
+from tests.bench import browser
 from tests.bench.made_up import fake_artifact, header
 
 MadeUp = Callable[..., Run]
 Answered = Callable[..., Measurement]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for the tests of a module; each page has a context of its own.
+
+    No longer: as long as it runs, playwright keeps others from having an event loop.
+    """
+    pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install)")
+    if browser.chromium_path() is None:
+        pytest.skip("there is no chromium: install it, or name it in DEPLOYBENCH_CHROMIUM")
+    with browser.launched() as found:
+        yield found
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from bench.drawing import VERSION, svg  # noqa: E402
 from bench.drawn_panel import COLOURS, INK  # noqa: E402
 from bench.figure import Axis, Figure, Line, Mark, Panel, Part, Series  # noqa: E402
 from bench.stats import Estimate  # noqa: E402
+from bench.time_plots import MOST_CURVES  # noqa: E402
 
 NUMBER = re.compile(r"-?\d+\.\d+")
 
@@ -89,12 +90,28 @@ def luminance(colour: str) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def contrast(one: str, other: str) -> float:
+    """Of two colours (WCAG 2)."""
+    bright, dim = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
 @pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
 def test_colours_are_seen_on_both_pages(page: str) -> None:
-    """A contrast of 3 to 1, which WCAG asks of graphics, or 2 with an outline in the ink."""
+    """A contrast of 3 to 1, which WCAG asks of graphics: a curve has no outline in the ink."""
     for colour in (one for one in COLOURS if one != INK):
-        bright, dim = sorted((luminance(colour), luminance(page)), reverse=True)
-        assert (bright + 0.05) / (dim + 0.05) > 2, colour
+        assert contrast(colour, page) >= 3, colour
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
+def test_every_curve_that_may_be_drawn_is_seen(page: str) -> None:
+    """In the colour that its file has, which a dark page changes for the ink alone."""
+    lines = tuple(Line(f"l{i}", ((1, 100), (2, 10.5)), i) for i in range(MOST_CURVES))
+    found = drawn(Figure("f", ((Panel("c", Axis("ms"), Axis("%"), lines=lines),),)))
+    strokes = set(re.findall(r"stroke: (#\w{6})", found)) & set(COLOURS)
+    assert len(strokes) == MOST_CURVES
+    for colour in strokes - {INK}:
+        assert contrast(colour, page) >= 3, colour
 
 
 def test_numbers_in_the_file_have_two_decimals_at_most() -> None:

@@ -11,7 +11,8 @@ import pytest
 from bench import plots, report, rows
 from bench.case import Case
 from bench.record import Measurement, Recorder, Run
-from tests.bench.made_up import header, measured
+from export.artifact import LayerWork
+from tests.bench.made_up import answering, header, measured, thousand_images
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 ORT = Case("vgg19", "fp32", "ort", 2)
@@ -53,6 +54,47 @@ def test_a_plot_of_one_mark_is_none() -> None:
     assert figures(measured(EAGER, 100)) == figures([]) == set()
 
 
+def everything() -> Run:
+    """A run of which each kind of plot has something to draw."""
+    names = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+    images = replace(thousand_images(), class_names=names)
+    conv, dense = LayerWork("c", 100_000, 4_040, 10), LayerWork("d", 100_000, 400_040, 10)
+    cases = [
+        Case(variant, recipe, "ort", threads)
+        for variant in ("revisited-base", "revisited-v6")
+        for recipe, threads in (("fp32", 2), ("int8-static", 2), ("fp32", 1))
+    ]
+    found = [
+        replace(
+            block,
+            file=replace(block.file, layers=(conv, dense)),
+            import_s=0.1,
+            read_s=0.1,
+            first_s=0.1,
+            cold_start_s=0.4,
+        )
+        for place, case in enumerate(cases)
+        for block in measured(
+            case,
+            *(10 + place, 11 + place, 12 + place),
+            size_bytes=500_000 if case.recipe == "fp32" else 120_000,
+            answers=answering(images, wrong=100 + 10 * place),
+        )
+        if block.file
+    ]
+    return Run(header(labelled=images), tuple(found))
+
+
+def test_each_plot_says_host_date_and_n() -> None:
+    """Every kind there is: a new one that has nothing to draw here fails, too."""
+    run = everything()
+    figures = plots.of_run(run.header, rows.tables_of(run))
+    assert set(figures) == {*plots.PLOTS, plots.paper_kind("seeded")}
+    for kind, figure in figures.items():
+        first = figure.footer[0]
+        assert first.startswith("one, 2026-01-02, commit abc1234; n: 3 blocks and 120"), kind
+
+
 def test_the_page_shows_its_plots_with_what_they_are() -> None:
     """Under the sentences, and behind the tables; by the name of the run, not of the page."""
     page = report.page([Run(header(), tuple(blocks()))])
@@ -70,6 +112,7 @@ def test_plots_are_written_with_the_page_and_checked_with_it(tmp_path, capsys) -
     before = plot.read_bytes()
     assert report.main(["--out", str(tmp_path), "--check"]) == 0
     assert "not checked" not in capsys.readouterr().out
+    assert report.main(["--out", str(tmp_path), "--check", "--plots"]) == 0
     assert report.main(["--out", str(tmp_path)]) == 0
     assert plot.read_bytes() == before
     plot.write_bytes(before.replace(b"p50", b"p51"))
@@ -101,6 +144,8 @@ def test_another_matplotlibs_plots_are_not_checked_and_that_is_said(tmp_path, ca
     plot.write_text(text.replace(f"v{version}", "v2.0.1"), "utf-8")
     assert report.main(["--out", str(tmp_path), "--check"]) == 0
     said = capsys.readouterr().out
+    assert report.main(["--out", str(tmp_path), "--check", "--plots"]) == 1
+    assert "--plots wants its plots checked" in capsys.readouterr().out
     assert f"plots were not checked (1 of 3): drawn by matplotlib 2.0.1, and {version} is" in said
     other = tmp_path / "default-1-latencies.svg"
     other.write_text(other.read_text("utf-8").replace("100", "101"), "utf-8")
@@ -119,6 +164,7 @@ def test_without_matplotlib_pages_are_the_same_and_plots_stay(tmp_path, capsys, 
     assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == files
     assert report.main(["--out", str(tmp_path), "--check"]) == 0
     assert f"plots were not checked: {plots.MISSING}" in capsys.readouterr().out
+    assert report.main(["--out", str(tmp_path), "--check", "--plots"]) == 1
 
 
 def test_without_matplotlib_a_page_without_plots_passes(tmp_path, without, capsys) -> None:
@@ -143,6 +189,13 @@ def test_a_plot_whose_record_is_gone_goes_too(tmp_path, capsys) -> None:
     report.write(tmp_path)
     left = {path.name for path in tmp_path.glob("*.svg")}
     assert "mine.svg" in left and TIMES not in left and "default-2-times.svg" in left
+
+
+def test_plots_are_checked_or_it_fails_only_with_check(capsys) -> None:
+    """--plots alone would do nothing: it is refused with the flag that it goes with."""
+    with pytest.raises(SystemExit):
+        report.main(["--plots"])
+    assert "--plots goes with --check" in capsys.readouterr().err
 
 
 def test_a_run_without_numbers_has_no_plots() -> None:

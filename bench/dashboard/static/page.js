@@ -63,12 +63,21 @@ function say(text) {
 
 async function showOffered() {
   state.offered = await ask("/api/models");
-  const { most_upload_bytes: bytes, most_pixels: pixels } = state.offered;
+  const { most_upload_bytes: bytes, most_pixels: pixels, rounds } = state.offered;
   byId("limits").textContent = `up to ${amount(bytes / MIB)} MiB and ${amount(pixels / 1e6)} million pixels`;
+  byId("intervals").textContent = `Intervals in brackets (95 %) are over the ${rounds} rounds of a model in one process: what another start of it would change, they do not cover.`;
   showSamples();
   showModels();
   enable();
-  await showHistory();
+  const pictures = await ask("/api/pictures");
+  resume(pictures);
+  await showHistory(pictures);
+}
+
+// After a reload: what is still being measured is shown, and listened to, lest it be cancelled.
+function resume(pictures) {
+  const picture = pictures.find((one) => one.going);
+  if (picture && !state.picture) show(picture);
 }
 
 function showSamples() {
@@ -182,8 +191,8 @@ function show(picture) {
   enable();
 }
 
-async function showHistory() {
-  const pictures = await ask("/api/pictures");
+async function showHistory(known) {
+  const pictures = known ?? await ask("/api/pictures");
   byId("history").hidden = pictures.length === 0;
   byId("pictures").replaceChildren(
     ...pictures.map((picture) => {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +20,19 @@ from bench import validity
 from bench.case import Case
 from bench.dashboard.models import Model
 from bench.dashboard.settings import Settings
+from bench.record import Run, write_run
 from export.artifact import Artifact
 from export.images import Preprocess
+from tests.bench import browser
 from tests.bench.dashboard import fake_worker
-from tests.bench.made_up import fake_artifact
+from tests.bench.made_up import answering, fake_artifact, header, measured, thousand_images
 
 ModelOf = Callable[..., Model]
 Colour = tuple[int, int, int]
 RED, GREEN, BLACK, WHITE = (220, 20, 30), (20, 200, 40), (0, 0, 0), (255, 255, 255)
+BASE = Case("revisited-base", "fp32", "ort", 2, weights="mine")
+"""Stored rows are of this and of ``INT8``."""
+INT8 = replace(BASE, recipe="int8-static")
 PREPROCESS = Preprocess((8, 8), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)).to_json()
 
 
@@ -51,7 +57,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def model_of(tmp_path: Path) -> ModelOf:
     """``model_of(recipe, right=True)``: revisited-base as that, with a reference of its own.
 
-    ``weights`` is a name of further weights of the same network.
+    ``weights`` is a name of further weights of the same network; whatever ``runtime`` is named,
+    the fake child answers.
     """
 
     def make(
@@ -60,6 +67,7 @@ def model_of(tmp_path: Path) -> ModelOf:
         right: bool = True,
         variant: str = "revisited-base",
         weights: str = "",
+        runtime: str = "null",
     ) -> Model:
         folder = tmp_path / f"{variant}{weights}.{recipe}"
         folder.mkdir(exist_ok=True)
@@ -69,7 +77,7 @@ def model_of(tmp_path: Path) -> ModelOf:
         logits = fake_worker.outputs(inputs) if right else fake_worker.outputs(inputs)[::-1]
         np.save(folder / "inputs.npy", inputs)
         np.save(folder / "logits.npy", logits)
-        model = Model(Case(variant, recipe, "null", 1), _artifact(folder, variant, recipe))
+        model = Model(Case(variant, recipe, runtime, 1), _artifact(folder, variant, recipe))
         return with_weights(model, weights) if weights else model
 
     return make
@@ -102,18 +110,17 @@ def serving(
     logs: Path,
     settings: Settings | None = None,
     port: int = 0,
+    worker: tuple[str, ...] = fake_worker.WORKER,
 ) -> Iterator[str]:
     """A real server over HTTP on this machine, on any free port unless told; gives its address."""
-    uvicorn = pytest.importorskip("uvicorn", reason="needs the extra dashboard")
-    pytest.importorskip("fastapi", reason="needs the extra dashboard")
-    pytest.importorskip("swagger_ui_bundle", reason="needs the extra dashboard")
-    from bench.dashboard.app import application
+    for library in ("uvicorn", "fastapi", "swagger_ui_bundle"):
+        pytest.importorskip(library, reason="needs the extra dashboard")
     from bench.dashboard.page import page
+    from bench.dashboard.server import Server
 
-    made = page(settings or Settings(runs=6), logs, models, fake_worker.WORKER)
+    made = page(settings or Settings(runs=6), logs, models, worker)
     place = socket.create_server(("127.0.0.1", port), backlog=512)
-    config = uvicorn.Config(application(made), log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = Server(made)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
     thread.start()
     try:
@@ -140,3 +147,56 @@ def address(three: list[Model], tmp_path: Path) -> Iterator[str]:
     """Where a page with these three is served."""
     with serving(three, tmp_path / "logs") as place:
         yield place
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """Two runs: an older one of other files, a newer one with labelled images."""
+    (tmp_path / "records").mkdir()
+    images = thousand_images()
+    old = [*measured(BASE, 9, 9, 9)]
+    older = [replace(one, file=replace(one.file, key="old")) for one in old if one.file]
+    new = [
+        *measured(BASE, 8, 8.1, 7.9, answers=answering(images, wrong=200)),
+        *measured(INT8, 4, 4.1, 3.9, answers=answering(images, wrong=250)),
+    ]
+    runs = {
+        "old-1": Run(header(run="old-1", started="2025-01-01T10:00:00+00:00"), tuple(older)),
+        "new-1": Run(header(run="new-1", labelled=images), tuple(new)),
+    }
+    for name, run in runs.items():
+        write_run(tmp_path / "records" / f"{name}.jsonl", run)
+    return tmp_path
+
+
+# --- in a browser
+
+
+@pytest.fixture
+def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """``opened(place, models=True, **context)``: the page, by default when its models are shown.
+
+    Each in a context of its own, none of whose pages may complain or ask another server.
+    """
+    own = ("http://127.0.0.1:", "blob:", "data:")
+    with browser.visits(chromium, own, viewport=browser.DESK) as fresh:
+
+        def open_page(place: str = address, *, models: bool = True, **context: Any) -> Any:
+            page = fresh(**context).new_page()
+            page.goto(place)
+            if models:
+                page.locator("#models input").first.wait_for()
+            return page
+
+        yield open_page
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Callable[[Any, str], None]:
+    """``shot(page, name)``: a picture of the whole page, for who wants to look."""
+    folder = browser.screenshots(tmp_path)
+
+    def take(page: Any, name: str) -> None:
+        page.screenshot(path=folder / f"dashboard-{name}.png", full_page=True)
+
+    return take

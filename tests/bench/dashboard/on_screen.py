@@ -1,14 +1,15 @@
 """What the README shows and says of the pages: ``python -m tests.bench.dashboard.on_screen``.
 
 ``pictures ADDRESS OUT`` takes ``desk.webp`` (1280 pixels wide) and ``phone.webp`` (390) with all
-models chosen; ``times ADDRESS`` says how long a visitor waits, in a fresh browser context each
-time; ``opened FILE...`` how long report pages take to open from the disk, without a network.
+models chosen; ``times ADDRESS`` says how long a visitor waits who uploads a file, in a fresh
+browser context each time; ``opened FILE...`` how long report pages take to open from the disk,
+without a network. ``DEPLOYBENCH_CHROMIUM`` names the browser, as for the tests.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,10 @@ from typing import Any
 
 from PIL import Image
 
+from bench.dashboard.uploads import drawn
+from tests.bench.browser import DESK, PHONE, launched
+from tests.bench.dashboard.visitor import send
+
 VISITS = 6
 MOST_BYTES = 150_000
 _LONG_MS = 900_000
@@ -24,27 +29,21 @@ _LONG_MS = 900_000
 
 def main(words: Sequence[str]) -> None:
     """Do what is asked, in a browser that nobody sees."""
-    from playwright.sync_api import sync_playwright
-
     what, *rest = words
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+    with launched() as browser:
         if what == "pictures":
             pictures(browser, *rest)
         elif what == "times":
             times(browser, *rest)
         else:
             opened(browser, *rest)
-        browser.close()
 
 
 def pictures(browser: Any, address: str, out: str) -> None:
     """The page after all of it is measured: above the results too, and on a phone from there on."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page = browser.new_context(viewport=DESK).new_page()
     page.goto(address)
     page.locator("#models input").first.wait_for()
     for box in page.locator("#models input").all():
@@ -52,12 +51,16 @@ def pictures(browser: Any, address: str, out: str) -> None:
     page.locator("#samples button", has_text="drawn").click()
     page.get_by_text("All is measured.").wait_for(timeout=_LONG_MS)
     _keep(page, folder / "desk.webp")
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     page.locator("#results").scroll_into_view_if_needed()
     card = page.locator(".card").first.bounding_box()
     top = page.locator("#results").bounding_box()["y"] + page.evaluate("scrollY") - 12
     end = card["y"] + page.evaluate("scrollY") + card["height"] + 20
-    _keep(page, folder / "phone.webp", {"x": 0, "y": top, "width": 390, "height": end - top})
+    _keep(
+        page,
+        folder / "phone.webp",
+        {"x": 0, "y": top, "width": PHONE["width"], "height": end - top},
+    )
 
 
 def _keep(page: Any, file: Path, clip: dict[str, float] | None = None) -> None:
@@ -74,21 +77,43 @@ def _keep(page: Any, file: Path, clip: dict[str, float] | None = None) -> None:
 
 
 def times(browser: Any, address: str) -> None:
-    """From asking for the page until models can be chosen; from the click to a class, to all."""
-    ready, first, whole = [], [], []
+    """From asking for the page until models can be chosen; the rest from the moment of an upload.
+
+    ``first advice`` names a model before the end ("After 24 of 72 runs, not final: ..."),
+    ``final advice`` is what stays.
+    """
+    picture = _picture()
+    found: dict[str, list[float]] = {"page ready": []}
     for _ in range(VISITS):
-        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page = browser.new_context(viewport=DESK).new_page()
         page.goto(address, wait_until="commit")
         page.locator("#models input").first.wait_for()
-        ready.append(page.evaluate("performance.now()") / 1000)
-        page.locator("#samples button", has_text="drawn").click()
+        found["page ready"].append(page.evaluate("performance.now()") / 1000)
         begun = time.perf_counter()
-        page.locator("#results .card", has_text="%").first.wait_for(timeout=_LONG_MS)
-        first.append(time.perf_counter() - begun)
-        page.get_by_text("All is measured.").wait_for(timeout=_LONG_MS)
-        whole.append(time.perf_counter() - begun)
+        send(page, picture)
+        for what, seen in _stages(page).items():
+            seen.wait_for(timeout=_LONG_MS)
+            found.setdefault(what, []).append(time.perf_counter() - begun)
         page.context.close()
-    _say({"page ready": ready, "first class": first, "all measured": whole})
+    _say(found)
+
+
+def _stages(page: Any) -> dict[str, Any]:
+    """What a visitor sees one after another, the one before included."""
+    final = page.locator("#advice:not(.open) #headline")
+    return {
+        "first class": page.locator("#results .card", has_text="%").first,
+        "first advice": page.locator("#headline", has_text=re.compile("^After")).or_(final).first,
+        "final advice": final,
+        "all measured": page.get_by_text("All is measured."),
+    }
+
+
+def _picture() -> bytes:
+    """A file that a visitor may upload: the drawn sample as a JPEG."""
+    packed = io.BytesIO()
+    drawn().save(packed, "JPEG")
+    return packed.getvalue()
 
 
 def opened(browser: Any, *files: str) -> None:

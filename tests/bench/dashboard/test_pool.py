@@ -27,6 +27,7 @@ from bench.dashboard.uploads import Picture
 from tests.bench.dashboard.conftest import BLACK, GREEN, PREPROCESS, RED, ModelOf, file_of
 from tests.bench.dashboard.fake_worker import WORKER
 
+MB = 1_000_000
 A, B, C = Resident("a", 100, used=3), Resident("b", 200, used=1), Resident("c", 300, used=2)
 
 
@@ -102,6 +103,90 @@ def test_no_room_beside_models_at_work(pool: Pool, model_of: ModelOf) -> None:
     pool.take(model_of("int8-dynamic"))
     with pytest.raises(NoRoom, match="--most-models"):
         pool.take(model_of("int8-static"))
+
+
+Sizes = dict[int, int]
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> Sizes:
+    """By child what it holds in memory, as the kernel is made to say; 100 MB unless a test says."""
+    found: Sizes = {}
+    monkeypatch.setattr("bench.dashboard.pool.resident_bytes", lambda pid: found.get(pid, 100 * MB))
+    return found
+
+
+def test_room_is_made_by_what_models_hold(tmp_path: Path, model_of: ModelOf, sizes: Sizes) -> None:
+    """What rested longest goes; of a model that was never loaded its file tells what to expect."""
+    pool = Pool(9, 650 * MB, tmp_path / "logs", WORKER)
+    first, second = pool.take(model_of("fp32")), pool.take(model_of("int8-dynamic"))
+    sizes[first.child.pid] = 300 * MB
+    pool.give(first)
+    pool.give(second)
+    # 400 MB are held, and 200 MB with twice the file of 250 kB are guessed for the third.
+    third = pool.take(model_of("int8-static"))
+    assert len(pool.names()) == 3
+    pool.give(third)
+    sizes[second.child.pid] = 160 * MB
+    pool.take(model_of("fp32-opt"))
+    assert pool.names() == [one.model.name for one in (second, third)] + [model_of("fp32-opt").name]
+    pool.close()
+
+
+def test_what_a_model_took_is_remembered(tmp_path: Path, model_of: ModelOf, sizes: Sizes) -> None:
+    """When it comes back there is no guess: the others go at once."""
+    pool = Pool(9, 900 * MB, tmp_path / "logs", WORKER)
+    large, other = model_of("fp32"), model_of("int8-dynamic")
+    warm = pool.take(large)
+    sizes[warm.child.pid] = 850 * MB
+    pool.give(warm)
+    pool.discard(warm)
+    pool.give(pool.take(other))
+    pool.take(large)
+    assert pool.names() == [large.name]
+    pool.close()
+
+
+def test_what_grew_beyond_its_guess_lets_others_go(
+    tmp_path: Path, model_of: ModelOf, sizes: Sizes
+) -> None:
+    """When it is given back: those at rest, the longest first, and never the one used last."""
+    pool = Pool(9, 500 * MB, tmp_path / "logs", WORKER)
+    first, second, third = (
+        pool.take(model_of(recipe)) for recipe in ("fp32", "int8-dynamic", "int8-static")
+    )
+    pids = [one.child.pid for one in (first, second, third)]
+    pool.give(first)
+    pool.give(second)
+    sizes[pids[2]] = 350 * MB
+    pool.give(third)
+    assert pool.names() == [second.model.name, third.model.name]
+    assert not Path(f"/proc/{pids[0]}").exists()
+    sizes[pids[2]] = 5000 * MB
+    pool.give(third)
+    assert pool.names() == [third.model.name], "too large by itself, it stays: it is in use"
+    pool.close()
+
+
+def test_what_was_used_last_stays(tmp_path: Path, model_of: ModelOf, sizes: Sizes) -> None:
+    """Beside what is at work it is too much: but its next round is about to come."""
+    pool = Pool(9, 500 * MB, tmp_path / "logs", WORKER)
+    busy, last = pool.take(model_of("fp32")), pool.take(model_of("int8-dynamic"))
+    sizes[busy.child.pid], sizes[last.child.pid] = 400 * MB, 200 * MB
+    pool.give(last)
+    assert pool.names() == [busy.model.name, last.model.name]
+    pool.close()
+
+
+def test_no_room_in_memory_is_said_with_its_bound(
+    tmp_path: Path, model_of: ModelOf, sizes: Sizes
+) -> None:
+    """Where what is at work fills it."""
+    pool = Pool(9, 300 * MB, tmp_path / "logs", WORKER)
+    sizes[pool.take(model_of("fp32")).child.pid] = 250 * MB
+    with pytest.raises(NoRoom, match=r"at most 9 with 0\.3 GB .*--most-memory"):
+        pool.take(model_of("int8-dynamic"))
+    pool.close()
 
 
 def test_a_child_that_died_at_rest_is_replaced(pool: Pool, model_of: ModelOf) -> None:

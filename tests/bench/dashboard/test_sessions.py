@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from bench.dashboard import sessions, uploads
 from bench.dashboard.runs import Run, turns_of
 from bench.dashboard.sessions import MOST_PICTURES, Session, Sessions, new_token, remember
@@ -41,17 +43,45 @@ def test_a_session_keeps_its_newest_pictures() -> None:
     assert known.size_bytes == sum(one.size_bytes for one in kept[3:])
 
 
-def test_all_sessions_together_stay_within_bounds() -> None:
+def test_all_sessions_together_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whosever it is: the oldest picture goes; and the oldest session."""
+    monkeypatch.setattr(sessions, "MOST_SESSIONS", 3)
     first = picture()
     known = Sessions(cancelled, most_bytes=2 * first.size_bytes)
     owners = [known.of(None, str(i)) for i in range(3)]
     for owner, one in zip(owners, [first, picture(), picture()], strict=True):
         known.keep(owner, one)
     assert [len(owner.pictures) for owner in owners] == [0, 1, 1]
-    for i in range(sessions.MOST_SESSIONS):
-        known.of(None, f"other {i}")
-    assert known.size_bytes == 0
+    many = Sessions(cancelled)
+    sent = [many.of(None, str(i)) for i in range(4)]
+    for owner in sent:
+        many.keep(owner, picture())
+    assert [len(owner.pictures) for owner in sent] == [0, 1, 1, 1]
+    assert list(many._known) == [owner.id for owner in sent[1:]]
+
+
+def test_who_has_sent_nothing_takes_nobody_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies cost nothing: asking with as many as one likes pushes no picture out."""
+    monkeypatch.setattr(sessions, "MOST_SESSIONS", 2)
+    known = Sessions(cancelled)
+    session = known.of(new_token(), "10.0.0.1")
+    known.keep(session, picture())
+    for _ in range(10):
+        known.of(new_token(), "10.0.0.2")
+    assert len(session.pictures) == 1
+    assert known.of(session.id, "10.0.0.3") is session
+    gc.collect()
+    assert len(known._asking) == 1, "nothing is kept of who asked"
+
+
+def test_requests_at_the_same_time_are_of_one_session() -> None:
+    """Two first uploads with one cookie are counted, and kept, together."""
+    known, token = Sessions(cancelled), new_token()
+    one, other = known.of(token, "a"), known.of(token, "a")
+    assert one is other
+    known.keep(one, picture())
+    known.drop(one, next(iter(one.pictures)))
+    assert known.of(token, "a") is one, "somebody still holds it"
 
 
 def test_runs_go_with_their_picture(model_of: ModelOf) -> None:

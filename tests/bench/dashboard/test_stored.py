@@ -10,36 +10,13 @@ import pytest
 from bench.case import Case
 from bench.dashboard import stored
 from bench.dashboard.models import Model
-from bench.record import Run, write_run
-from tests.bench.made_up import answering, fake_artifact, header, measured, thousand_images
-
-BASE = Case("revisited-base", "fp32", "ort", 2, weights="mine")
-INT8 = replace(BASE, recipe="int8-static")
+from tests.bench.dashboard.conftest import BASE, INT8
+from tests.bench.made_up import fake_artifact
 
 
 def model(case: Case, key: str) -> Model:
     """An offered model with one thread less than the stored rows have."""
     return Model(replace(case, threads=1), replace(fake_artifact(Path(), key), recipe=case.recipe))
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Path:
-    """Two runs: an older one of other files, a newer one with labelled images."""
-    (tmp_path / "records").mkdir()
-    images = thousand_images()
-    old = [*measured(BASE, 9, 9, 9)]
-    older = [replace(one, file=replace(one.file, key="old")) for one in old if one.file]
-    new = [
-        *measured(BASE, 8, 8.1, 7.9, answers=answering(images, wrong=200)),
-        *measured(INT8, 4, 4.1, 3.9, answers=answering(images, wrong=250)),
-    ]
-    runs = {
-        "old-1": Run(header(run="old-1", started="2025-01-01T10:00:00+00:00"), tuple(older)),
-        "new-1": Run(header(run="new-1", labelled=images), tuple(new)),
-    }
-    for name, run in runs.items():
-        write_run(tmp_path / "records" / f"{name}.jsonl", run)
-    return tmp_path
 
 
 def test_rows_of_a_model_are_found(records: Path) -> None:

@@ -9,14 +9,20 @@ import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from bench import labelled
 from bench.dashboard import measuring, uploads
 from bench.dashboard.uploads import Refused
+from bench.record import Labelled
+from bench.worker import Session, answer, packed
 from export.images import ImageFolder, Preprocess
+from runtimes import Loaded
 from tests.bench.dashboard.conftest import PREPROCESS, RED, file_of
 
 MOST_PIXELS = 1_000_000
@@ -56,6 +62,44 @@ def photograph(orientation: int = 1) -> bytes:
     return buffer.getvalue()
 
 
+def by_run(folder: Path, preprocess: Preprocess) -> NDArray[np.float32]:
+    """What a network gets of the only image of a data folder: written and read as a run does.
+
+    ``bench.labelled`` resizes it into its cache, of which a child is asked to classify.
+    """
+    data = ImageFolder.open(folder)
+    facts = Labelled("data", "test", data.fingerprint(data.entries()), data.class_names, (0,))
+    images = labelled.Images(data, tuple(data.entries()), facts)
+    question = labelled.Question(images, preprocess, (0,), True, folder.parent / "pixels")
+    labelled.prepare([question], lambda text: None)
+    return given_to_the_network({**question.message(1)}, question.preprocess.size)
+
+
+def by_page(content: bytes, preprocess: Preprocess) -> NDArray[np.float32]:
+    """The same of an upload, by what the page sends to its child."""
+    text = preprocess.to_json()
+    picture = uploads.taken(content, [text], MOST_PIXELS)
+    pixels = packed(measuring.prepared(picture, text))
+    return given_to_the_network({"do": "picture", "pixels": pixels}, preprocess.size)
+
+
+def given_to_the_network(message: dict[str, Any], size: tuple[int, int]) -> NDArray[np.float32]:
+    """What a child hands to its runtime when it gets this message."""
+    seen: list[NDArray[np.float32]] = []
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(np.array(images))
+        return np.zeros((len(images), 1), np.float32)
+
+    session = Session()
+    session.loaded = Loaded(run, "fp32")
+    session.batches = [np.zeros((1, 3, *size), np.float32)]
+    said = answer(session, message)
+    assert said["status"] == "ok", said
+    (found,) = seen
+    return found
+
+
 @pytest.mark.parametrize("preprocess", [Preprocess((32, 32)), CROPPED])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_child_gets_the_very_array_that_a_run_gives_it(
@@ -63,17 +107,11 @@ def test_a_child_gets_the_very_array_that_a_run_gives_it(
 ) -> None:
     """From the same file, by way of a data folder and of an upload: equal bit by bit."""
     content = photograph(orientation)
-    (tmp_path / "leaf").mkdir()
-    (tmp_path / "leaf" / "one.jpg").write_bytes(content)
-    folder = ImageFolder.open(tmp_path)
-    image = folder.read(folder.entries()[0])
-    by_run = preprocess.normalised(preprocess.pixels(image)[None])  # as bench.labelled does
-    text = preprocess.to_json()
-    picture = uploads.taken(content, [text], MOST_PIXELS)
-    sent = measuring.prepared(picture, text)
-    assert sent.dtype == by_run.dtype == np.float32
-    assert np.array_equal(sent, by_run)
-    assert np.array_equal(sent[0], preprocess(image))
+    (tmp_path / "data" / "leaf").mkdir(parents=True)
+    (tmp_path / "data" / "leaf" / "one.jpg").write_bytes(content)
+    ours, theirs = by_page(content, preprocess), by_run(tmp_path / "data", preprocess)
+    assert ours.dtype == theirs.dtype == np.float32
+    assert np.array_equal(ours, theirs)
 
 
 def test_pictures_stand_upright_and_tell_nothing_else() -> None:

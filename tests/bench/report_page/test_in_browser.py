@@ -16,11 +16,13 @@ from bench.outcomes import compare
 from bench.record import Run
 from bench.report_page import document
 from bench.resultset import of_run
+from tests.bench.browser import PHONE as SCREEN
+from tests.bench.browser import serious, too_wide
 from tests.bench.clickable import HOSTILE, OPT, STATIC, run
 from tests.bench.report_page.conftest import Open, Shoot
 
 MAIN = "#family-1-rows"
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+PHONE = {"viewport": SCREEN, "has_touch": True}
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +88,6 @@ def slow_to_start() -> Run:
 def row_of(page: Any, name: str) -> Any:
     """The button that opens a row, by the name that a sentence calls it."""
     return page.get_by_role("button", name=f"details of {name}", exact=False).first
-
-
-def serious(page: Any) -> list[str]:
-    """What axe-core finds that keeps people out: its serious and critical rules."""
-    module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core")
-    found = module.Axe().run(page).response["violations"]
-    return [
-        f"{rule['id']}: {[node['html'][:200] for node in rule['nodes'][:3]]}"
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]
-
-
-def too_wide(page: Any) -> bool:
-    """Whether the document can be scrolled sideways."""
-    found: bool = page.evaluate(
-        "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    )
-    return found
 
 
 def test_sorting_by_click(opened: Open, alone: Path, shoot: Shoot) -> None:
