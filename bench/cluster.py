@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import (
     ActorUnschedulableError,
-    AuthenticationError,
     NodeDiedError,
     ObjectLostError,
     RayActorError,
@@ -173,16 +172,11 @@ def connected(address: str) -> Iterator[Cluster]:
             )
         else:
             context = ray.init(address=address, **quiet)
-    except AuthenticationError as exc:
-        raise UsageError(
-            f"--ray {address}: that cluster asks for another token than this shell has "
-            f"({_sentence(exc)}); export RAY_AUTH_MODE=token, and the token of its head by "
-            "RAY_AUTH_TOKEN or in ~/.ray/auth_token"
-        ) from exc
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as exc:
         raise UsageError(
             f"--ray {address}: no cluster answers there ({_sentence(exc)}); start one with "
-            "ray start --head, or use --ray local"
+            "ray start --head, or use --ray local; one that asks for a token needs "
+            "RAY_AUTH_MODE=token here, too"
         ) from exc
     try:
         yield Cluster(_dashboard(context))

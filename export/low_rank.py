@@ -24,9 +24,9 @@ from export.anatomy import initializer_array
 from export.batches import batch_of
 from export.build import CannotShrink
 from export.factors import LEAST_SAVING, Array, Factors, Split, factorized
-from export.given import printable
 from export.linear import bias_of, linear_layers, linear_matrices
 from export.optimize import stamp
+from export.printable import printable
 from export.rewrite import (
     Writer,
     fresh_name,

@@ -136,7 +136,8 @@ def test_what_is_compiled_is_built_once_for_each_instruction_set() -> None:
 
 def test_what_only_a_lost_machine_had_is_built_again() -> None:
     """By one that is there; the lost one is waited for no more."""
-    cluster, said = MadeUp(fleet("avx2", "avx2", "avx2")), []
+    said: list[str] = []
+    cluster = MadeUp(fleet("avx2", "avx2", "avx2"))
     cluster.dying = "00000001"
     found = built(cluster, [PORTABLE], said)
     assert [node_id for node_id, _ in cluster.built] == ["00000001", "00000002"]

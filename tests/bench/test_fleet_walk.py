@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
@@ -82,6 +82,6 @@ def test_from_an_empty_folder_to_what_to_rent(shell: Mapping[str, str], tmp_path
     # From outside, as through an SSH tunnel.
     quick = "-m revisited-v6 --recipes fp32 --runtimes ort --blocks 1 --seconds 0.1"
     run = f"python -m bench.run --ray ray://127.0.0.1:10001 {quick} --out remote"
-    assert "asks for another token" in done(run, 2)
+    assert "needs RAY_AUTH_MODE=token here, too" in done(run, 2)
     assert "2 kinds of machine" in done(f"{exports}\n{run}")
     said("stop")
