@@ -124,6 +124,8 @@ def _weights(options: Options) -> str:
 
 def _checkpoints(cases: Sequence[Case], options: Options) -> tuple[Checkpoint, ...]:
     """Which file each planned variant is built with; none of those without trained weights."""
+    if options.weights == SEEDED:
+        return ()
     found = []
     for variant in dict.fromkeys(case.variant for case in cases):
         path = Path(weights_of(variant, options.weights, options.checkpoints))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import os
 import resource
 import sys
@@ -15,10 +16,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter
 from rich.console import Console
@@ -38,21 +38,20 @@ from bench.text import rounded
 from export.artifact import Artifact
 from export.checkpoints import SEEDED
 
-if TYPE_CHECKING:  # it imports Ray
-    from bench.cluster import Cluster as Connection
-
 NODES = 8
 CASES = 1000
-"""Of one unit; each is measured once."""
+"""Of one part of the run; each is measured once."""
+_EVERY = 10
+"""Blocks between two looks at the driver."""
 MOST_S = 0.005
 """What the driver may add to a case."""
 MOST_GROWTH_BYTES = 1_000
-"""What its memory may grow by for each case, between the second unit and the last."""
+"""What its memory may grow by for each case, from the end of the second part to the last's."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One unit: seconds of the wall for its cases, the driver's CPU time, its resident memory."""
+    """One part: seconds of the wall for its cases, the driver's CPU time, its memory at the end."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -61,6 +60,15 @@ class Line:
     cpu_s: float
     resident_bytes: int
     nodes: int = NODES
+
+
+class _Moment(NamedTuple):
+    """How many blocks were recorded by then, and what the driver had taken."""
+
+    blocks: int
+    wall_s: float
+    cpu_s: float
+    resident_bytes: int
 
 
 def at_once(task: Task, fetch: Fetch) -> Measurement:
@@ -102,30 +110,24 @@ def _cluster() -> str:
     return address
 
 
-@functools.cache
-def _connection() -> Connection:
-    """One for all units, as a run has one: ten connections would leave what one does not."""
-    from bench import cluster
-
-    stack = ExitStack()
-    connection = stack.enter_context(cluster.connected(_cluster()))
-    atexit.register(stack.close)
-    return connection
-
-
 def measure(index: int, lab: Lab) -> Line:
-    """One unit on a cluster that stays: first to last block, and what the driver holds then."""
-    from bench import fleet, fleet_measure
+    """One of the parts into which the run is cut; all are of one run, which the first one makes."""
+    return _run(lab.size.pairs, lab.store)[index]
 
-    connected, address = _connection(), _cluster()
-    with tempfile.TemporaryDirectory() as out:
+
+@functools.cache
+def _run(parts: int, store: Path) -> tuple[Line, ...]:
+    """All cases in one run, as a user has them, cut where every thousandth block is recorded."""
+    from bench import cluster, fleet, fleet_measure
+
+    address = _cluster()
+    with cluster.connected(address) as connected, tempfile.TemporaryDirectory() as out:
         options = Options(
-            threads=(1,), out=Path(out), store=lab.store, ray=address, blocks=1, weights=SEEDED
+            threads=(1,), out=Path(out), store=store, ray=address, blocks=1, weights=SEEDED
         )
         kind = _apart(*fleet.found(connected, options))
-        cases = tuple(
-            Case(f"made-up-{index}-{number}", "fp32", "ort", 1) for number in range(CASES)
-        )
+        wanted = CASES * parts
+        cases = tuple(Case(f"made-up-{number}", "fp32", "ort", 1) for number in range(wanted))
         head = header.header(options, cases, [], None, None, (), kind.facts)
         with Recorder.open(Path(out), head) as recorder, _Watch() as board:
             running = fleet_measure.Running(
@@ -140,9 +142,20 @@ def measure(index: int, lab: Lab) -> Line:
             fleet_measure.hand_out(running, board)
             fleet_measure.measure_all(connected, [running], board, threading.Event())
     if running.queue.left:
-        raise ExperimentError(f"{running.queue.left} blocks of unit {index} were not measured")
-    begun, ended = board.seen[0], board.seen[-1]
-    return Line(len(board.seen) - 1, ended[0] - begun[0], ended[1] - begun[1], _resident_bytes())
+        raise ExperimentError(f"{running.queue.left} blocks were not measured")
+    return tuple(_between(*pair) for pair in itertools.pairwise(_cut(board.seen, parts)))
+
+
+def _cut(seen: Sequence[_Moment], parts: int) -> list[_Moment]:
+    """The moments at which equal parts begin and end."""
+    last = len(seen) - 1
+    return [seen[last * part // parts] for part in range(parts + 1)]
+
+
+def _between(begun: _Moment, ended: _Moment) -> Line:
+    cases = ended.blocks - begun.blocks
+    wall_s, cpu_s = ended.wall_s - begun.wall_s, ended.cpu_s - begun.cpu_s
+    return Line(cases, wall_s, cpu_s, ended.resident_bytes)
 
 
 def _apart(kind: Kind) -> Kind:
@@ -167,17 +180,19 @@ class _Watch(Board):
 
     def __init__(self) -> None:
         super().__init__(Console(file=Path(os.devnull).open("w")))  # noqa: SIM115
-        self.seen: list[tuple[float, float]] = []
-        """Of each block the wall's time and the driver's CPU time."""
+        self.seen: list[_Moment] = []
         self._nodes: set[str] = set()
+        self._blocks = 0
 
     def measured(self, kind: str, machine: Machine | None, block: Measurement, last: bool) -> None:
         """As ever."""
         super().measured(kind, machine, block, last)
         if machine is not None:
             self._nodes.add(machine.node.id)
-        if len(self._nodes) == NODES:
-            self.seen.append((time.perf_counter(), time.process_time()))
+        self._blocks += 1
+        if len(self._nodes) == NODES and self._blocks % _EVERY == 0:
+            now = time.perf_counter(), time.process_time()
+            self.seen.append(_Moment(self._blocks, *now, _resident_bytes()))
 
 
 def _resident_bytes() -> int:
@@ -218,10 +233,11 @@ def per_case_s(lines: Sequence[Line]) -> float:
 
 
 def growth_bytes(lines: Sequence[Line]) -> float:
-    """Resident memory that each case leaves behind, after the first unit has made all pools."""
+    """Resident memory that each case leaves behind, once the first parts have made all pools."""
     if len(lines) < 3:
         return 0.0
-    return (lines[-1].resident_bytes - lines[1].resident_bytes) / (CASES * (len(lines) - 2))
+    grown = lines[-1].resident_bytes - lines[1].resident_bytes
+    return grown / sum(line.cases for line in lines[2:])
 
 
 def judge(size: Size, lines: Sequence[Line]) -> Outcome:
@@ -230,7 +246,7 @@ def judge(size: Size, lines: Sequence[Line]) -> Outcome:
     each_s, grown = per_case_s(lines), growth_bytes(lines)
     cases = sum(line.cases for line in lines)
     cpu_s = sum(line.cpu_s for line in lines) / cases
-    rows = [["unit", "cases", "ms a case", "driver's CPU, ms a case", "driver resident, MB"]]
+    rows = [["part", "cases", "ms a case", "driver's CPU, ms a case", "driver resident, MB"]]
     rows += [
         [
             str(number + 1),
@@ -244,8 +260,8 @@ def judge(size: Size, lines: Sequence[Line]) -> Outcome:
     answer = (
         f"{cases} cases on {lines[0].nodes} nodes that answer at once took "
         f"{rounded(1e3 * each_s)} ms each (limit {1e3 * MOST_S:g}), {rounded(1e3 * cpu_s)} ms of "
-        f"it the driver's own CPU time; from the second unit on its memory grew by "
-        f"{grown:.0f} bytes a case (limit {MOST_GROWTH_BYTES})."
+        f"it the driver's own CPU time; behind the second of {len(lines)} parts its memory grew "
+        f"by {grown:.0f} bytes a case (limit {MOST_GROWTH_BYTES})."
     )
     return Outcome(answer, each_s < MOST_S and grown < MOST_GROWTH_BYTES, markdown(rows))
 
@@ -254,14 +270,14 @@ def draw(figure: Any, size: Size, lines: Sequence[Line]) -> None:
     """Time and memory by unit."""
     del size
     times, memory = figure.subplots(1, 2)
-    units = range(1, len(lines) + 1)
-    times.plot(units, [1e3 * line.wall_s / line.cases for line in lines], marker="o")
+    parts = range(1, len(lines) + 1)
+    times.plot(parts, [1e3 * line.wall_s / line.cases for line in lines], marker="o")
     times.axhline(1e3 * MOST_S, linestyle="--")
     times.set_title("ms a case")
-    memory.plot(units, [line.resident_bytes / 1e6 for line in lines], marker="o")
+    memory.plot(parts, [line.resident_bytes / 1e6 for line in lines], marker="o")
     memory.set_title("driver resident, MB")
     for axes in (times, memory):
-        axes.set_xlabel(f"unit of {CASES} cases")
+        axes.set_xlabel("part of the run")
         axes.set_ylim(bottom=0)
 
 
