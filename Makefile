@@ -15,7 +15,7 @@ BENCHMARKS := .benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test cluster bench quick results dashboard regression check constraints clean
+.PHONY: help setup test long cluster bench quick results dashboard regression check constraints clean
 
 help: ## list the targets
 	@echo 'targets (variables: PYTHON=$(PYTHON), VENV=$(VENV), OUT=$(OUT), PIP_FLAGS=$(PIP_FLAGS)):'
@@ -39,8 +39,11 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 test: setup ## run the tests
 	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
 	export DEPLOYBENCH_TEST_STORE="$${DEPLOYBENCH_TEST_STORE:-$$store}" && \
-	$(PYTEST) -q -m 'not alone and not cluster' -n auto --maxprocesses 4 --dist worksteal && \
+	$(PYTEST) -q -m 'not alone and not cluster and not long' -n auto --maxprocesses 4 --dist worksteal && \
 	$(PYTEST) -q -m alone
+
+long: setup ## run the tests that CI has no time for: minutes
+	$(PYTEST) -q -m 'long and not cluster'
 
 cluster: setup ## run the tests that need a Ray cluster of several nodes: minutes
 	$(PYTEST) -q -m cluster

@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import choices
 from bench.choices import Choice
 from bench.options import UsageError
+from export.printable import complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         choice = named(choices.read(arguments.choice), layers(arguments.file), arguments.file)
     except UsageError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     choices.write(arguments.choice.parent, choice)
     print(", ".join(f"{one.name} is {one.layer}" for one in choice.blamed))

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tabulate import tabulate
 
+from export.printable import complain
 from export.recipes import REMEDIES
 
 WORST = 5
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         text = page([read(path) for path in arguments.files])
     except (OSError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     arguments.out.write_text(text, encoding="utf-8")
     print(arguments.out)

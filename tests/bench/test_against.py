@@ -376,6 +376,7 @@ def test_a_sleep_in_an_adapter_is_a_regression(
     assert all(each >= {"", BASE} for each in copies)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_deleted_case_and_too_few_blocks(head: Path, tmp_path: Path, store_folder: Path) -> None:
     """Exit code 4 where HEAD's plan lost a row, 3 where two blocks can't tell."""

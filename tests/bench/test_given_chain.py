@@ -84,7 +84,14 @@ def _without_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_without_peaks")
-@pytest.mark.parametrize("made", [ours, channels_last, in_two_files])
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(ours, marks=pytest.mark.long),
+        channels_last,
+        pytest.param(in_two_files, marks=pytest.mark.long),
+    ],
+)
 def test_a_given_file_goes_through_all_commands(
     made: Callable[[Path, Built], Own],
     tmp_path: Path,

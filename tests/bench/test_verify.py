@@ -323,6 +323,6 @@ def test_a_bundle_can_not_ask_for_an_absurd_resize(
         parts.provenance.artifact = SimpleNamespace(preprocess=text)
         monkeypatch.setattr(bundle, "read", lambda folder: parts)
         monkeypatch.setattr(bundle, "is_bundle", lambda folder: True)
-        monkeypatch.setattr(verify_files, "of_bundle", lambda found: iter(()))
+        monkeypatch.setattr(verify_files, "of_bundle", lambda *_: iter(()))
         assert verify.main([str(tmp_path)]) == 1
         assert message in capsys.readouterr().out

@@ -382,6 +382,7 @@ def test_names_that_the_recipe_varies_and_the_data_lacks_are_said(data, tmp_path
     assert "the data has no cat, deer, dog" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_at_a_time_are_as_good_as_one(data, trained, tmp_path):
     """In processes of their own the weights come out the same, and failures are collected."""

@@ -101,6 +101,7 @@ def cards_of(page: Page) -> dict[str, Any]:
     return {card["name"]: card for card in cards}
 
 
+@pytest.mark.long
 def test_runtimes_are_chosen_once_for_all_files(
     opened: Opened, model_of: ModelOf, tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_refused_upload_is_said_and_the_page_goes_on(opened: Opened, shot: Sho
     assert page.get_by_role("alert").inner_text() == ""
 
 
+@pytest.mark.long
 def test_weights_are_told_apart(opened: Opened, model_of: ModelOf, tmp_path: Path) -> None:
     """Two sets of one network: one is chosen, and where both are, each card names its own."""
     recipes = ("fp32", "int8-dynamic")
@@ -321,6 +323,7 @@ def test_axe_finds_nothing_serious(opened: Opened) -> None:
         assert serious(page) == []
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_serious_before_the_end(
     opened: Opened, three: list[Model], tmp_path: Path
 ) -> None:

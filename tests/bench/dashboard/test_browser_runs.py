@@ -127,6 +127,7 @@ def test_after_a_reload_the_run_is_shown_again(
         page.close()
 
 
+@pytest.mark.long
 def test_a_run_that_the_server_has_forgotten_blocks_nothing(
     opened: Opened, three: list[Model], tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_run_that_the_server_has_forgotten_blocks_nothing(
         page.close()
 
 
+@pytest.mark.long
 def test_a_stream_that_is_refused_ends_the_run(opened: Opened) -> None:
     """It is said, and the next picture is measured."""
     page = opened()
@@ -200,6 +202,7 @@ def test_a_picture_without_a_run_shows_no_cards(opened: Opened) -> None:
     sync_api.expect(page.locator("#results")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_a_run_goes_on_while_an_older_picture_is_looked_at(
     opened: Opened, three: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_files_of_the_whole_run_are_built_before_it_is_timed() -> None:
     assert {case.weights for case in cases} == {SEEDED}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="builds with torch")
 def test_a_whole_run_is_timed_from_outside(
     monkeypatch: pytest.MonkeyPatch, store_folder: Path, built: Built

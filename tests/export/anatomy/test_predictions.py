@@ -134,6 +134,7 @@ def test_a_head_is_a_share_of_the_weights_not_of_the_file(tmp_path):
     assert f"holds {100 * head / all_weights:.0f} % of the weights" in found.title
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("flat", "averaged", "which"),
