@@ -15,7 +15,7 @@ BENCHMARKS := .benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test long cluster bench quick results dashboard regression check constraints clean
+.PHONY: help setup test long fuzz cluster bench quick results dashboard regression check constraints clean
 
 help: ## list the targets
 	@echo 'targets (variables: PYTHON=$(PYTHON), VENV=$(VENV), OUT=$(OUT), PIP_FLAGS=$(PIP_FLAGS)):'
@@ -44,6 +44,9 @@ test: setup ## run the tests
 
 long: setup ## run the tests that CI has no time for: minutes
 	$(PYTEST) -q -m 'long and not cluster'
+
+fuzz: setup ## look for damage to files that nobody has tried: other examples each time
+	DEPLOYBENCH_FUZZ=1 $(PYTEST) -q tests/export/anatomy/test_damaged_files.py tests/export/test_hostile_files.py
 
 cluster: setup ## run the tests that need a Ray cluster of several nodes: minutes
 	$(PYTEST) -q -m cluster

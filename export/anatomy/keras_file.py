@@ -258,9 +258,7 @@ def _layer(parts: list[str]) -> str:
 def _order(opened: Any, config: str) -> dict[str, int]:
     """Where each layer stands in the network, as far as the file says."""
     group = opened.get("model_weights", opened)
-    names = [
-        x.decode() if isinstance(x, bytes) else str(x) for x in group.attrs.get("layer_names", [])
-    ]
+    names = [x.decode() if isinstance(x, bytes) else str(x) for x in _words(group, "layer_names")]
     if names:
         return {name: i for i, name in enumerate(names)}
     try:
@@ -268,6 +266,16 @@ def _order(opened: Any, config: str) -> dict[str, int]:
         return _numbered([(str(x["class_name"]), str(x["config"]["name"])) for x in layers])
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}  # the order only helps to guess what follows what
+
+
+def _words(group: Any, name: str) -> Any:
+    """An attribute if it is text: of what claims to be anything else HDF5 may read for ever."""
+    import h5py
+
+    if name not in group.attrs:
+        return []
+    kind = group.attrs.get_id(name).get_type()
+    return group.attrs[name] if isinstance(kind, h5py.h5t.TypeStringID) else []
 
 
 def _numbered(layers: list[tuple[str, str]]) -> dict[str, int]:

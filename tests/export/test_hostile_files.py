@@ -23,7 +23,7 @@ from bench.given import describe as described_by_a_child  # noqa: E402
 from export.adopt import adopt, describe  # noqa: E402
 from export.given import Described, GivenError, Port, Said, variant  # noqa: E402
 from export.images import Preprocess  # noqa: E402
-from tests.export.damage import damage, damaged, field  # noqa: E402
+from tests.export.damage import VARIED, damage, damaged, field  # noqa: E402
 from tests.export.given_files import ENDLESS, keras_like, with_functions  # noqa: E402
 
 TOLD = Said(preset="bytes", resize="squash", filter="bilinear", size=(16, 16))
@@ -42,7 +42,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return keras_like(file, size=None, metadata=METADATA).read_bytes()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(VARIED, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damage())
 def test_a_damaged_file_is_read_or_refused(
     whole: bytes, tmp_path: Path, changes: list[tuple[str, float, bytes]]
@@ -88,7 +88,7 @@ def described_with(metadata: dict[str, str]) -> Described:
     )
 
 
-@settings(max_examples=300)
+@settings(VARIED, max_examples=300)
 @given(st.dictionaries(st.sampled_from(PLACES), TEXTS, min_size=1))
 def test_metadata_of_any_text_are_used_or_refused(metadata: dict[str, str]) -> None:
     """They are taken apart in the user's process: no other exception than the one that is told."""
@@ -233,6 +233,7 @@ def test_the_reading_child_has_limits(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 @settings(
+    VARIED,
     max_examples=8,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )

@@ -101,24 +101,6 @@ def test_a_damaged_file_is_examined_or_refused(whole, tmp_path, changes):
     assert file.name in (refusal(file) or file.name)
 
 
-def test_no_two_runs_try_the_same_damage():
-    """What the first run in CI has not found the next one may."""
-    tried: list[tuple[object, ...]] = []
-
-    def run() -> tuple[object, ...]:
-        @settings(VARIED, max_examples=20, database=None)
-        @given(changes=damage())
-        def draw(changes):
-            tried.append(tuple(changes))
-
-        tried.clear()
-        draw()
-        return tuple(tried)
-
-    assert VARIED.print_blob
-    assert run() != run()
-
-
 @pytest.mark.parametrize("ending", ["onnx", "h5"])
 def test_a_file_cut_off_anywhere_is_refused(tmp_path, ending):
     """Each length below the whole, with the file's name; test_state_file.py has state dicts."""
