@@ -76,6 +76,9 @@ def _serve(settings: Settings, place: socket.socket) -> None:
             # Before the server listens to them, too, and while its loop is being closed.
             signal.signal(number, server.handle_exit)
         server.run(sockets=[place])
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Python itself takes handlers away before it ends, and one more signal would end it so.
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
