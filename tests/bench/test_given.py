@@ -223,6 +223,7 @@ def test_another_number_of_folders_is_an_error_with_both_sides(
         planned(tmp_path, "--data", str(tmp_path / "gone"), "--folder-order")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_file_of_another_tool_is_built_measured_and_judged(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]

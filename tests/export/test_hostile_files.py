@@ -231,6 +231,7 @@ def test_the_reading_child_has_limits(tmp_path: Path, monkeypatch: pytest.Monkey
         described_by_a_child(file)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(
     VARIED,

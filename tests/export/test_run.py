@@ -39,6 +39,7 @@ def test_a_second_request_builds_nothing(built: Built, store_folder: Path) -> No
     assert folder_sha256(Path(artifact.folder)) == artifact.sha256
 
 
+@pytest.mark.long
 def test_a_damaged_file_is_built_again(tmp_path: Path) -> None:
     """A model file that was cut off is no artifact any more."""
     pytest.importorskip("torch")

@@ -123,6 +123,7 @@ def test_cards_fill_in_as_results_arrive(address: str) -> None:
         assert any("One picture proves nothing" in text for text in final["advice"]["reasons"])
 
 
+@pytest.mark.long
 def test_running_at_once_is_a_switch(address: str) -> None:
     """The cards then say what it did; without it they don't."""
     with browser(address) as client:

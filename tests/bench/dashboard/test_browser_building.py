@@ -101,6 +101,7 @@ def test_where_all_fail_the_page_says_so(
         page.close()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @needs_building
 def test_from_an_empty_store_to_the_first_card(

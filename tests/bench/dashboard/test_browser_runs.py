@@ -64,6 +64,7 @@ def test_who_comes_second_sees_how_much_comes_before(
         second.close()
 
 
+@pytest.mark.long
 def test_only_the_end_marks_a_card(opened: Opened, three: list[Model], tmp_path: Path) -> None:
     """Before it the answer says of how many runs it is made; the mark has the condition."""
     with serving(three, tmp_path / "slow", Settings(runs=90)) as place:
@@ -79,6 +80,7 @@ def test_only_the_end_marks_a_card(opened: Opened, three: list[Model], tmp_path:
         page.close()
 
 
+@pytest.mark.long
 def test_a_process_that_was_replaced_is_told_on_its_card(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, shot: Shot
 ) -> None:

@@ -14,6 +14,7 @@ from tests.conftest import Built
 README = Path(__file__).parents[3] / "README.md"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_output_in_the_readme_is_real(built: Built):
     """The section's output is that of its command on the file that it names."""
