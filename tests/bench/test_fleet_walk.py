@@ -79,9 +79,4 @@ def test_from_an_empty_folder_to_what_to_rent(shell: Mapping[str, str], tmp_path
     chosen = said("choose", 1)
     assert "| large  |" in chosen
     assert "the cheapest that keeps --max-p50 5ms" in chosen or "**Nothing to rent**" in chosen
-    # From outside, as through an SSH tunnel.
-    quick = "-m revisited-v6 --recipes fp32 --runtimes ort --blocks 1 --seconds 0.1"
-    run = f"python -m bench.run --ray ray://127.0.0.1:10001 {quick} --out remote"
-    assert "needs RAY_AUTH_MODE=token here, too" in done(run, 2)
-    assert "2 kinds of machine" in done(f"{exports}\n{run}")
     said("stop")
