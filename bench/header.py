@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import re
 import shlex
@@ -136,6 +137,14 @@ def _checkpoints(cases: Sequence[Case], options: Options) -> tuple[Checkpoint, .
 
 
 def _sha256(path: Path) -> str:
+    """Of a file's contents, read once however often it is asked for: checkpoints are large."""
+    stat = path.stat()
+    return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of(path: Path, size: int, changed_ns: int) -> str:
+    del size, changed_ns  # they tell one state of a file from another
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

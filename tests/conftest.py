@@ -16,8 +16,16 @@ from export.artifact import Artifact
 Built = Callable[[str, str, str], Artifact]
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
 
-PAGES = ("bench/dashboard/", "bench/report_page/", "bench/test_drawing.py", "bench/test_plots.py")
-"""Tests of pages and plots, below this folder; see ``_strictly``."""
+STRICT = {
+    "pages": (
+        "bench/dashboard/",
+        "bench/report_page/",
+        "bench/test_drawing.py",
+        "bench/test_plots.py",
+    ),
+    "fleet": ("bench/test_fleet_walk.py",),
+}
+"""Tests below this folder that may not be skipped, by what ``DEPLOYBENCH_NO_SKIPS`` says."""
 
 
 # No test fails for having taken long: this may be a busy machine.
@@ -80,16 +88,16 @@ def pytest_runtest_makereport(
 
 
 def _strictly(report: Report, path: Path) -> Report:
-    """The report; where ``DEPLOYBENCH_NO_SKIPS`` is ``pages``, a skip of one of them failed.
+    """The report; of the tests that ``DEPLOYBENCH_NO_SKIPS`` names, a skip failed.
 
     Whoever sets it has installed everything: what is skipped then is not tested by anybody.
     """
-    ours = Path(__file__).parent
-    if os.environ.get("DEPLOYBENCH_NO_SKIPS") != "pages" or not report.skipped:
+    ours, asked = Path(__file__).parent, os.environ.get("DEPLOYBENCH_NO_SKIPS", "")
+    if not report.skipped:
         return report
     below = path.relative_to(ours).as_posix() if path.is_relative_to(ours) else ""
-    if below.startswith(PAGES) and not hasattr(report, "wasxfail"):
+    if below.startswith(STRICT.get(asked, ())) and not hasattr(report, "wasxfail"):
         why = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"{below} must not be skipped (DEPLOYBENCH_NO_SKIPS=pages): {why}"
+        report.longrepr = f"{below} must not be skipped (DEPLOYBENCH_NO_SKIPS={asked}): {why}"
     return report

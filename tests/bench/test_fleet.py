@@ -298,22 +298,6 @@ def test_other_versions_are_refused(
     assert not list((tmp_path / "out").glob("records/*"))
 
 
-def test_no_cluster_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With what to do."""
-    words = [*ASKED, "--ray", "127.0.0.1:1", "--out", str(tmp_path), "--store", str(tmp_path)]
-    assert main(words) == 2
-    assert "--ray 127.0.0.1:1: no cluster answers there" in capsys.readouterr().err
-
-
-def test_without_ray_nothing_of_it_is_imported() -> None:
-    """Nor by a module that a run imports."""
-    code = "import sys, bench.run, bench.report; print('ray' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
-    )
-    assert done.stdout.strip() == "False"
-
-
 def test_a_cluster_of_this_machine_ends_with_the_run(
     shared: tuple[str, str], tmp_path: Path
 ) -> None:

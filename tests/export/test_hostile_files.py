@@ -6,7 +6,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,6 +25,10 @@ from export.given import Described, GivenError, Port, Said, variant  # noqa: E40
 from export.images import Preprocess  # noqa: E402
 from tests.export.damage import VARIED, damage, damaged, field  # noqa: E402
 from tests.export.given_files import ENDLESS, keras_like, with_functions  # noqa: E402
+
+if TYPE_CHECKING:  # building needs torch
+    from export.run import Event
+    from export.variants import Variant
 
 TOLD = Said(preset="bytes", resize="squash", filter="bilinear", size=(16, 16))
 
@@ -141,6 +145,21 @@ def test_a_file_can_not_ask_for_an_absurd_resize() -> None:
         variant(described_with({"deploybench.preprocess": own}), Said(), Said())
 
 
+def building(row: Variant, tmp_path: Path) -> list[Event]:
+    """What is told while the fp32 file of a given model is built."""
+    from export.build import Options, Wanted
+    from export.run import Request, serve
+    from export.variants import VARIANTS
+
+    events: list[Event] = []
+    wanted = (Wanted(row.name, "fp32", "onnx"),)
+    try:
+        serve(Request(str(tmp_path / "store"), Options(given=(row,)), wanted), events.append)
+    finally:
+        VARIANTS.pop(row.name, None)
+    return events
+
+
 def changed(tmp_path: Path, change: Any) -> Path:
     """A file whose model was handed to ``change`` before it was written."""
     file = keras_like(tmp_path / "a.onnx", size=None)
@@ -246,7 +265,7 @@ def test_a_damaged_file_is_built_or_a_reason(
     from hypothesis import assume
 
     from export.build import Options, Wanted
-    from export.run import Event, Request, serve
+    from export.run import Request, serve
     from export.variants import VARIANTS
 
     file = tmp_path / "a.onnx"
@@ -270,9 +289,6 @@ def test_a_damaged_file_is_built_or_a_reason(
 def test_a_building_child_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few bytes that make a tensor of any size cost a sentence, and not the machine's memory."""
     from export import memory
-    from export.build import Options, Wanted
-    from export.run import Event, Request, serve
-    from export.variants import VARIANTS
 
     def change(model: Any) -> None:
         size = onnx.numpy_helper.from_array(np.array([800_000_000]), "size")  # 3.2 GB
@@ -288,12 +304,7 @@ def test_a_building_child_has_a_limit(tmp_path: Path, monkeypatch: pytest.Monkey
 
     row = variant(describe(changed(tmp_path, change)), TOLD, Said())
     monkeypatch.setattr(memory, "child_bytes", lambda: 2 << 30)
-    events: list[Event] = []
-    wanted = (Wanted(row.name, "fp32", "onnx"),)
-    try:
-        serve(Request(str(tmp_path / "store"), Options(given=(row,)), wanted), events.append)
-    finally:
-        VARIANTS.pop(row.name, None)
+    events = building(row, tmp_path)
     assert events[-1].kind == "failed"
     assert "it needs more memory than the 2.0 GiB allowed" in events[-1].text
 
@@ -374,9 +385,7 @@ def test_an_operator_that_nobody_has_is_a_reason(tmp_path: Path, domain: str) ->
 
     from bench.files import Event as Told
     from bench.progress import Progress
-    from export.build import Options, Wanted
-    from export.run import EVENT, Event, Request, serve
-    from export.variants import VARIANTS
+    from export.run import EVENT
 
     def change(model: Any) -> None:
         model.graph.node[2].op_type = "Own\x1b[31m"
@@ -385,12 +394,7 @@ def test_an_operator_that_nobody_has_is_a_reason(tmp_path: Path, domain: str) ->
             model.opset_import.append(helper.make_opsetid(domain, 1))
 
     row = variant(describe(changed(tmp_path, change)), TOLD, Said())
-    events: list[Event] = []
-    wanted = (Wanted(row.name, "fp32", "onnx"),)
-    try:
-        serve(Request(str(tmp_path / "store"), Options(given=(row,)), wanted), events.append)
-    finally:
-        VARIANTS.pop(row.name, None)
+    events = building(row, tmp_path)
     assert events[-1].kind == "failed" and "Own\ufffd[31m" in events[-1].text
     assert "Traceback" not in events[-1].text
     screen = io.StringIO()
