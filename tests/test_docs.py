@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -32,6 +32,7 @@ from runtimes import REGISTRY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+TRAININGS = ROOT / "results" / "training"
 OURS = ("bench", "runtimes", "export")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = ("sh", "bash", "shell", "console")
@@ -444,6 +445,44 @@ def _training(path: Path) -> tuple[str, ...]:
     )
 
 
+def taught_table() -> str:
+    """The student alone and by teacher and share, all of one machine, best last."""
+    logs = [
+        *(TRAININGS / "taught").glob("*.jsonl"),
+        TRAININGS / "student-taught_plants40.train.jsonl",
+    ]
+    rows = []
+    for plan, epochs, best in map(_trained, logs):
+        teacher = plan["teacher"]
+        by = teacher.split()[1] if teacher else "nobody"
+        share = f"{plan['alpha']:g}" if teacher else ""
+        rows.append((by, share, f"{best} of {len(epochs)}", f"{100 * max(epochs):.2f}"))
+    head = ("taught by", "teacher's share of the loss", "best epoch", "validation accuracy, %")
+    rows.sort(key=lambda row: (row[0] != "nobody", row[0], -float(row[1] or 0)))
+    return markdown([head, ("---",) * len(head), *rows])
+
+
+def pruned_table() -> str:
+    """Ways to go on training the pruned VGG-19, all of one machine."""
+    rows = []
+    for plan, epochs, _ in map(_trained, sorted((TRAININGS / "pruned").glob("*.jsonl"))):
+        recipe = plan["recipe"]
+        what = "the head, on stored features" if plan["head_only"] else "all layers"
+        how = f"{'Adam' if recipe['optimizer'] == 'adam' else 'AdamW'} {recipe['lr']:g}"
+        rows.append(
+            (what, how, f"{recipe['batch_size']}", ", ".join(f"{100 * e:.2f}" for e in epochs))
+        )
+    head = ("what learns", "by", "batch size", "validation accuracy after each epoch, %")
+    return markdown([head, ("---",) * len(head), *rows])
+
+
+def _trained(path: Path) -> tuple[dict[str, Any], list[float], int]:
+    """A log's plan, the validation accuracy of its epochs, and its best epoch."""
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    epochs = [line["val_accuracy"] for line in lines if line["kind"] == "epoch"]
+    return lines[0]["plan"], epochs, lines[-1]["best_epoch"]
+
+
 def batches_table() -> str:
     """Validation accuracy by epoch with batches of 16 and of 4, and the leads over the base."""
     folders = {16: ROOT / "export" / "trained", 4: ROOT / "results" / "training" / "batches-of-4"}
@@ -525,6 +564,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "training": functools.partial(training_table, "export/trained"),
     "training-batches": batches_table,
     "training-plants": functools.partial(training_table, "results/training"),
+    "training-pruned": pruned_table,
+    "training-taught": taught_table,
     "paper": paper_table,
     "search": search_sentences,
     "recommend": recommendation,
