@@ -27,6 +27,7 @@ from bench.cli import COMMANDS
 from bench.text import difference_text
 from export.build import Int8
 from export.recipes import RECIPES
+from export.train_plan import SCRATCH
 from export.variants import ALIASES, VARIANTS
 from runtimes import REGISTRY
 
@@ -332,7 +333,15 @@ def measured_table() -> str:
         "![The VGG-19s of the table: top-1 accuracy against p50 with their intervals, file size "
         f"as area, and the Pareto front](results/{run.picture('tradeoff')})"
     )
-    return "\n\n".join([markdown([row[i] for i in places] for row in cells), where(run), picture])
+    table = markdown([row[i] for i in places] for row in cells)
+    said = f"{where(run)} Top-1 of {run.images} test images; what came out, as [its page] says it:"
+    glance = next(
+        line.removeprefix("- ")
+        for line in run.text.split("### At a glance", 1)[1].splitlines()
+        if line.startswith("- **vgg19** ")
+    )
+    said = said.replace("[its page]", f"[its page](results/{run.page})")
+    return "\n\n".join([table, said, f"> {glance}", picture])
 
 
 def runtimes_in(run: Shown, family: str) -> set[str]:
@@ -365,7 +374,11 @@ def matrix_table(family: str) -> str:
         else "seeded weights, of which accuracy would say nothing"
     )
     page = f"[its page](results/{run.page}), with the notes"
-    return "\n\n".join([*grids, f"{where(run)} The run of {run.begun}: {accuracy}; {page}."])
+    said = f"{where(run)} The run of {run.begun}: {accuracy}; {page}."
+    later = next(with_images(family, runs()), run)
+    if later.begun > run.begun:
+        said += f" A later run of fewer runtimes: [of {later.begun}](results/{later.page})."
+    return "\n\n".join([*grids, said])
 
 
 PAPER = "### revisited beside the paper"
@@ -443,6 +456,39 @@ def _training(path: Path) -> tuple[str, ...]:
         accuracy,
         f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}",
     )
+
+
+def training_hours() -> str:
+    """How long the eight networks take one after the other, by their median epochs."""
+    seconds = 0.0
+    for path in (ROOT / "export" / "trained").glob("revisited-*.jsonl"):
+        lines = map(json.loads, path.read_text("utf-8").splitlines())
+        epochs = [line["seconds"] for line in lines if line["kind"] == "epoch"]
+        seconds += statistics.median(epochs) * len(epochs)
+    return f"One after the other the eight would take {seconds / 3600:.1f} hours by these medians."
+
+
+def recipes_from_scratch() -> str:
+    """How each family is trained that starts from nothing."""
+    head = ("family", "epochs, at which share of its size", "batch size", "optimiser", "rate",
+            "weight decay", "schedule", "precision")  # fmt: skip
+    rows = []
+    for family, one in SCRATCH.items():
+        small = sum(stage.epochs for stage in one.stages)
+        sizes = [f"{stage.epochs} at {stage.scale:g}" for stage in one.stages]
+        rows.append(
+            (
+                family,
+                ", ".join([*sizes, f"{one.epochs - small} at 1"]),
+                f"{one.batch_size}",
+                {"adam": "Adam", "adamw": "AdamW"}[one.optimizer],
+                f"{one.lr:g}",
+                f"{one.weight_decay:g}",
+                one.schedule,
+                one.precision,
+            )
+        )
+    return markdown([head, ("---",) * len(head), *rows])
 
 
 def taught_table() -> str:
@@ -564,7 +610,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "training": functools.partial(training_table, "export/trained"),
     "training-batches": batches_table,
     "training-plants": functools.partial(training_table, "results/training"),
+    "training-hours": training_hours,
     "training-pruned": pruned_table,
+    "training-recipes": recipes_from_scratch,
     "training-taught": taught_table,
     "paper": paper_table,
     "search": search_sentences,
