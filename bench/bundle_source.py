@@ -11,8 +11,9 @@ from typing import NamedTuple
 from bench import given
 from bench.case import Case
 from bench.chosen_row import Chosen
+from bench.command_line import parse
 from bench.files import BuildError, Event, build_files, file_key
-from bench.options import Options, UsageError, parse, without_flags
+from bench.options import Options, UsageError, without_flags
 from bench.record import FileFacts
 from export.artifact import Artifact, Store, folder_sha256
 from export.variants import VARIANTS

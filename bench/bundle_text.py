@@ -10,7 +10,8 @@ from typing import Any
 from bench import resources, scores
 from bench.bundle import FILES, MOBILE, Link, Model, Provenance, Tolerance
 from bench.record import RunHeader
-from bench.report import COLUMNS, verdict_text
+from bench.report_columns import COLUMNS
+from bench.row_text import verdict_text
 from bench.rows import Row, Table, parity_with, runtime_name, speedup
 from bench.score_cells import against_parent
 from bench.text import (

@@ -10,17 +10,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict
 
-from bench.options import (
-    ALL,
-    GIVEN_RECIPES,
-    PRECISIONS,
-    SCENARIOS,
-    SUITES,
-    Options,
-    Selector,
-    UsageError,
-    matching,
-)
+from bench.options import PRECISIONS, SCENARIOS, Options, UsageError, matching
+from bench.suites import ALL, GIVEN_RECIPES, SUITES, Selector
 from export.checkpoints import SEEDED, CheckpointsError, weights_of
 from export.recipes import RECIPES, STEPS, chains_of
 from export.variants import ALIASES, OWN, VARIANTS, shown_name, weights_name

@@ -1,6 +1,6 @@
 """Old model against new, as a client is shown it: accuracy, averages, classes, sizes.
 
-Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+Pure functions over ``bench.rows``; ``bench.report_sections`` prints what they return.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Did the optimisation happen? What runtimes made of the files, and why a row is not faster.
 
-Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+Pure functions over ``bench.rows``; ``bench.report_sections`` prints what they return.
 """
 
 from __future__ import annotations

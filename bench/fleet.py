@@ -28,6 +28,7 @@ from bench import (
 from bench.blocks import Told
 from bench.case import Case, plan, unsupported
 from bench.cluster import Cluster, HostLost, connected, fetch
+from bench.command_line import parse
 from bench.files import Source, file_key
 from bench.fleet_board import Board
 from bench.fleet_build import Builder, inputs_of, said_store
@@ -35,7 +36,7 @@ from bench.fleet_measure import Running, hand_out, measure_all, write_peaks
 from bench.kinds import Kind, Machine
 from bench.labelled import Images
 from bench.on_host import Inputs
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError
 from bench.prices import Prices
 from bench.record import Fleet, Recorder, current_blocks, read_run
 

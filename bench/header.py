@@ -15,7 +15,8 @@ from bench import against, host
 from bench.against import Tree
 from bench.case import LOADGEN, Case
 from bench.choices import Choice
-from bench.options import Options, spelt_out, spends
+from bench.command_line import spelt_out
+from bench.options import Options, spends
 from bench.record import SCHEMA, Budget, Checkpoint, Fleet, Labelled, RunHeader, find_runs
 from export.checkpoints import DEFAULT, SEEDED, TRAINED, weights_of
 from export.variants import OWN, VARIANTS, Variant, weights_name

@@ -1,6 +1,6 @@
 """How the static INT8 files of a run came about, and where they would go wrong.
 
-Pure functions; ``bench.report`` prints what they return.
+Pure functions; ``bench.report_sections`` prints what they return.
 """
 
 from __future__ import annotations

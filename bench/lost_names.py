@@ -21,8 +21,10 @@ from rich.text import Text
 from bench import block, files, given, labelled, launch, text
 from bench.blocks import memory_limit
 from bench.case import Case
+from bench.command_line import parse
+from bench.flags import add_model_flags
 from bench.matching import Matching, matched
-from bench.options import GIVEN_FLAGS, Options, UsageError, add_model_flags, parse
+from bench.options import GIVEN_FLAGS, Options, UsageError
 from bench.record import Labelled, write_atomically
 from bench.run import heed_signals
 from export.artifact import Artifact, default_store

@@ -1,6 +1,6 @@
 """Rows -> small tables that answer one question each: which runtime, how many threads, what batch.
 
-Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+Pure functions over ``bench.rows``; ``bench.report_family`` prints what they return.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from bench import host, labelled, scores, stats, validity
 from bench.block import Effort, run_block, with_answers
 from bench.claims import Claim
-from bench.options import SUITES, Options
+from bench.options import Options
 from bench.record import Labelled, Measurement, RunHeader
 from bench.rows import Row
+from bench.suites import SUITES
 from bench.text import difference_text, interval_text, number, percent, percent_interval
 from bench.turned import paired_interval
 from export.artifact import Artifact

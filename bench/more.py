@@ -17,10 +17,10 @@ from scipy.special import ndtri, stdtrit
 from bench import stats
 from bench.case import Case
 from bench.contenders import Contender, log_ratio
-from bench.options import SUITES
 from bench.record import Measurement, RunHeader
 from bench.rows import Row, Table, twins
 from bench.stats import CONFIDENCE, LEAST_BLOCKS, Spread
+from bench.suites import SUITES
 from bench.turned import POWER
 from export.variants import OWN
 

@@ -1,6 +1,6 @@
 """Which rows lose accuracy by a quantiser that no search has told anything, and what is known.
 
-Pure functions; ``bench.report`` prints what they return.
+Pure functions; ``bench.report_sections`` prints what they return.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a run's images became what its networks take, in words.
 
-Pure functions over measurements; ``bench.report`` prints what they return.
+Pure functions over measurements; ``bench.report_facts`` prints what they return.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from bench import plots, report
+from bench import plots, report_family, row_text
 from bench.case import Case
 from bench.files import Event
 from bench.record import Measurement, Recorder
@@ -90,7 +90,7 @@ class Progress:
         self._bar.advance(self._task)
         last = all(case != block.case for _, case in self._left)
         if last or block.case not in self._shown:
-            line = report.row_line(block.case, measurements, self._planned)
+            line = row_text.row_line(block.case, measurements, self._planned)
             self.console.print(line if last else f"{line}  (so far)", markup=False)
         self._shown.add(block.case)
 
@@ -111,9 +111,9 @@ class Progress:
 
     def summary(self, recorder: Recorder, page: Path, interrupted: bool) -> None:
         """The tables, and where they were written."""
-        shown = report.tables(recorder.header, recorder.measurements, compact=True)
+        shown = report_family.tables(recorder.header, recorder.measurements, compact=True)
         self.console.print(f"\n{shown}\n", markup=False)
-        if disturbed := report.disturbed(recorder.header, recorder.measurements):
+        if disturbed := report_family.disturbed(recorder.header, recorder.measurements):
             self.console.print(disturbed, markup=False)
         self.console.print(f"all columns: {page}\nrecords: {page.parent / 'records'}", markup=False)
         if reason := plots.not_drawn():

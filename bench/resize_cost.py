@@ -18,8 +18,10 @@ from bench import files, given, host, labelled, launch, report
 from bench.block import load_message
 from bench.blocks import memory_limit
 from bench.case import NULL, Case, plan, unsupported
+from bench.command_line import parse
+from bench.flags import parser
 from bench.header import without_paths
-from bench.options import Options, UsageError, parse, parser, without_flags
+from bench.options import Options, UsageError, without_flags
 from bench.progress import Progress
 from bench.record import Answers, Labelled, RecordError, write_atomically
 from bench.resize_table import FILTERS, PLACE, SCHEMA, Header, Line, ResizeCost, dumped

@@ -1,6 +1,6 @@
 """Rows -> further tables: intervals, what a row costs besides time, what speaks against it.
 
-Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+Pure functions over ``bench.rows``; ``bench.report_family`` prints what they return.
 """
 
 from __future__ import annotations

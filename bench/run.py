@@ -26,9 +26,10 @@ from bench.against import Tree
 from bench.block import Effort, with_answers
 from bench.blocks import Told
 from bench.case import Case, crossover, left_out, plan, unsupported
+from bench.command_line import parse
 from bench.files import Source
 from bench.header import ROOT, header, without_paths
-from bench.options import Options, UsageError, parse, spends
+from bench.options import Options, UsageError, spends
 from bench.progress import Progress
 from bench.record import (
     Budget,

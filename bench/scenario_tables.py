@@ -1,6 +1,6 @@
 """Rows -> what MLPerf's LoadGen and single-threaded workers say, with our own numbers beside it.
 
-Pure functions over ``bench.rows``; ``bench.report`` puts the text below a family's table.
+Pure functions over ``bench.rows``; ``bench.report_family`` puts the text below a family's table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows -> what they answer: accuracy, what it lost against the fp32 parent, F1 by class.
 
-Pure functions over ``bench.rows``; ``bench.report`` prints what they return.
+Pure functions over ``bench.rows``; ``bench.report_family`` prints what they return.
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ from pathlib import Path
 from bench import choices, files, host
 from bench.candidates import IMAGES, MOST_KEPT, NoFile, Search, grid_of
 from bench.choices import Choice, Made
+from bench.command_line import parse
 from bench.header import ROOT, installed, without_paths
 from bench.learnt import doubt
-from bench.options import Options, UsageError, matching, parse, without_flags
+from bench.options import Options, UsageError, matching, without_flags
 from bench.search_log import About, Log
 from bench.search_text import verdict
 from bench.search_tools import check_classes, tools

@@ -15,8 +15,9 @@ from bench import blocks, bundle, measure_again, selftest, verify_files
 from bench.bundle import Bundle
 from bench.chosen_row import Chosen, choose
 from bench.claims import Claim, exit_code, held
+from bench.command_line import parse
 from bench.measure_again import Bounds, Subject
-from bench.options import Options, UsageError, parse, parse_budget, parse_margin
+from bench.options import Options, UsageError, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
 from bench.verify_chain import Places

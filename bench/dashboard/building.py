@@ -13,9 +13,10 @@ from pydantic import TypeAdapter
 
 from bench import files
 from bench.case import NULL, Case, plan, unsupported
+from bench.command_line import parse
 from bench.dashboard.models import FIVE, FIVE_RUNTIME
 from bench.files import Event, FileKey, Wanted
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError
 from bench.run import heed_signals
 from export.printable import complain
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import host
+from bench.command_line import parse
 from bench.constraints import size_bytes
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError
 from export.recipes import RECIPES
 from runtimes import REGISTRY
 

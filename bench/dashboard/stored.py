@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import report, text
+from bench import row_text, text
 from bench.case import Case
 from bench.dashboard.advice import Accuracy
 from bench.dashboard.models import Model
@@ -104,7 +104,7 @@ def _found(model: Model, row: Row, table: Table, facts: tuple[str, str, str]) ->
         load=text.interval_text(load, 1e3),
         peak=text.interval_text(peak, 1e-6),
         accuracy=share,
-        verdict=report.verdict_text(row.verdict)
+        verdict=row_text.verdict_text(row.verdict)
         + ("" if row.right else ", answers not seen right"),
         same_file=row.file is not None and row.file.key == model.artifact.key,
     )

@@ -18,10 +18,10 @@ from pydantic import ConfigDict, TypeAdapter
 import runtimes
 from bench import host, stats
 from bench.case import NULL, Case, plan, unsupported
+from bench.command_line import parse
 from bench.method.aa import p50_s
 from bench.method.experiment import BLOCK_S, Experiment, ExperimentError, Lab, Outcome, Size
 from bench.method.thresholds import markdown
-from bench.options import parse
 from bench.record import Measurement, find_runs, read_run
 from bench.text import rounded
 from export.checkpoints import SEEDED

@@ -1,7 +1,7 @@
 """What stands behind a cell of a family's table: the sentence that it tells when it is asked.
 
-``bench.report.COLUMNS`` say what a cell shows; here each has its interval or its reasons, and
-the number by which it is sorted where its text doesn't begin with that.
+``bench.report_columns.COLUMNS`` say what a cell shows; here each has its interval or its reasons,
+and the number by which it is sorted where its text doesn't begin with that.
 """
 
 from __future__ import annotations

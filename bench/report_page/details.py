@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench import report, resources, stats, validity
+from bench import resources, row_text, stats, validity
 from bench.record import ColdStart, Measurement
 from bench.report_page.cells import told
 from bench.report_page.parts import Lines, Part
@@ -24,7 +24,7 @@ def details(row: Row, table: Table, points: int) -> dict[str, Any]:
     """Everything about one row; ``points`` are drawn of each of its blocks at most."""
     parts = {name: make(row, table, points) for name, make in _MADE.items()}
     return {
-        "name": report.label(row, table.varying),
+        "name": row_text.label(row, table.varying),
         "key": str(row.case),
         "parts": {name: part.json for name, part in parts.items() if part.json},
     }
@@ -32,14 +32,14 @@ def details(row: Row, table: Table, points: int) -> dict[str, Any]:
 
 def _doubts(row: Row, table: Table, points: int) -> Part:
     del points
-    verdict = (report.verdict_text(row.verdict), *told(row)) if row.timed else ()
+    verdict = (row_text.verdict_text(row.verdict), *told(row)) if row.timed else ()
     said = (*verdict, *map(words, doubts(row, table)))
     return Part(said, {"figures": tuple(_figures(block, row) for block in row.timed)})
 
 
 def _figures(block: Measurement, row: Row) -> tuple[str, ...]:
     found = validity.figures_judged(block, row.usual_canary_s)
-    verdict = report.verdict_text(validity.judge(block, row.usual_canary_s))
+    verdict = row_text.verdict_text(validity.judge(block, row.usual_canary_s))
     figures = (
         rounded(found[code], digits=2) if code in found else NOTHING for code in resources.UNITS
     )

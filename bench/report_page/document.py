@@ -18,7 +18,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import report
+from bench import report_facts
+from bench.how_to_read import how_to_read
 from bench.outcomes import Comparison
 from bench.record import RecordError, Run, write_atomically
 from bench.report_page import charts, comparison, further
@@ -87,11 +88,11 @@ def page(run: Run, compared: Comparison | None = None) -> str:
         .get_template("report.html")
         .render(
             policy=_policy(ours, theirs),
-            title=words(report.title(run)),
+            title=words(report_facts.title(run)),
             run=run.header.run,
-            facts=[(name, html(text)) for name, text in report.facts(run).items()],
-            interrupted=html(report.interruption(run)),
-            how_to_read=bullets(report.how_to_read(report.judged(run))),
+            facts=[(name, html(text)) for name, text in report_facts.facts(run).items()],
+            interrupted=html(report_facts.interruption(run)),
+            how_to_read=bullets(how_to_read(report_facts.judged(run))),
             families=families,
             said=further.said_of_run(run, found.values()),
             further=further.of_run(run, found.values(), numbers),
@@ -165,7 +166,7 @@ def _data(run: Run, rows: Sequence[tuple[Row, Table]]) -> dict[str, Any]:
     points = points_of_a_block(sum(len(row.timed) for row, _ in rows))
     return {
         "heads": HEADS,
-        "run": [(name, words(text)) for name, text in report.facts(run).items()],
+        "run": [(name, words(text)) for name, text in report_facts.facts(run).items()],
         "shares": [0, *SHARES, 1],
         "leaves": charts.LEAVES,
         "turns": charts.TURNS,

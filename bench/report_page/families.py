@@ -1,7 +1,7 @@
 """A family's tables as the page's template fills them in: cells, filters, sentences.
 
-Which columns there are and what stands in them is said by ``bench.report.COLUMNS`` and the grids
-of the other modules, as for the Markdown pages.
+Which columns there are and what stands in them is said by ``bench.report_columns.COLUMNS`` and the
+grids of the other modules, as for the Markdown pages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
-from bench import matrix, report, scenario_tables
+from bench import matrix, report_columns, report_family, report_glance, row_text, scenario_tables
 from bench.case import Case
 from bench.report_page.cells import behind, told_with_test
 from bench.report_page.further import Further, of_family
@@ -45,7 +45,11 @@ Outcomes = Mapping[Case, str]
 
 def family(anchor: str, title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> Family:
     """The view of one table; ``numbers`` and ``outcomes`` are those of the page's rows."""
-    said = (report.at_a_glance(table), report.against(table), *matrix.surprises(table))
+    said = (
+        report_glance.at_a_glance(table),
+        report_family.against(table),
+        *matrix.surprises(table),
+    )
     return Family(
         anchor,
         title,
@@ -57,7 +61,7 @@ def family(anchor: str, title: str, table: Table, numbers: Numbers, outcomes: Ou
 
 
 def _main(title: str, table: Table, numbers: Numbers, outcomes: Outcomes) -> Sheet:
-    columns = [column for column in report.COLUMNS if column.needed(table)]
+    columns = [column for column in report_columns.COLUMNS if column.needed(table)]
     ratios = {row.case: _ratio(row, table) for row in table.rows}
     drawn = strips(ratios.values(), (1.0,), _ROOM, _WIDEST)
 
@@ -85,16 +89,16 @@ def _ratio(row: Row, table: Table) -> Estimate | None:
     return speedup(table.reference, row)
 
 
-def _heads(columns: Iterable[report.Column]) -> Iterator[Head]:
+def _heads(columns: Iterable[report_columns.Column]) -> Iterator[Head]:
     for column in columns:
         # Words whose order is no alphabet's are sorted by numbers, too.
         numeric = column.align == "right" or column.title in ("parity", "verdict")
-        yield Head(column.title, numeric, column.title not in report.COMPACT)
+        yield Head(column.title, numeric, column.title not in report_columns.COMPACT)
         if column.title == _DRAWN_BEHIND:
             yield Head("drawn", True)
 
 
-def _shown(column: report.Column, row: Row, table: Table) -> Markup:
+def _shown(column: report_columns.Column, row: Row, table: Table) -> Markup:
     if column.title == "variant":
         return escape(column.cell(row, table))  # a name is no Markdown
     shown = html(column.cell(row, table))
@@ -111,7 +115,7 @@ def _line(
         "verdict": row.verdict.level if row.timed else row.blocks[-1].status,
         "outcome": outcomes.get(row.case, ""),
     }
-    name = report.label(row, table.varying)
+    name = row_text.label(row, table.varying)
     which = name.removeprefix(f"{row.case.shown_variant} ")
     return Line(name, cells, numbers[row.case], tuple(filters.items()), which)
 

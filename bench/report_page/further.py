@@ -24,7 +24,8 @@ from bench import (
     matrix,
     own_quantisers,
     paper,
-    report,
+    report_sections,
+    report_tables,
     resources,
     score_tables,
 )
@@ -63,7 +64,7 @@ def of_run(run: Run, tables: Collection[Table], numbers: Numbers) -> tuple[Furth
     """The further tables of all families together."""
     return (
         *_int8_choices(run, tables, numbers),
-        *_tables((report.against_fp32(tables), report.building(tables)), numbers),
+        *_tables((report_tables.against_fp32(tables), report_tables.building(tables)), numbers),
     )
 
 
@@ -109,7 +110,7 @@ def _executed(table: Table, numbers: Numbers) -> tuple[Further, ...]:
     if grid is None and not told:
         return ()
     found = _told("Did the optimisation happen?", grid, told, numbers)
-    return (replace(found, above=html(" ".join(report.EXECUTED.split()))),)
+    return (replace(found, above=html(" ".join(report_sections.EXECUTED.split()))),)
 
 
 def _int8_choices(run: Run, tables: Iterable[Table], numbers: Numbers) -> tuple[Further, ...]:

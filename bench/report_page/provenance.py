@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench import executed, report, score_cells, score_tables, scores
+from bench import executed, row_text, score_cells, score_tables, scores
 from bench.record import Execution, FileFacts, Measurement
 from bench.report_page.cells import behind
 from bench.report_page.parts import Lines, Part
@@ -93,7 +93,7 @@ def _answers(row: Row, table: Table) -> Iterator[tuple[str, str]]:
     yield "of so many images", f"{len(found)}{'' if row.answers else ', a sample'}"
     compared = table.compared.get(row.case)
     if compared is not None:
-        parent = report.label(compared.parent, table.varying)
+        parent = row_text.label(compared.parent, table.varying)
         yield f"points against {parent}", score_cells.points(compared.paired)
         yield "image by image", behind("vs fp32 parent", row, table).tip
 

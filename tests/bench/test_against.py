@@ -16,8 +16,9 @@ import pytest
 from bench import against, files, launch
 from bench.against import Tree
 from bench.case import BASE, Case, plan
+from bench.command_line import parse
 from bench.files import Event, Source, Wanted
-from bench.options import UsageError, parse
+from bench.options import UsageError
 from bench.record import Against, Measurement, find_runs, read_run
 from bench.worker import PROTOCOL
 from tests.bench.made_up import fake_artifact

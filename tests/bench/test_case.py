@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from bench.case import Case, crossover, file_format, left_out, plan, unsupported
-from bench.options import UsageError, parse
+from bench.command_line import parse
+from bench.options import UsageError
 from export.recipes import FILE_LEVEL, RECIPES
 from export.variants import ALIASES, VARIANTS
 from runtimes import REGISTRY

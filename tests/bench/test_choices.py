@@ -10,7 +10,8 @@ import pytest
 
 from bench import choices, files, scores
 from bench.choices import Choice, Score
-from bench.options import UsageError, parse
+from bench.command_line import parse
+from bench.options import UsageError
 from export.build import Int8
 
 CHOICE = Choice(

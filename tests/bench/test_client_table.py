@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import client_table, report, rows
+from bench import client_table, report_pages, report_sections, rows
 from bench.case import Case
 from bench.record import Labelled, Parity, Surroundings
 
@@ -91,14 +91,14 @@ The 6.92 GB of the model that this comparison was first made for: 566.150 M para
 def section(run) -> str:
     """What the page says of it."""
     (table,) = rows.tables_of(run).values()
-    return report._old_against_new(table) + "\n"
+    return report_sections.old_against_new(table) + "\n"
 
 
 def test_whole_section(blocks, elsewhere, run_of) -> None:
     """Every runtime with both rows, and files once, character for character; the page has it."""
     run = run_of(*blocks, *elsewhere, labelled=PLANTS)
     assert section(run) == TABLES
-    assert TABLES.strip() in report.page([run])
+    assert TABLES.strip() in report_pages.page([run])
 
 
 def test_a_pair_takes_two(blocks, elsewhere, run_of) -> None:

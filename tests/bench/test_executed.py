@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import executed, report
+from bench import executed, report_pages
 from bench.case import Case
 from bench.matrix import Grid
 from bench.record import (
@@ -284,7 +284,7 @@ def test_no_table_where_no_runtime_could_be_asked() -> None:
 
 def test_the_page_has_a_section_of_it() -> None:
     """With the table before the sentences; without either there is no section."""
-    text = report.page([run_of(blocks(BASE, LEVEL, FP32), blocks(OPT, LEVEL, FP32))])
+    text = report_pages.page([run_of(blocks(BASE, LEVEL, FP32), blocks(OPT, LEVEL, FP32))])
     section = text[text.index("### Did the optimisation happen?") :]
     assert section.index("**vgg19: what ran**") < section.index("- `fp32-opt` is not faster")
-    assert "Did the optimisation" not in report.page([run_of(blocks(BASE, LEVEL))])
+    assert "Did the optimisation" not in report_pages.page([run_of(blocks(BASE, LEVEL))])

@@ -14,7 +14,8 @@ from PIL import Image
 
 from bench import files
 from bench.case import plan
-from bench.options import Options, UsageError, parse
+from bench.command_line import parse
+from bench.options import Options, UsageError
 
 SMALL = ["--variants", "revisited-v6", "--runtimes", "ort", "--recipes", "fp32", "-t", "1"]
 SHARED = Path(__file__).parents[2].parent / "shared"

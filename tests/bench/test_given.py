@@ -18,7 +18,8 @@ from PIL import Image
 from bench import field as fields
 from bench import given, more, run
 from bench.case import Case, file_format, plan, unsupported
-from bench.options import UsageError, parse, parse_size
+from bench.command_line import parse
+from bench.options import UsageError, parse_size
 from bench.record import Run, find_runs, read_run
 from export import variants
 from export.given import Described, Port
@@ -136,8 +137,8 @@ def test_a_wrong_argument_names_the_remedy(
 
 _ANOTHER_PROCESS = """
 import sys
-from bench import given, options
-print([row.name for row in given.opened(options.parse(sys.argv[1:])).given])
+from bench import command_line, given
+print([row.name for row in given.opened(command_line.parse(sys.argv[1:])).given])
 """
 
 

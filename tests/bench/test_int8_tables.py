@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import report
+from bench import report_pages
 from bench.case import Case
 from bench.choices import Blamed, Choice, Made, Score
 from bench.record import Labelled, Recorder, read_run
@@ -79,7 +79,7 @@ SECTION = """\
 
 def section(run) -> str:
     """The part of the page that is about the choice."""
-    text = report.page([run])
+    text = report_pages.page([run])
     assert text.count("### How INT8 was chosen") == 1
     _, found, after = text.partition("### How INT8 was chosen")
     return found + after.partition("\n###")[0] + "\n"
@@ -122,7 +122,7 @@ def test_the_page_says_where_a_choice_was_searched(blocks, run_of) -> None:
 
 def test_without_a_choice_there_is_no_such_section(blocks, run_of) -> None:
     """Old pages stay as they are."""
-    assert "How INT8" not in report.page([run_of(*blocks, labelled=PLANTS)])
+    assert "How INT8" not in report_pages.page([run_of(*blocks, labelled=PLANTS)])
 
 
 def test_a_remark_that_names_nobody_is_left_out(blocks, run_of) -> None:
@@ -155,7 +155,7 @@ REST = (
 )
 def test_the_page_says_what_happens_without_vnni(blocks, run_of, sets, here) -> None:
     """Behind the tables with such rows, with what the header knows of the host."""
-    page = report.page([run_of(*blocks, host={"instruction sets": sets})])
+    page = report_pages.page([run_of(*blocks, host={"instruction sets": sets})])
     assert f"\n\n{here}{REST}\n\n" in page
     assert page.index("| int8-static |") < page.index(REST) < page.index("### What building cost")
 
@@ -167,7 +167,7 @@ def test_a_page_says_it_once(blocks, run_of) -> None:
         run_of(*blocks, run=name, started=f"2026-01-0{day}", host=host)
         for day, (name, host) in enumerate({"old": none, "new": has}.items(), start=1)
     ]
-    pages = report.pages(runs)
+    pages = report_pages.pages(runs)
     assert [page.count(REST) for page in pages.values()] == [1, 1]
     assert "This host has VNNI" in pages["README.md"]
     assert "This host has no VNNI" in pages["old.md"]
@@ -177,7 +177,8 @@ def test_without_such_files_nothing_is_said_of_vnni(blocks, run_of) -> None:
     """Neither of fp32, nor of files that other quantisers made, nor of rows that didn't run."""
     failed = replace(blocks[1], status="failed")
     assert (
-        "VNNI" not in report.page([run_of(blocks[0], failed, *blocks[5:])]).partition("## Rec")[0]
+        "VNNI"
+        not in report_pages.page([run_of(blocks[0], failed, *blocks[5:])]).partition("## Rec")[0]
     )
 
 

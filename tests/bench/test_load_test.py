@@ -14,8 +14,9 @@ from bench import case as cases
 from bench import launch, load_test, workers
 from bench.block import Effort
 from bench.case import Case, crossover, left_out, plan, unsupported
+from bench.command_line import parse
 from bench.load_test import Limits
-from bench.options import SCENARIOS, UsageError, parse
+from bench.options import SCENARIOS, UsageError
 from bench.record import LoadTest, Measurement, Probe
 from export.artifact import Artifact
 

@@ -13,9 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 from bench import launch, look, lost_names
+from bench.command_line import parse
 from bench.given import describe as described_by_a_child
 from bench.matching import Matching
-from bench.options import parse
 from export import variants
 from export.given import Said, class_names
 from export.images import ImageFolder, spread

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bench import matrix, report, rows
+from bench import matrix, rows
 from bench.case import Case
+from bench.how_to_read import how_to_read
 from bench.record import Labelled, Measurement, Memory, Parity, Run
 from tests.bench.made_up import header
 
@@ -268,5 +269,5 @@ def test_a_network_that_loses_to_the_one_it_was_made_from_is_told(answered) -> N
 def test_without_labelled_images_there_is_no_third_matrix() -> None:
     """Old pages stay as they are, and how to read them says nothing of it."""
     assert len(matrix.matrices(table(blocks(EAGER, 9), blocks(ORT, 8), blocks(NCNN, 7)))) == 2
-    assert matrix.LOSES not in report.how_to_read(judged=False)
-    assert f"`{matrix.LOSES}` behind a time" in report.how_to_read(judged=True)
+    assert matrix.LOSES not in how_to_read(judged=False)
+    assert f"`{matrix.LOSES}` behind a time" in how_to_read(judged=True)

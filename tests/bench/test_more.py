@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench import command_line, more, stats
 from bench import field as fields
-from bench import more, options, stats
 from bench.case import AGAIN, Case
 from tests.bench.made_up import answering, measured, thousand_images
 
@@ -82,7 +82,7 @@ def test_the_command_is_the_runs_own_narrowed_to_the_rows(run_of) -> None:
         "python -m bench.run --store STORE --fresh --out results -m vgg19,vgg19-gap "
         "--recipes fp32,int8-static --runtimes openvino,ort -t 2 --blocks 12"
     )
-    assert options.parse([*shlex.split(found.command)[3:]]).blocks == 12
+    assert command_line.parse([*shlex.split(found.command)[3:]]).blocks == 12
 
 
 def test_its_time_is_that_of_every_row_that_it_names(run_of) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench import on_host, parcel
+from bench.command_line import parse
 from bench.on_host import Inputs, Sent
-from bench.options import parse
 
 
 def sent(place: Path) -> Sent:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.options import SUITES, UsageError, matching, parse, spelt_out
+from bench.command_line import parse, spelt_out
+from bench.options import UsageError, matching
+from bench.suites import SUITES
 
 
 def test_defaults_come_from_the_suite() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import report
+from bench import report_pages
 from bench.case import Case
 from bench.choices import Choice, Score
 from bench.record import Labelled
@@ -47,7 +47,7 @@ UNKNOWN = "Which of their layers lose it is not known."
 
 def said(run) -> str:
     """The remark on the page; empty: there is none."""
-    lines = report.page([run]).splitlines()
+    lines = report_pages.page([run]).splitlines()
     return next((line for line in lines if line.startswith("INT8 rows that lose")), "")
 
 

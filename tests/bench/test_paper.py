@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import paper, plots, report, rows
+from bench import paper, plots, report_pages, report_sections, rows
 from bench.case import Case
 from bench.record import Labelled, Surroundings
 from export.train_log import read_log
@@ -66,14 +66,14 @@ def section(run) -> str:
     """What the page says of it."""
     ((key, table),) = rows.tables_of(run).items()
     figures = plots.of_run(run.header, {key: table})
-    return report._beside_paper(run, figures, *key, table) + "\n"
+    return report_sections.beside_paper(run, figures, *key, table) + "\n"
 
 
 def test_whole_section(blocks, run_of) -> None:
     """The table, the rank correlation, who is on top, the plot's link; the page has it."""
     run = run_of(*blocks, labelled=CIFAR)
     assert section(run) == SECTION
-    assert SECTION.strip() in report.page([run])
+    assert SECTION.strip() in report_pages.page([run])
 
 
 def test_another_order_is_told(blocks, run_of, answered) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import plots, report, rows
+from bench import plots, report, report_pages, rows
 from bench.case import Case
 from bench.record import Measurement, Recorder, Run
 from export.artifact import LayerWork
@@ -97,11 +97,11 @@ def test_each_plot_says_host_date_and_n() -> None:
 
 def test_the_page_shows_its_plots_with_what_they_are() -> None:
     """Under the sentences, and behind the tables; by the name of the run, not of the page."""
-    page = report.page([Run(header(), tuple(blocks()))])
+    page = report_pages.page([Run(header(), tuple(blocks()))])
     front = page.index("![p50 latency by recipe and runtime](default-1-times.svg)")
     assert page.index("### At a glance") < front < page.index("### vgg19")
     assert page.index("### Further plots") < page.index("](default-1-latencies.svg)")
-    assert "svg)" not in report.page([Run(header(), tuple(measured(EAGER, 100)))])
+    assert "svg)" not in report_pages.page([Run(header(), tuple(measured(EAGER, 100)))])
 
 
 @drawing

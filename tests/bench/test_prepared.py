@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench import report
+from bench import report_facts
 from bench.case import NULL, Case
 from bench.prepared import prepared
 from bench.record import Measurement, Run
@@ -44,7 +44,7 @@ def test_every_variant_says_whether_images_are_stretched_or_cropped() -> None:
 
 def test_the_facts_of_a_run_have_it_where_it_is_known() -> None:
     """Neither of the harness's own row nor of files that don't say it."""
-    said = report.facts(Run(header(), (block("xception-gap", WIDE),)))
+    said = report_facts.facts(Run(header(), (block("xception-gap", WIDE),)))
     assert said["Images"].startswith("stretched to 300x400")
     silent = (block("xception-gap", None), block("xception-gap", WIDE, NULL))
-    assert "Images" not in report.facts(Run(header(), silent))
+    assert "Images" not in report_facts.facts(Run(header(), silent))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import report, report_family, report_pages, row_text
 from bench.case import Case
 from bench.record import (
     SCHEMA,
@@ -201,13 +201,13 @@ def cells(text: str) -> dict[str, dict[str, str]]:
 
 def test_whole_table_of_a_family() -> None:
     """Order, columns, digits, bold, marks and notes, character for character."""
-    assert report.family_table(run_of(measurements()), "vgg19") + "\n" == GOLDEN
+    assert report_family.family_table(run_of(measurements()), "vgg19") + "\n" == GOLDEN
 
 
 def test_page_tells_where_the_numbers_come_from_before_it_shows_them() -> None:
     """Command, commit, effort, weights, host, versions, what is missing, and the answer."""
     cases = (*CASES, XCEPTION, replace(XCEPTION, recipe="int8-static", runtime="ort"))
-    text = report.page([run_of(measurements(), cases=cases)])
+    text = report_pages.page([run_of(measurements(), cases=cases)])
     assert text[text.index("## Run of") : text.index("### vgg19")] == PAGE_HEAD
 
 
@@ -217,13 +217,13 @@ def test_the_same_records_give_the_same_text() -> None:
     shuffled = random.Random(3).sample(found, len(found))
     runs = [run_of(found), run_of(found, run="second", started="2026-01-03")]
     again = [run_of(shuffled, run="second", started="2026-01-03"), run_of(shuffled)]
-    assert report.page(runs) == report.page(again)
+    assert report_pages.page(runs) == report_pages.page(again)
 
 
 def test_runs_are_never_mixed_and_the_newest_is_first() -> None:
     """The newest whole, earlier ones in a few lines and on pages of their own."""
     runs = [run_of(measurements(), run=day, started=day) for day in ("2026-01-01", "2026-02-01")]
-    pages = report.pages(runs)
+    pages = report_pages.pages(runs)
     assert list(pages) == ["README.md", "2026-01-01.md"]
     text, earlier = pages.values()
     assert text.index("## Run of 2026-02-01") < text.index("## Earlier runs")
@@ -239,16 +239,16 @@ def test_runs_are_never_mixed_and_the_newest_is_first() -> None:
 def test_a_line_waits_for_its_reference() -> None:
     """Against a row that happens to be measured already a speed-up would be another number."""
     found = [block(case, 0, ms) for case, ms in ((OPT, 186), (STATIC, 50))]
-    assert "x" not in report.row_line(STATIC, found, CASES).split("ms")[1]
-    assert report.row_line(STATIC, [block(EAGER, 0, 250), *found], CASES).endswith("5.00x")
-    assert report.row_line(STATIC, [block(EAGER, 0, 250), *found], [STATIC]).endswith("5.00x")
+    assert "x" not in row_text.row_line(STATIC, found, CASES).split("ms")[1]
+    assert row_text.row_line(STATIC, [block(EAGER, 0, 250), *found], CASES).endswith("5.00x")
+    assert row_text.row_line(STATIC, [block(EAGER, 0, 250), *found], [STATIC]).endswith("5.00x")
 
 
 def test_sets_with_different_weights_have_tables_of_their_own() -> None:
     """They are never compared: each has its own reference."""
     other = replace(STATIC, weights="plants40")
     found = [block(EAGER, i, 252) for i in range(3)] + [block(other, i, 50) for i in range(3)]
-    text = report.family_table(run_of(found), "vgg19")
+    text = report_family.family_table(run_of(found), "vgg19")
     assert "### vgg19 (weights: plants40)\n\nSpeed-ups are against `vgg19 int8-static ort`" in text
     assert "5.0" not in text.replace("50.", "")
 
@@ -259,7 +259,7 @@ def test_a_wrong_row_is_no_reference_and_never_best() -> None:
     found = [block(OPT, i, 186) for i in range(3)]
     found += [block(EAGER, i, 10, parity=wrong, file=facts("x", size_bytes=1)) for i in range(3)]
     found += [block(STATIC, i, 10, parity=wrong) for i in range(3)]
-    text = report.family_table(run_of(found), "vgg19")
+    text = report_family.family_table(run_of(found), "vgg19")
     rows = cells(text)
     assert "against `vgg19 fp32-opt ort`" in text
     assert rows["vgg19/int8-static/ort"]["file MB"] == "574.7"
@@ -271,11 +271,11 @@ def test_a_wrong_row_is_no_reference_and_never_best() -> None:
 
 def test_threads_and_batches_have_columns_only_where_they_vary() -> None:
     """One value stands above the tables; speed-up is for an image whatever the batch."""
-    one = report.family_table(run_of(measurements()), "vgg19")
+    one = report_family.family_table(run_of(measurements()), "vgg19")
     assert not {"threads", "batch"} & cells(one)["vgg19/fp32/torch-eager"].keys()
     eight = replace(EAGER, batch_size=8)
     found = [block(EAGER, i, 252) for i in range(3)] + [block(eight, i, 1008) for i in range(3)]
-    text = report.family_table(run_of(found, cases=(EAGER, eight)), "vgg19")
+    text = report_family.family_table(run_of(found, cases=(EAGER, eight)), "vgg19")
     assert "batch" in cells(text)["vgg19/fp32/torch-eager"]
     assert "against `vgg19 fp32 torch-eager b1`" in text
     assert cells(text)["vgg19/fp32/torch-eager"]["speed-up (95 %)"] == "2.000x (2.000–2.000)"
@@ -285,7 +285,7 @@ def test_a_pipe_or_markup_in_a_reason_stays_text() -> None:
     """Reasons come from libraries: one line, no Markdown, not endless."""
     reason = "<script> **bold** [x](y)\n| a | `b`\x1b[31m" + "x" * 400
     found = [block(EAGER, 0, 252), Measurement(OPT, 0, "unsupported", reason)]
-    text = report.family_table(run_of(found), "vgg19")
+    text = report_family.family_table(run_of(found), "vgg19")
     note = next(line for line in text.splitlines() if "`unsupported`" in line)
     assert "\\<script> \\*\\*bold\\*\\* \\[x](y) | a | \\`b\\`" in note
     assert len(note) < 400
@@ -295,7 +295,7 @@ def test_a_pipe_or_markup_in_a_reason_stays_text() -> None:
 def test_another_precision_is_part_of_the_runtimes_name() -> None:
     """A bf16 row stands beside the fp32 row of the same file."""
     found = [block(EAGER, 0, 252), block(replace(OPT, precision="bf16"), 0, 90, precision="bf16")]
-    text = report.family_table(run_of(found), "vgg19")
+    text = report_family.family_table(run_of(found), "vgg19")
     assert "vgg19/fp32-opt/ort+bf16" in cells(text)
 
 
@@ -303,7 +303,7 @@ def test_a_model_that_we_no_longer_know_still_has_a_table() -> None:
     """Old records outlive names in VARIANTS, RECIPES and REGISTRY."""
     case = Case("gone", "fp4", "quantum", 2)
     found = [block(case, i, 10) for i in range(3)]
-    text = report.page([run_of(found, cases=(case,))])
+    text = report_pages.page([run_of(found, cases=(case,))])
     assert "### gone (weights: seeded)" in text
 
 
@@ -320,14 +320,14 @@ def test_a_run_of_scenarios_is_called_so_in_its_title() -> None:
             "suite default, scenarios single, offline",
         ),
     ):
-        lines = report.page([run_of([found], cases=cases)]).splitlines()
+        lines = report_pages.page([run_of([found], cases=cases)]).splitlines()
         (head,) = [line for line in lines if line.startswith("## Run of")]
         assert head.endswith(f", {title}")
 
 
 def test_the_page_says_how_a_block_is_warmed_up() -> None:
     """With the numbers of the loop itself."""
-    words = " ".join(report.page([]).split())
+    words = " ".join(report_pages.page([]).split())
     assert (
         "until the medians of two windows in a row, of at least 3 inferences and 150 ms each, "
         "differ by at most 5 %, for 0.5 s at least and 6 s at most." in words
@@ -343,10 +343,10 @@ def test_at_a_glance_names_rivals_that_are_as_fast() -> None:
             block(STATIC, i, 50 + 0.1 * i),
             block(GAP, i, 50.2 - 0.1 * i),
         ]
-    text = report.page([run_of(found)])
+    text = report_pages.page([run_of(found)])
     assert "not distinguishable from `vgg19-gap int8-static ort`. " in text
     shaky = [replace(b, warmup_settled=b.case != GAP) for b in found]
-    text = report.page([run_of(shaky)])
+    text = report_pages.page([run_of(shaky)])
     assert "not distinguishable from `vgg19-gap int8-static ort` SUSPECT. " in text
 
 
@@ -364,13 +364,13 @@ def test_at_a_glance_says_how_sure_the_fastest_row_is(others, said) -> None:
     """The reference itself, a speed-up, one without an interval, or none to be told."""
     found = [block(EAGER, i, 252) for i in range(3)]
     found += [block(OPT, i, ms) for times in others for i, ms in enumerate(times)]
-    text = report.page([run_of(found)])
+    text = report_pages.page([run_of(found)])
     assert said in text[text.index("### At a glance") : text.index("### vgg19")]
 
 
 def test_a_table_without_a_right_row_says_so() -> None:
     """Nothing is smallest or fastest where nothing is right."""
-    text = report.page([run_of([Measurement(EAGER, 0, "failed", "")])])
+    text = report_pages.page([run_of([Measurement(EAGER, 0, "failed", "")])])
     assert "No row is both measured and right." in text
     assert "`failed`: no reason was given" in text
     assert "Speed-ups: none" in text
@@ -380,9 +380,9 @@ def test_at_a_glance_marks_a_speedup_that_does_not_hold_together() -> None:
     """As the column does: what is the fastest row of many is proven beside all of them."""
     found = [block(EAGER, i, 252) for i in range(3)]
     found += [block(STATIC, i, 50 * by) for i, by in enumerate((1.0, 1.7, 0.6))]
-    assert "5x (1.37–18) the speed of the reference" in report.page([run_of(found)])
+    assert "5x (1.37–18) the speed of the reference" in report_pages.page([run_of(found)])
     found += [block(OPT, i, 252 * by) for i, by in enumerate((1.1, 0.9, 1.0))]
-    assert "5x (1.37–18) † the speed of the reference" in report.page([run_of(found)])
+    assert "5x (1.37–18) † the speed of the reference" in report_pages.page([run_of(found)])
 
 
 def test_int8_against_fp32_is_held_together() -> None:
@@ -399,20 +399,20 @@ def test_int8_against_fp32_is_held_together() -> None:
 
 def int8_cells(found: list[Measurement]) -> list[str]:
     """The ratios of the table of INT8 against fp32, on the page of these blocks."""
-    text = report.page([run_of(found)])
+    text = report_pages.page([run_of(found)])
     lines = text[text.index("### INT8 against") : text.index("### What building")].splitlines()
     return [line.split("|")[3].strip() for line in lines if line.startswith("| vgg19")]
 
 
 def test_no_records_make_a_page_that_says_so() -> None:
     """A fresh folder is no error."""
-    assert "Nothing has been measured yet" in report.page([])
+    assert "Nothing has been measured yet" in report_pages.page([])
 
 
 def test_a_family_that_was_not_measured_is_an_error() -> None:
     """A caller's mistake, not an empty table."""
     with pytest.raises(KeyError):
-        report.family_table(run_of([]), "vgg19")
+        report_family.family_table(run_of([]), "vgg19")
 
 
 @pytest.mark.parametrize(
@@ -427,14 +427,14 @@ def test_a_family_that_was_not_measured_is_an_error() -> None:
 )
 def test_a_finished_row_in_a_line(case, line) -> None:
     """What a person sees go by: name, p50, speed-up, or what went wrong."""
-    assert " ".join(report.row_line(case, measurements()).split()) == line
+    assert " ".join(row_text.row_line(case, measurements()).split()) == line
 
 
 def test_all_tables_of_a_run_in_one_text() -> None:
     """What is printed at the end of a run: each family once, as on the page."""
-    text = report.tables(header(), measurements())
-    assert text.startswith(report.family_table(run_of(measurements()), "vgg19"))
-    assert text.endswith(report.family_table(run_of(measurements()), "xception"))
+    text = report_family.tables(header(), measurements())
+    assert text.startswith(report_family.family_table(run_of(measurements()), "vgg19"))
+    assert text.endswith(report_family.family_table(run_of(measurements()), "xception"))
 
 
 @pytest.fixture

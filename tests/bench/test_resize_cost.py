@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import files, labelled, report, resize_cost
+from bench import files, labelled, report, report_pages, report_sections, resize_cost
 from bench import resize_table as tables
 from bench.case import Case
 from bench.record import Answers, Labelled, RecordError
@@ -63,14 +63,14 @@ SECTION = """\
 
 def test_whole_section() -> None:
     """Filters, then INT8, each against fp32 with its own filter; the page has it."""
-    assert report._resized(COST) + "\n" == SECTION
-    assert SECTION.strip() in report.pages([], COST)["README.md"]
+    assert report_sections.resized_section(COST) + "\n" == SECTION
+    assert SECTION.strip() in report_pages.pages([], COST)["README.md"]
 
 
 def test_the_file_comes_back_as_it_was(tmp_path) -> None:
     """And without one there is nothing to say."""
     assert tables.read(tmp_path) is None
-    assert report._resized(None) == ""
+    assert report_sections.resized_section(None) == ""
     path = tmp_path / tables.PLACE
     path.parent.mkdir()
     path.write_bytes(tables.dumped(COST))

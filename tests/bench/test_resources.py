@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import report, resources
+from bench import report_columns, report_family, report_grids, resources
 from bench.case import AGAIN, BASE, Case
 from bench.record import (
     SCHEMA,
@@ -112,7 +112,7 @@ def test_whole_tables() -> None:
         )
         for i in range(3)
     ]
-    text = "\n\n".join(map(report._folded, resources.tables(table_of(*found))))
+    text = "\n\n".join(map(report_grids.folded, resources.tables(table_of(*found))))
     assert text + "\n" == FURTHER
 
 
@@ -185,14 +185,16 @@ def test_a_speed_up_that_an_aa_pair_shows_as_well_is_marked() -> None:
     """The row's own interval excludes 1, and yet the same file measured twice differs more."""
     wide, narrow = aa(1.0, 1.04, 0.97), aa(1.0, 1.001, 0.999)
     assert wide.told_apart > 1.08 and narrow.told_apart < 1.003
-    column = next(column for column in report.COLUMNS if column.title.startswith("speed-up"))
+    column = next(
+        column for column in report_columns.COLUMNS if column.title.startswith("speed-up")
+    )
     shown = [column.cell(table.rows[-1], table) for table in (wide, narrow)]
     assert shown == ["1.053x ‡ (1.053–1.053)", "1.053x (1.053–1.053)"]
 
 
 def test_the_table_says_what_could_have_been_told_apart() -> None:
     """In a sentence above it; the second copy is a row, and never the best or a candidate."""
-    text = report._table_text(aa(1.0, 1.001, 0.999))
+    text = report_family.table_text(aa(1.0, 1.001, 0.999))
     assert text.startswith(
         "Speed-ups are against `vgg19 fp32 torch-eager`. A/A: `vgg19 fp32 torch-eager`, measured "
         "twice under two names, came out 1.000x as fast the second time (0.998–1.002): a "
@@ -210,7 +212,9 @@ def test_an_aa_pair_that_differs_from_itself_says_so() -> None:
         "came out 0.9524x as fast the second time (0.9501–0.9546); it came out different from "
         "itself: a difference below 5.2 % could not have been told from none." in _above(table)
     )
-    column = next(column for column in report.COLUMNS if column.title.startswith("speed-up"))
+    column = next(
+        column for column in report_columns.COLUMNS if column.title.startswith("speed-up")
+    )
     assert column.cell(table.rows[1], table) == "0.9524x ‡ (0.9501–0.9546)"
 
 
@@ -223,12 +227,12 @@ def test_a_doubtful_aa_pair_is_marked() -> None:
 
 def _above(table: Table) -> str:
     """The sentences above a table."""
-    return report._table_text(table).partition("\n")[0]
+    return report_family.table_text(table).partition("\n")[0]
 
 
 def test_two_blocks_of_an_aa_pair_tell_nothing() -> None:
     """And the sentence says so."""
     table = table_of(*(block(case, 0, 200) for case in (EAGER, TWIN)))
     assert "came out 1.00x as fast the second time; fewer than 3 blocks give no interval" in (
-        report._table_text(table)
+        report_family.table_text(table)
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import report, roofline
+from bench import report_family, roofline
 from bench.case import Case
 from bench.record import (
     SCHEMA,
@@ -113,7 +113,7 @@ def test_the_column_is_of_the_rows_own_threads(
     case: Case, peaks: tuple[Peaks, ...], cell: str
 ) -> None:
     """Peaks of another number of threads say nothing of a row; ``null`` has no work."""
-    text = report.family_table(run(case, peaks=peaks), "vgg19").partition("Speed-ups")[2]
+    text = report_family.family_table(run(case, peaks=peaks), "vgg19").partition("Speed-ups")[2]
     lines = [line for line in text.splitlines() if line.startswith("|")]
     titles, cells = ([c.strip() for c in lines[i].strip("|").split("|")] for i in (0, 2))
     assert cells[titles.index("% of attainable")] == cell
@@ -121,4 +121,4 @@ def test_the_column_is_of_the_rows_own_threads(
 
 def test_a_run_without_peaks_has_no_such_column() -> None:
     """Records of schema 1 give the table that they always gave."""
-    assert "attainable" not in report.family_table(run(OPT, peaks=()), "vgg19")
+    assert "attainable" not in report_family.family_table(run(OPT, peaks=()), "vgg19")

@@ -16,9 +16,10 @@ from PIL import Image
 from bench import block, blocks, choices, files, header, host, peaks, run
 from bench.case import Case
 from bench.choices import Blamed, Choice
+from bench.command_line import parse
 from bench.files import Event, Files, Fitting, file_key
 from bench.labelled import Question
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError
 from bench.record import (
     Answers,
     Checkpoint,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import report, rows, scenario_tables
+from bench import report_family, report_glance, row_text, rows, scenario_tables
 from bench.case import Case
 from bench.record import (
     LoadTest,
@@ -125,8 +125,8 @@ def test_the_other_tables_are_the_same_with_scenarios_as_without() -> None:
     with_scenarios, without = table(*everything()), table(*alone)
     assert [row.case for row in with_scenarios.rows] == [SINGLE]
     assert with_scenarios.reference is not None and with_scenarios.fastest is not None
-    assert report._table_text(with_scenarios) == report._table_text(without)
-    assert report.at_a_glance(with_scenarios) == report.at_a_glance(without)
+    assert report_family.table_text(with_scenarios) == report_family.table_text(without)
+    assert report_glance.at_a_glance(with_scenarios) == report_glance.at_a_glance(without)
     assert with_scenarios.varying == without.varying
 
 
@@ -172,7 +172,7 @@ def test_a_server_that_no_rate_was_tried_for_has_no_verdict_of_loadgen() -> None
     assert found[1:5] == ["Server", "–", "–", "not tried (note 1)"]
     assert f"1. {reason}" in shown
     assert "INVALID" not in shown
-    line = report.row_line(SERVER, [block(SERVER, load_test=untried)])
+    line = row_text.row_line(SERVER, [block(SERVER, load_test=untried)])
     assert line.endswith("–  not tried")
 
 
@@ -247,4 +247,4 @@ def test_a_ratio_of_two_rows_has_the_verdict_of_both() -> None:
 )
 def test_a_line_of_progress(found: Measurement, line: str) -> None:
     """A scenario's row in a line, as soon as it is there."""
-    assert report.row_line(found.case, [found]).endswith(line)
+    assert row_text.row_line(found.case, [found]).endswith(line)

@@ -7,7 +7,18 @@ from itertools import permutations
 
 import pytest
 
-from bench import matrix, report, rows, score_cells, score_tables
+from bench import (
+    how_to_read,
+    matrix,
+    report_columns,
+    report_family,
+    report_glance,
+    report_grids,
+    report_pages,
+    rows,
+    score_cells,
+    score_tables,
+)
 from bench.block import file_facts
 from bench.case import AGAIN, Case
 from bench.record import Answers, Labelled, Measurement, Parity, RecordError, Surroundings
@@ -106,14 +117,14 @@ vgg19-pruned ; fp32 ; ort ; 91 ; parent
 def columns(table: rows.Table) -> str:
     """Names and accuracy of every row, as the table of all columns shows them."""
     wanted = ("variant", "recipe", "runtime", "top-1 %", "vs fp32 parent")
-    shown = {column.title: column for column in report.COLUMNS if column.needed(table)}
+    shown = {column.title: column for column in report_columns.COLUMNS if column.needed(table)}
     lines = [[shown[title].cell(row, table) for title in wanted] for row in table.rows]
     return "\n".join(map(" ; ".join, lines)) + "\n"
 
 
 def test_whole_tables(blocks, table_of) -> None:
     """Accuracy, both comparisons and F1 by class, character for character."""
-    text = "\n\n".join(map(report._folded, score_tables.tables(table_of(blocks))))
+    text = "\n\n".join(map(report_grids.folded, score_tables.tables(table_of(blocks))))
     assert text + "\n" == FOLDED
 
 
@@ -124,7 +135,7 @@ def test_what_disturbed_the_times_marks_no_accuracy(blocks, table_of) -> None:
     )
     table = table_of([replace(block, surroundings=busy) for block in blocks])
     assert {row.verdict.level for row in table.rows} == {"INVALID"}
-    text = "\n\n".join(map(report._folded, score_tables.tables(table)))
+    text = "\n\n".join(map(report_grids.folded, score_tables.tables(table)))
     assert "INVALID" not in text
     assert text.partition("F1 by class")[0] == FOLDED.partition("F1 by class")[0]
 
@@ -137,15 +148,15 @@ def test_columns_of_the_table(blocks, table_of) -> None:
 def test_without_answers_nothing_is_added(blocks, table_of, run_of) -> None:
     """Neither columns nor tables nor a word in the legend: old pages stay as they are."""
     old = [replace(block, answers=None, sampled=None) for block in blocks]
-    assert "top-1 %" not in report._table_text(table_of(old))
+    assert "top-1 %" not in report_family.table_text(table_of(old))
     assert score_tables.tables(table_of(old)) == ()
     assert score_tables.tables(table_of(blocks, labelled=None)) == ()
-    assert "Top-1 % is" not in report.page([run_of(*old)])
+    assert "Top-1 % is" not in report_pages.page([run_of(*old)])
 
 
 def test_the_page_says_what_the_columns_mean_and_of_which_images_they_are(blocks, run_of) -> None:
     """A run's facts name the data; the legend explains the tests."""
-    text = report.page([run_of(*blocks, labelled=PLANTS)])
+    text = report_pages.page([run_of(*blocks, labelled=PLANTS)])
     facts = "- Accuracy: of 240 images in 6 classes: plants, split test (fingerprint f00dcafe1234)"
     assert facts in text
     assert "Top-1 % is how often" in text.partition("## How to read the tables")[2]
@@ -240,12 +251,12 @@ def test_answers_to_other_images_are_a_sentence(blocks, run_of) -> None:
     """A record whose answers can't belong to its labels is refused."""
     other = replace(PLANTS, labels=LABELS[:-1])
     with pytest.raises(RecordError, match="239 images of plants test have 240 answers"):
-        report.page([run_of(*blocks, labelled=other)])
+        report_pages.page([run_of(*blocks, labelled=other)])
 
 
 def test_small_and_fast_have_their_accuracy_beside_them(blocks, table_of) -> None:
     """A headline that hides what was lost would sell it."""
-    text = report.at_a_glance(table_of([*blocks[:2], *blocks[3:]]))
+    text = report_glance.at_a_glance(table_of([*blocks[:2], *blocks[3:]]))
     assert "Smallest file: `vgg19-pruned fp32 ort`, 0.8000 MB" in text
     assert "top-1 91 %" in text
     named = text.partition("Chosen among")[0]
@@ -256,7 +267,7 @@ def test_what_loses_accuracy_is_passed_over_and_named(blocks, table_of, answered
     """INT8 that lost ten images of 240 is neither smallest nor fastest, and no rival."""
     quick = answered(replace(VINO, runtime="ncnn"), 20, PLANTS, wrong(*range(32)))
     table = table_of([*blocks, quick])
-    text = report.at_a_glance(table)
+    text = report_glance.at_a_glance(table)
     assert {row.case for row in table.rows} - {row.case for row in table.accurate} == {
         STATIC,
         quick.case,
@@ -278,8 +289,8 @@ def test_one_point_may_be_lost(table_of, answered, lost, kept) -> None:
     table = table_of(blocks, few)
     assert (_row(table, STATIC) in table.accurate) == kept
     fast = "vgg19 int8-static ort" if kept else "vgg19 fp32 ort"
-    assert f"Fastest: `{fast}`" in report.at_a_glance(table)
-    assert ("passed over" in report.at_a_glance(table)) != kept
+    assert f"Fastest: `{fast}`" in report_glance.at_a_glance(table)
+    assert ("passed over" in report_glance.at_a_glance(table)) != kept
 
 
 def test_a_smaller_network_must_keep_accuracy_too(table_of, answered) -> None:
@@ -287,16 +298,15 @@ def test_a_smaller_network_must_keep_accuracy_too(table_of, answered) -> None:
     cut = answered(replace(ORT, variant="vgg19-pruned"), 20, PLANTS, wrong(*range(9)))
     table = table_of([answered(ORT, 100, PLANTS, {}), cut])
     assert [row.case.variant for row in table.accurate] == ["vgg19"]
-    assert "passed over for its accuracy: `vgg19-pruned fp32 ort`, -3.8" in report.at_a_glance(
-        table
-    )
+    said = report_glance.at_a_glance(table)
+    assert "passed over for its accuracy: `vgg19-pruned fp32 ort`, -3.8" in said
 
 
 def test_what_loses_accuracy_is_not_in_bold(blocks, table_of, answered) -> None:
     """In no column of a table with accuracy, nor in its matrix; the page says the rule."""
     quick = answered(replace(ORT, runtime="ncnn"), 1, PLANTS, wrong(*range(32)))
     table = table_of([*blocks[:3], blocks[4], quick])
-    shown = {column.title: column for column in report.COLUMNS}
+    shown = {column.title: column for column in report_columns.COLUMNS}
     bold = {
         title: [row.case for row in table.rows if shown[title].cell(row, table).startswith("**")]
         for title in ("file MB", "p50 ms")
@@ -306,7 +316,7 @@ def test_what_loses_accuracy_is_not_in_bold(blocks, table_of, answered) -> None:
     cells = [(line[0], cell) for line in times.lines for cell in line[3:] if "**" in cell]
     assert cells == [("ort", "**100** (2.00x?)"), ("ort", "**80.0**")]
     rule = "are in bold, where it has accuracy those of the rows\n  not seen to lose more than 1"
-    assert rule in report._HOW_TO_READ
+    assert rule in how_to_read._HOW_TO_READ
 
 
 def test_classes_are_shown_of_what_keeps_accuracy(blocks, table_of) -> None:
@@ -317,7 +327,7 @@ def test_classes_are_shown_of_what_keeps_accuracy(blocks, table_of) -> None:
 
 def test_a_sample_passes_nobody_over(blocks, table_of) -> None:
     """One wrong image of four is no loss of 25 points, and the condition isn't claimed."""
-    text = report.at_a_glance(table_of([blocks[1], blocks[3]]))
+    text = report_glance.at_a_glance(table_of([blocks[1], blocks[3]]))
     assert "Fastest: `vgg19 int8-static openvino`" in text
     assert "passed over" not in text
     assert "not seen to lose" not in text
@@ -326,7 +336,9 @@ def test_a_sample_passes_nobody_over(blocks, table_of) -> None:
 def test_where_every_row_loses_nothing_is_named(table_of, answered) -> None:
     """The parent itself was not measured: none of the others is offered in its place."""
     parent = replace(answered(ORT, 100, PLANTS, {}), status="failed")
-    text = report.at_a_glance(table_of([parent, answered(STATIC, 40, PLANTS, wrong(*range(9)))]))
+    text = report_glance.at_a_glance(
+        table_of([parent, answered(STATIC, 40, PLANTS, wrong(*range(9)))])
+    )
     assert text.startswith("No row that is measured and right")
 
 
@@ -345,7 +357,7 @@ def test_weights_that_learnt_at_another_size_are_a_note(blocks, table_of) -> Non
     note = "`input`: its weights, learnt at 224x224, used at 160x160"
     noted = [row.case for row in found.rows if note in rows.doubts(row, found)]
     assert noted == [EAGER]
-    assert report._table_text(found).count(note) == 1
+    assert report_family.table_text(found).count(note) == 1
 
 
 def test_an_assumed_order_of_classes_is_told(blocks, table_of) -> None:
@@ -361,7 +373,7 @@ def test_an_assumed_order_of_classes_is_told(blocks, table_of) -> None:
         "and their outputs are taken to stand in the order of the folders "
         "(0: a|b, 1: b, 2: c, 3: d, 4: e and 1 more)."
     )
-    assert report._folded(grid).endswith(f"|\n\n{grid.note}\n\n</details>")
+    assert report_grids.folded(grid).endswith(f"|\n\n{grid.note}\n\n</details>")
 
 
 def test_a_record_says_whether_classes_are_named(tmp_path) -> None:

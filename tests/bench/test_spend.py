@@ -13,8 +13,9 @@ import pytest
 
 from bench import spend
 from bench.case import AGAIN, Case
+from bench.command_line import parse
 from bench.field import competing
-from bench.options import UsageError, parse
+from bench.options import UsageError
 from bench.record import Budget, Measurement, Run, Surroundings, find_runs, read_run
 from bench.rows import doubts, tables_of
 from bench.stats import geometric_estimate

@@ -13,8 +13,8 @@ import pytest
 from bench import bundle, host, measure_again, report, verify, verify_files
 from bench.case import Case
 from bench.claims import Claim, Outcome, exit_code, held
+from bench.command_line import parse
 from bench.measure_again import Bounds, Subject, claims, compared, judged
-from bench.options import parse
 from bench.record import Answers, Labelled, Measurement, Status, Surroundings, write_run
 from bench.rows import Row
 from bench.scores import scored

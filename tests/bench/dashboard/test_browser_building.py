@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench import launch
+from bench.command_line import parse
 from bench.dashboard.models import FIVE
 from bench.dashboard.settings import Settings, read
 from bench.files import Event, Wanted
-from bench.options import parse
 from tests.bench.dashboard import small_building
 from tests.bench.dashboard.conftest import RED, ModelOf, file_of, serving
 from tests.bench.dashboard.fake_building import Script

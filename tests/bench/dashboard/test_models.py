@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bench.case import Case
+from bench.command_line import parse
 from bench.dashboard import building
 from bench.dashboard.models import FIVE, Model, baseline, models, standing, title, usual
-from bench.options import Options, UsageError, parse
+from bench.options import Options, UsageError
 from export.artifact import Artifact, Store, folder_bytes, write_record
 from runtimes import available
 from tests.bench.dashboard.conftest import PREPROCESS, with_weights

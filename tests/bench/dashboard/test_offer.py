@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.command_line import parse
 from bench.dashboard import building
 from bench.dashboard.models import Model
 from bench.dashboard.offer import Offer
 from bench.dashboard.settings import Settings, read
 from bench.files import Event, Wanted
-from bench.options import UsageError, parse
+from bench.options import UsageError
 from runtimes import available
 from tests.bench.dashboard.test_models import stored
 

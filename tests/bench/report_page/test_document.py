@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("bokeh", reason="the page needs: pip install 'deploybench[report]'")
 
-from bench import report
+from bench import report, report_columns
 from bench.case import BASE
 from bench.options import DEFAULT_MARGIN
 from bench.outcomes import compare
@@ -90,7 +90,7 @@ def test_only_the_two_scripts_of_the_page_are_run(page: str) -> None:
 
 def test_every_column_is_known() -> None:
     """A column of the tables either says all or has something behind it."""
-    titles = {column.title for column in report.COLUMNS}
+    titles = {column.title for column in report_columns.COLUMNS}
     assert titles == SAYS_ALL | _KNOWN.keys()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("bokeh", reason="the page needs: pip install 'deploybench[report]'")
 
-from bench import report
+from bench import report_pages
 from bench.case import Case
 from bench.choices import Choice
 from bench.record import Run, read_run
@@ -80,7 +80,7 @@ def test_why_rows_are_not_faster_is_told() -> None:
     shown = further(slow)["Did the optimisation happen?"]
     assert shown.above.startswith("Asked of the runtimes")
     assert any("is not faster than" in text for text in shown.below)
-    lines = {words(line.removeprefix("- ")) for line in report.page([slow]).splitlines()}
+    lines = {words(line.removeprefix("- ")) for line in report_pages.page([slow]).splitlines()}
     assert {text.striptags() for text in shown.below} <= lines
 
 
@@ -100,7 +100,7 @@ def test_what_becomes_of_int8_elsewhere_is_told() -> None:
 
 def missing(found: Run) -> list[str]:
     """The titles of a run's Markdown that its page lacks, but for those that are known to be."""
-    markdown = report.page([found]).partition("\n## Variants")[0]
+    markdown = report_pages.page([found]).partition("\n## Variants")[0]
     titles = [words(next(filter(None, one))) for one in _TITLES.findall(markdown)]
     page = document.page(found).partition('<div id="tip"')[0]
     text = " ".join(unescape(re.sub(r"<[^>]+>", "", page)).split())
