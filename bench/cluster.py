@@ -9,8 +9,10 @@ import contextlib
 import os
 import secrets
 import socket
+import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -18,6 +20,9 @@ from ray.exceptions import (
     ActorUnschedulableError,
     NodeDiedError,
     ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    OutOfMemoryError,
     RayActorError,
     RayError,
     RayTaskError,
@@ -29,24 +34,43 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bench.kinds import KIND_RESOURCE, Node
 from bench.options import UsageError
+from bench.parcel import ParcelError
 
 LOCAL = "local"
 _LOOPBACK = "127.0.0.1"
 _ANSWER_S = 5.0
+_ALIVE_S = 60.0
+"""A node that is there starts a process for a question within this time."""
 _LOST = (
     ActorUnschedulableError,
     NodeDiedError,
     ObjectLostError,
-    RayActorError,
     TaskCancelledError,
     TaskUnschedulableError,
-    WorkerCrashedError,
 )
+_DIED = (OutOfMemoryError, RayActorError, WorkerCrashedError)
+"""Of a process; Ray says the same, at first, where its node is gone."""
+_FULL = (ObjectStoreFullError, OutOfDiskError)
 T = TypeVar("T")
 
 
 class HostLost(Exception):
-    """A machine, or the process on it, is gone before it answered; the text says what Ray says."""
+    """A machine does not do what it was asked to; the text says why, in its own or Ray's words."""
+
+
+class ProcessDied(HostLost):
+    """The process that was asked is gone; :meth:`Cluster.answers` tells whether its node is."""
+
+
+class HostTrouble(HostLost):
+    """A machine says that it can't: its disk is full, say. ``node_id`` is empty if Ray says so."""
+
+    def __init__(self, text: str, node_id: str = "") -> None:
+        super().__init__(text, node_id)
+        self.node_id = node_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def fetch(reference: Any) -> Any:
@@ -65,13 +89,29 @@ class Reply(Generic[T]):
         try:
             value: T = ray.get(self.reference)
         except RayTaskError as exc:
-            if isinstance(exc.cause, _LOST):
-                raise HostLost(_sentence(exc.cause)) from exc
-            cause: Exception = exc.as_instanceof_cause()  # type: ignore[no-untyped-call]
+            lost = exc.cause if isinstance(exc.cause, HostLost) else _lost(exc.cause)
+            cause: Exception = lost or exc.as_instanceof_cause()  # type: ignore[no-untyped-call]
             raise cause from exc
-        except _LOST as exc:
-            raise HostLost(_sentence(exc)) from exc
+        except RayError as exc:
+            if (lost := _lost(exc)) is None:
+                raise
+            raise lost from exc
         return value
+
+
+_MEANINGS: tuple[tuple[tuple[type[RayError], ...], Callable[[str], HostLost]], ...] = (
+    (_DIED, ProcessDied),
+    (_FULL, HostTrouble),
+    (_LOST, HostLost),
+)
+
+
+def _lost(exc: BaseException) -> HostLost | None:
+    """What Ray's own error says of a machine; ``None``: nothing."""
+    for kinds, meaning in _MEANINGS:
+        if isinstance(exc, kinds):
+            return meaning(_sentence(exc))
+    return None
 
 
 class Reserved:
@@ -91,12 +131,18 @@ class Reserved:
 
 
 class Cluster:
-    """A cluster that this process drives. ``dashboard`` is the address of Ray's own page."""
+    """A cluster that this process drives. ``dashboard`` is the address of Ray's own page.
+
+    Threads may share it; after ``abandon`` whoever asks for something gets :class:`HostLost`.
+    """
 
     def __init__(self, dashboard: str) -> None:
         self.dashboard = dashboard
         self._pending: weakref.WeakSet[Reply[Any]] = weakref.WeakSet()
         self._reserved: weakref.WeakSet[Reserved] = weakref.WeakSet()
+        self._abandoned = False
+        self._lock = threading.Lock()
+        """Held while something is begun: all of that is known, or it is not begun any more."""
 
     def nodes(self) -> tuple[Node, ...]:
         """Those that are alive and have a CPU, in the order of their addresses."""
@@ -104,10 +150,20 @@ class Cluster:
         found = (_node(row) for row in alive if row["Resources"].get("CPU", 0) >= 1)
         return tuple(sorted(found, key=lambda node: (node.address, node.id)))
 
+    def answers(self, node: Node) -> bool:
+        """Whether a node is alive, which it has to show: Ray learns late that one is gone."""
+        if node.id not in {alive.id for alive in self.nodes()}:
+            return False
+        try:
+            ray.get(self.on(node, 0, os.getpid).reference, timeout=_ALIVE_S)
+        except (HostLost, RayError):
+            return False
+        return True
+
     def on(self, node: Node, cpus: int, function: Callable[..., T], *arguments: object) -> Reply[T]:
         """Have a function run on one node, on so many of its CPUs once they are free."""
         task = _run.options(num_cpus=cpus, scheduling_strategy=_pinned(node))
-        return self._waited_for(task.remote(function, arguments))
+        return self._begun(task, function, arguments)
 
     def on_and_tell(
         self, node: Node, cpus: int, function: Callable[..., T], *arguments: object
@@ -116,7 +172,7 @@ class Cluster:
         task = _run_and_tell.options(
             num_cpus=cpus, scheduling_strategy=_pinned(node), max_retries=0
         )
-        return self._waited_for(task.remote(function, arguments))
+        return self._begun(task, function, arguments)
 
     def anywhere(
         self, cpus: int, function: Callable[..., T], *arguments: object
@@ -126,29 +182,45 @@ class Cluster:
         Should that node die, Ray chooses another one.
         """
         task = _run_and_tell.options(num_cpus=cpus, scheduling_strategy="SPREAD")
-        return self._waited_for(task.remote(function, arguments))
+        return self._begun(task, function, arguments)
 
     def reserve(self, node: Node) -> Reserved:
         """All CPUs of a node, once nobody uses any."""
         actor = _HOST.options(num_cpus=node.cpus, scheduling_strategy=_pinned(node))
-        reserved = Reserved(actor.remote())
-        self._reserved.add(reserved)
+        with self._lock:
+            self._check_wanted()
+            reserved = Reserved(actor.remote())
+            self._reserved.add(reserved)
         return reserved
 
-    def _waited_for(self, reference: Any) -> Reply[Any]:
-        reply: Reply[Any] = Reply(reference)
-        self._pending.add(reply)
+    def _begun(
+        self, task: Any, function: Callable[..., Any], arguments: tuple[object, ...]
+    ) -> Reply[Any]:
+        with self._lock:
+            self._check_wanted()
+            reply: Reply[Any] = Reply(task.remote(function, arguments))
+            self._pending.add(reply)
         return reply
+
+    def _check_wanted(self) -> None:
+        if self._abandoned:
+            raise HostLost("the run is being ended")
 
     def keep(self, value: object) -> Any:
         """A reference to a value of this process, which other machines can fetch."""
         return ray.put(value)
 
     def abandon(self) -> None:
-        """Ends whatever runs for this process, so that who waits for it hears so at once."""
-        for reserved in tuple(self._reserved):
+        """Ends whatever runs for this process, so that who waits for it hears so at once.
+
+        Nothing is begun any more: what came later would hold a machine that nobody frees.
+        """
+        with self._lock:
+            self._abandoned = True
+            begun, pending = tuple(self._reserved), tuple(self._pending)
+        for reserved in begun:
             reserved.free()
-        for reply in tuple(self._pending):
+        for reply in pending:
             with contextlib.suppress(RayError, TypeError):
                 ray.cancel(reply.reference, force=True)
 
@@ -223,21 +295,37 @@ def _sentence(exc: BaseException) -> str:
     return lines[0] if lines else type(exc).__name__
 
 
+def _done(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """What a function returns on this machine, whose own trouble is told as that."""
+    try:
+        return function(*arguments)
+    except (MemoryError, OSError, ParcelError) as exc:
+        raise HostTrouble(_trouble(exc), ray.get_runtime_context().get_node_id()) from exc
+
+
+def _trouble(exc: BaseException) -> str:
+    """What went wrong, without the folders of the machine: it is written down."""
+    if isinstance(exc, OSError) and exc.strerror:
+        file = f" ({Path(str(exc.filename)).name})" if exc.filename else ""
+        return f"{exc.strerror}{file}"
+    return str(exc) or type(exc).__name__
+
+
 @ray.remote(max_retries=0)
 def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return function(*arguments)
+    return _done(function, arguments)
 
 
 @ray.remote
 def _run_and_tell(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    return ray.get_runtime_context().get_node_id(), function(*arguments)
+    return ray.get_runtime_context().get_node_id(), _done(function, arguments)
 
 
 class _HoldingAll:
     """A process that holds all of a machine's CPUs: what it calls starts children, as ever."""
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        return function(*arguments)
+        return _done(function, arguments)
 
 
 _HOST: Any = ray.remote(max_restarts=0)(_HoldingAll)

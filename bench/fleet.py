@@ -17,6 +17,7 @@ from bench import (
     blocks,
     files,
     fleet_page,
+    fleet_prepare,
     header,
     kinds,
     labelled,
@@ -27,12 +28,14 @@ from bench import (
 )
 from bench.blocks import Told
 from bench.case import Case, plan, unsupported
-from bench.cluster import Cluster, HostLost, connected, fetch
+from bench.cluster import Cluster, HostLost, connected
 from bench.command_line import parse
 from bench.files import Source, file_key
 from bench.fleet_board import Board
 from bench.fleet_build import Builder, inputs_of, said_store
-from bench.fleet_measure import Running, hand_out, measure_all, write_peaks
+from bench.fleet_join import Latecomers
+from bench.fleet_measure import hand_out, measure_all
+from bench.fleet_running import Running, write_header
 from bench.kinds import Kind, Machine
 from bench.labelled import Images
 from bench.on_host import Inputs
@@ -72,7 +75,7 @@ def found(cluster: Cluster, options: Options) -> tuple[Kind, ...]:
         try:
             machines.append(Machine(node, reply.get()))
         except HostLost as exc:
-            raise UsageError(f"--ray: node {node.address} is gone: {exc}") from exc
+            raise UsageError(f"--ray: node {node.address} can't be used: {exc}") from exc
         except ImportError as exc:
             raise UsageError(
                 f"--ray: node {node.address} can't import this project ({exc}): install the same "
@@ -99,13 +102,14 @@ def _run(
     inputs = inputs_of(
         options, {case.variant for cases in planned.values() for case in cases}, cluster
     )
-    _build(cluster, running, options, inputs, board)
+    late = Latecomers(cluster, found, said_store(options), board.say)
+    _build(cluster, running, options, inputs, board, late)
     if images is not None:
         _ask(cluster, running, images, inputs, board)
     for one in running:
         hand_out(one, board)
     try:
-        measure_all(cluster, running, board, stop)
+        measure_all(cluster, running, board, stop, late.turn_away)
     except KeyboardInterrupt:
         stop.set()
     return _finish(running, options, board, stop)
@@ -186,7 +190,8 @@ def _join(recorder: Recorder, fleet: Fleet | None) -> None:
     machines = tuple(dict.fromkeys((*(known.machines if known else ()), *fleet.machines)))
     if known and not fleet.currency:
         fleet = replace(fleet, price_per_hour=known.price_per_hour, currency=known.currency)
-    recorder.amend(replace(recorder.header, fleet=replace(fleet, machines=machines)))
+    lost = known.lost if known else {}
+    recorder.amend(replace(recorder.header, fleet=replace(fleet, machines=machines, lost=lost)))
 
 
 def _fleet_name(options: Options) -> str:
@@ -205,17 +210,33 @@ def _build(
     options: Options,
     inputs: Inputs,
     board: Board,
+    late: Latecomers,
 ) -> None:
     """Have all files built and brought to where they are measured."""
     keys = [file_key(case) for one in running for case in one.cases if unsupported(case) is None]
-    builder = Builder(cluster, [one.kind for one in running], options, inputs, board.say)
+    machines = [one.kind for one in running]
+    builder = Builder(cluster, machines, options, inputs, board.say, late.machine)
     built = builder.build(keys)
+    by_name = {one.kind.name: one for one in running}
+    for name, machine in late.joined():
+        own, one = built.get(machine.own.instruction_sets), by_name[name]
+        if own is not None and builder.bring_all(own, machine):
+            one.take_in(machine)
+        else:
+            why = builder.lost.get(machine.node.id, "nothing was built for its instruction sets")
+            _leave_out(one, machine, why, board)
     for one in running:
         own = built[one.kind.machines[0].own.instruction_sets]
         sources = files.sources(one.cases, own)
         one.sources = {case: _possible(case, source, one.kind) for case, source in sources.items()}
-        for node_id in builder.lost:
-            one.kind = kinds.without(one.kind, node_id)
+        for machine in one.kind.machines:
+            if machine.node.id in builder.lost:
+                _leave_out(one, machine, builder.lost[machine.node.id], board)
+
+
+def _leave_out(one: Running, machine: Machine, why: str, board: Board) -> None:
+    board.say(f"{one.kind.name}: {machine.shown} is left out: {why}")
+    one.leave_out(machine, why)
 
 
 def _possible(case: Case, source: Source, kind: Kind) -> Source:
@@ -245,24 +266,15 @@ def _ask(
     questions = {
         q.pixels.name: q for one in running for s in one.sources.values() if (q := s.question)
     }
-    machines = [machine for one in running for machine in one.kind.machines]
-    by_store = {machine.own.store_id: machine for machine in machines}
-    store = said_store(running[0].options)
-    replies = [
-        (
-            m,
-            cluster.on(
-                m.node, 0, on_host.prepare, list(questions.values()), inputs.data, store, fetch
-            ),
-        )
-        for m in by_store.values()
-    ]
-    for machine, reply in replies:
-        try:
-            reply.get()
-        except HostLost as exc:
-            # It is found to be gone once more when it should measure, and left out there.
-            board.say(f"resizing images on {machine.shown}: {exc}")
+    of_machine = {machine.node.id: one for one in running for machine in one.kind.machines}
+    fleet_prepare.prepare(
+        cluster,
+        [machine for one in running for machine in one.kind.machines],
+        list(questions.values()),
+        inputs.data,
+        said_store(running[0].options),
+        lambda machine, why: _leave_out(of_machine[machine.node.id], machine, why, board),
+    )
 
 
 # --- the end
@@ -275,12 +287,12 @@ def _finish(
     failed = False
     runs = []
     for one in running:
-        write_peaks(one)
+        write_header(one)
         found = read_run(one.recorder.path if stop.is_set() else one.recorder.finish())
         runs.append(found)
         current = current_blocks(found.measurements)
         states = [block.status for case in one.sources for block in current.get(case, ())]
-        failed = failed or "failed" in states or bool(one.to_answer)
+        failed = failed or "failed" in states or bool(one.to_answer or one.unanswered)
     report.write(options.out)
     board.say(fleet_page.summary(runs))
     name = running[0].recorder.header.fleet

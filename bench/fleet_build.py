@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import files, on_host, parcel
 from bench.case import host_bound, portable_prefix
-from bench.cluster import Cluster, HostLost, Reply, fetch
+from bench.cluster import Cluster, HostLost, HostTrouble, Reply, fetch
 from bench.files import FileKey, Files
 from bench.kinds import Kind, Machine
 from bench.on_host import Inputs, Made, Order, Sent
@@ -104,23 +104,38 @@ def _given(file: str, data_files: Sequence[str], cluster: Cluster) -> Sent:
 # --- building
 
 
+def _nobody(node_id: str) -> Machine | None:
+    del node_id
+    return None
+
+
 class Builder:
     """Has the files of all kinds built, each once, and brings them to all machines.
 
-    ``lost`` are the ids of nodes that are gone by now.
+    ``lost`` are the ids of nodes that are gone by now, or can't keep files, with the reason.
+    ``joined`` describes a node that came after the machines were; ``None``: it may not be used.
     """
 
     def __init__(
-        self, cluster: Cluster, kinds: Sequence[Kind], options: Options, inputs: Inputs, say: Say
+        self,
+        cluster: Cluster,
+        kinds: Sequence[Kind],
+        options: Options,
+        inputs: Inputs,
+        say: Say,
+        joined: Callable[[str], Machine | None] = _nobody,
     ) -> None:
-        self.lost: set[str] = set()
+        self.lost: dict[str, str] = {}
         self._cluster = cluster
-        self._machines = tuple(machine for kind in kinds for machine in kind.machines)
+        self._machines = [machine for kind in kinds for machine in kind.machines]
         self._options = options
         self._inputs = inputs
         self._say = say
+        self._joined = joined
         self._store = said_store(options)
         self._shelf = Shelf()
+        self._missed: dict[FileKey, str] = {}
+        """Why the last try to build a file gave nothing."""
 
     def build(self, keys: Iterable[FileKey]) -> Mapping[str, Files]:
         """By instruction sets what could be built, and why the rest could not be."""
@@ -128,33 +143,59 @@ class Builder:
         bound = [key for key in every if host_bound(*key)]
         portable = [key for key in every if not host_bound(*key)]
         prefixes = [prefix for key in bound if (prefix := _prefix(key))]
-        common = self._everywhere(dict.fromkeys([*portable, *prefixes]), self._machines)
+        machines = tuple(self._machines)
+        common = self._everywhere(dict.fromkeys([*portable, *prefixes]), machines)
         groups: dict[str, list[Machine]] = {}
-        for machine in self._machines:
+        for machine in machines:
             groups.setdefault(machine.own.instruction_sets, []).append(machine)
         return {
             sets: _merged(common, self._everywhere(bound, same, pinned=True))
             for sets, same in groups.items()
         }
 
+    def bring_all(self, built: Files, machine: Machine) -> bool:
+        """Bring what was built to a machine that joined late; whether all of it arrived."""
+        if machine not in self._machines:
+            self._machines.append(machine)
+        self._arrive(built, [machine])
+        return machine.node.id not in self.lost
+
     def _everywhere(
         self, keys: Iterable[FileKey], machines: Sequence[Machine], pinned: bool = False
     ) -> Files:
         """Build, and put what was built on each of ``machines``. ``pinned``: by them alone."""
         whole, left = Files(), tuple(keys)
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
             alive = self._alive(machines)
             if not left or not alive:
                 break
             missing = [key for key in left if not self._held(whole, key)]
-            self._ordered(missing, alive if pinned else (), whole)
+            # What somebody else has built may have been of no use.
+            self._ordered(missing, alive if pinned or number else (), whole)
             self._distribute(whole, alive)
-            there = {machine.own.store_id for machine in self._alive(machines)}
-            left = tuple(key for key in left if not self._done(whole, key, there))
+            left = tuple(key for key in left if not self._done(whole, key, machines))
+        self._arrive(whole, machines)
         for key in left:
-            whole.artifacts.pop(key, None)
-            whole.reasons.setdefault(key, "the machines that had built it were lost")
+            if not self._held(whole, key):
+                whole.artifacts.pop(key, None)
+                whole.reasons.setdefault(key, self._why_not(key))
         return whole
+
+    def _arrive(self, whole: Files, machines: Sequence[Machine]) -> None:
+        """Have all folders that somebody has on each of these; a machine that can't is left out."""
+        names = [name for artifact in whole.artifacts.values() for name in _folders(artifact)]
+        for _ in range(_TRIES):
+            self._distribute(whole, self._alive(machines))
+        for machine in self._alive(machines):
+            for name in names:
+                holders = self._shelf.holders.get(name, set())
+                if holders and machine.own.store_id not in holders:
+                    self._leave_out(machine.node.id, f"{name} could not be brought to it")
+
+    def _why_not(self, key: FileKey) -> str:
+        if key not in self._missed:
+            return "the machines that had built it were lost"
+        return f"it was built in vain, the last time because: {self._missed[key]}"
 
     def _alive(self, machines: Sequence[Machine]) -> list[Machine]:
         return [machine for machine in machines if machine.node.id not in self.lost]
@@ -166,12 +207,15 @@ class Builder:
             self._shelf.holders.get(name) for name in _folders(artifact)
         )
 
-    def _done(self, whole: Files, key: FileKey, there: set[str]) -> bool:
-        """Whether it needs no further try: all of these stores have it, or it can't be built."""
+    def _done(self, whole: Files, key: FileKey, machines: Sequence[Machine]) -> bool:
+        """Whether it needs no further try: all of these have it, or it can't be built."""
         artifact = whole.artifacts.get(key)
         if artifact is None:
             return key in whole.reasons
-        return all(there <= self._shelf.holders.get(name, set()) for name in _folders(artifact))
+        there = {machine.own.store_id for machine in self._alive(machines)}
+        return self._held(whole, key) and all(
+            there <= self._shelf.holders.get(name, set()) for name in _folders(artifact)
+        )
 
     def _ordered(self, keys: Sequence[FileKey], machines: Sequence[Machine], whole: Files) -> None:
         """Have files built, a task for each variant; on any machine, or in turn on these."""
@@ -190,7 +234,8 @@ class Builder:
                 node_id, made = task.get()
             except HostLost as exc:
                 self._say(f"building {group[0][0]}: {exc}; it is tried again")
-                self._look_again()
+                self._missed |= dict.fromkeys(group, str(exc))
+                self._look_again(exc)
                 continue
             self._take(node_id, made, whole)
 
@@ -200,11 +245,10 @@ class Builder:
 
     def _take(self, node_id: str, made: Made, whole: Files) -> None:
         """Note what one task has built, and where."""
-        own = {machine.node.id: machine.own.store_id for machine in self._machines}
-        if node_id not in own:
-            # A node that joined after the machines were described: what it has is not counted on.
+        store_id = self._store_of(node_id)
+        if store_id is None:
             return
-        self._shelf.add(made, own[node_id])
+        self._shelf.add(made, store_id)
         whole.artifacts |= made.files.artifacts
         whole.reasons |= made.files.reasons
         whole.refused |= made.files.refused
@@ -213,11 +257,34 @@ class Builder:
             size = f"{artifact.size_bytes / 1e6:.1f} MB"
             self._say(f"built {key[0]}/{key[1]} ({key[2]}): {size}, by {node_id[:8]}")
 
-    def _look_again(self) -> None:
-        """Which machines are still there."""
+    def _store_of(self, node_id: str) -> str | None:
+        """The store of a node, which may have joined meanwhile; ``None``: it may not be used."""
+        own = {machine.node.id: machine.own.store_id for machine in self._machines}
+        if node_id not in own:
+            machine = self._joined(node_id)
+            if machine is None:
+                return None
+            self._machines.append(machine)
+            return machine.own.store_id
+        return own[node_id]
+
+    # --- losing
+
+    def _look_again(self, exc: HostLost) -> None:
+        """Which machines can't go on: one that says so itself, and those that are gone."""
+        if isinstance(exc, HostTrouble) and exc.node_id:
+            self._leave_out(exc.node_id, str(exc))
         alive = {node.id for node in self._cluster.nodes()}
-        self.lost |= {machine.node.id for machine in self._machines} - alive
-        left = {m.own.store_id for m in self._machines if m.node.id not in self.lost}
+        for machine in self._alive(self._machines):
+            if machine.node.id not in alive:
+                self._leave_out(machine.node.id, f"its node is gone: {exc}")
+
+    def _leave_out(self, node_id: str, why: str) -> None:
+        """A machine builds and keeps no more files for anybody."""
+        if node_id in self.lost:
+            return
+        self.lost[node_id] = why
+        left = {machine.own.store_id for machine in self._alive(self._machines)}
         for holders in self._shelf.holders.values():
             holders.intersection_update(left)
 
@@ -229,7 +296,7 @@ class Builder:
             name for artifact in whole.artifacts.values() for name in _folders(artifact)
         )
         for name in names:
-            self._bring(name, machines)
+            self._bring(name, self._alive(machines))
 
     def _bring(self, name: str, machines: Sequence[Machine]) -> None:
         """One folder to all of these that lack it, at the same time."""
@@ -259,9 +326,27 @@ class Builder:
                 task.get()
             except HostLost as exc:
                 self._say(f"bringing {name} to {takers[store_id].shown}: {exc}")
-                self._look_again()
+                self._blame(exc, source, name)
             else:
                 holders.add(store_id)
+
+    def _blame(self, exc: HostLost, source: Machine, name: str) -> None:
+        """Leave out whichever end can't go on.
+
+        What arrived is not what was sent: it may have been changed where it stood.
+        """
+        gives = isinstance(exc, HostTrouble) and exc.node_id != source.node.id
+        if gives and source.node.id not in self.lost:
+            place, contents = Path(source.own.store) / name, self._shelf.parcels[name]
+            try:
+                whole = self._cluster.on(source.node, 0, parcel.is_whole, contents, place).get()
+            except HostLost as own:
+                self._look_again(own)
+                return
+            if not whole:
+                self._leave_out(source.node.id, f"{name} is not what it has built")
+        if source.node.id not in self.lost or not gives:
+            self._look_again(exc)
 
 
 def _folders(artifact: Artifact) -> tuple[str, str]:

@@ -110,7 +110,7 @@ def page_name(fleet: str) -> str:
 def page(runs: Sequence[Run]) -> str:
     """The body of one fleet's page, as Markdown."""
     kinds = [run.header.fleet.kind for run in runs if run.header.fleet]
-    parts = [_machines(runs)]
+    parts = [_machines(runs), _lost(runs)]
     for (family, weights), found in offers(runs).items():
         parts += [
             f"## {family} (weights: {plain(weights)})",
@@ -141,6 +141,16 @@ def _machines(runs: Sequence[Run]) -> str:
         )
     titles = ["kind", "machines", "CPU", "cores used", "memory", "an hour"]
     return tabulate(rows, titles, tablefmt="github", disable_numparse=True)
+
+
+def _lost(runs: Sequence[Run]) -> str:
+    """The machines that could not go on, and why: others of their kind had their work."""
+    return "\n".join(
+        f"- {plain(fleet.kind)}: machine {name} was lost: {plain(why)}"
+        for run in runs
+        if (fleet := run.header.fleet) is not None
+        for name, why in fleet.lost.items()
+    )
 
 
 def _page_of(run: Run) -> str:
@@ -313,4 +323,4 @@ def summary(runs: Sequence[Run]) -> str:
     for (family, weights), own in found.items():
         lines.append(f"{family} ({weights}):")
         lines.append(_rent(own, _currency(runs)))
-    return "\n".join(lines)
+    return "\n".join([*lines, *filter(None, [_lost(runs)])])

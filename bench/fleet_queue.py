@@ -18,7 +18,7 @@ from bench.rows import family_of
 Job = tuple[int, Case]
 """Round and case."""
 MOST_LOST = 2
-"""Machines that may be lost while they measure one block: it may be what kills them."""
+"""Machines, or processes on them, that may be lost with one block: it may be what kills them."""
 
 
 @dataclass
@@ -30,13 +30,17 @@ class _Held:
 
 
 class Queue:
-    """Safe for one thread a machine. Every block is handed out once, or again if it was lost."""
+    """Safe for one thread a machine. Every block is handed out once, or again if it was lost.
+
+    A unit that nobody has begun is anybody's: a slow machine keeps only what it is at.
+    """
 
     def __init__(self, jobs: Sequence[Job], machines: int = 1) -> None:
         self._lock = threading.Lock()
         self._units = _units(jobs, machines)
         self._held: dict[str, _Held] = {}
         self._lost: dict[Job, int] = {}
+        self._deadly: set[Case] = set()
         self.left = len(jobs)
 
     def take(self, machine: str) -> Job | None:
@@ -61,25 +65,48 @@ class Queue:
             self._held[machine].now = None
             self.left -= 1
 
-    def lose(self, machine: str) -> Job | None:
-        """A machine is gone: what it held goes to others of its kind.
+    def retry(self, machine: str, blamed: bool = True) -> tuple[Job, ...]:
+        """A machine could not measure the block that it had taken, but goes on with what it held.
 
-        Returns the block that it measured if it is given up, because as many as may be were lost
-        with it; that one is not handed out again.
+        ``blamed``: the block may be the reason. Returns what is given up: where as many machines
+        or processes as may be were lost with a block, that one and all others of its case that
+        nobody is at. They are not handed out again.
         """
         with self._lock:
-            held = self._held.pop(machine, _Held())
-            given_up = None
-            if held.now is not None:
-                self._lost[held.now] = self._lost.get(held.now, 0) + 1
-                if self._lost[held.now] < MOST_LOST:
-                    held.unit.appendleft(held.now)
-                else:
-                    given_up = held.now
-                    self.left -= 1
+            return self._put_back(self._held.setdefault(machine, _Held()), blamed)
+
+    def lose(self, machine: str, blamed: bool = True) -> tuple[Job, ...]:
+        """A machine is gone: what it held goes to others of its kind. Returns as ``retry`` does."""
+        with self._lock:
+            held = self._held.setdefault(machine, _Held())
+            given_up = self._put_back(held, blamed)
+            del self._held[machine]
             if held.unit:
                 self._units.appendleft(held.unit)
             return given_up
+
+    def _put_back(self, held: _Held, blamed: bool) -> tuple[Job, ...]:
+        job, held.now = held.now, None
+        if job is None:
+            return ()
+        held.unit.appendleft(job)
+        if blamed:
+            self._lost[job] = self._lost.get(job, 0) + 1
+        if self._lost.get(job, 0) >= MOST_LOST:
+            self._deadly.add(job[1])
+        return self._given_up(job) if job[1] in self._deadly else ()
+
+    def _given_up(self, job: Job) -> tuple[Job, ...]:
+        """Take out all that is left of a case; ``job``, which showed what it does, comes first."""
+        units = [*self._units, *(held.unit for held in self._held.values())]
+        others = [one for unit in units for one in unit if one[1] == job[1] and one != job]
+        for unit in units:
+            kept = [one for one in unit if one[1] != job[1]]
+            unit.clear()
+            unit.extend(kept)
+        self._units = deque(unit for unit in self._units if unit)
+        self.left -= 1 + len(others)
+        return job, *others
 
     def rest(self) -> tuple[Job, ...]:
         """What nobody can take any more, because no machine is left; it is taken out."""

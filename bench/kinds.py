@@ -67,6 +67,11 @@ class Kind:
         return self.machines[0].cores
 
 
+def key_of(machine: Machine) -> tuple[str, int]:
+    """What machines of one kind share: CPU model, instruction sets, cores, memory, label."""
+    return host.host_id(machine.facts), machine.cores
+
+
 def kinds_of(machines: Sequence[Machine]) -> tuple[Kind, ...]:
     """The kinds in the order in which the cluster lists their first machines.
 
@@ -77,7 +82,7 @@ def kinds_of(machines: Sequence[Machine]) -> tuple[Kind, ...]:
     check_same(machines)
     groups: dict[tuple[str, int], list[Machine]] = {}
     for machine in machines:
-        groups.setdefault((host.host_id(machine.facts), machine.cores), []).append(machine)
+        groups.setdefault(key_of(machine), []).append(machine)
     names = _names([group[0] for group in groups.values()])
     found = zip(names, groups.values(), strict=True)
     return tuple(Kind(name, tuple(group)) for name, group in found)

@@ -25,7 +25,7 @@ from bench.block import Effort
 from bench.case import Case
 from bench.files import FileKey, Files
 from bench.labelled import Question
-from bench.options import Options
+from bench.options import Options, UsageError
 from bench.parcel import Fetch, Parcel
 from bench.record import Answers, Measurement, Peaks
 from export import build as export_build
@@ -246,10 +246,20 @@ def _question_here(question: Question, store: Path, folder: ImageFolder | None =
 
 
 def prepare(questions: Sequence[Question], data: Sent, store: str, fetch: Fetch) -> None:
-    """Have the resized images of these questions ready on this machine."""
+    """Have the resized images of these questions ready on this machine.
+
+    Raises ``OSError`` where this machine can't keep them, and ``UsageError`` for images that
+    nobody can read.
+    """
     place = store_here(store)
     folder = ImageFolder.open(Path(arrived(data, place, fetch)))
-    labelled.prepare([_question_here(one, place, folder) for one in questions], lambda text: None)
+    asked = [_question_here(one, place, folder) for one in questions]
+    try:
+        labelled.prepare(asked, lambda text: None)
+    except UsageError as exc:
+        if isinstance(exc.__cause__, OSError):
+            raise exc.__cause__ from exc
+        raise
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ Schema history
    Later, and absent as well where nobody asked: labelled images and what was answered to them;
    how the inputs of a file are made, and the input size that its weights learnt at; how a
     search chose to quantise; whether a file's weights name their classes; a run's budget; of a
-    fleet its machines, and which one measured; a note on a file by the step that made it; the
+    fleet its machines, which one measured and which were lost; a note on a file by the step that
+    made it; the
     files that trained weights came from; microseconds by operator.
 """
 
@@ -372,6 +373,8 @@ class Fleet:
     price_per_hour: float | None = None
     """What one of the machines costs, in ``currency``; ``None``: nobody said."""
     currency: str = ""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Of the machines those that could not go on -> why; others of the kind had their work."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def measure(index: int, lab: Lab) -> Line:
 @functools.cache
 def _run(parts: int, store: Path) -> tuple[Line, ...]:
     """All cases in one run, as a user has them, cut where every thousandth block is recorded."""
-    from bench import cluster, fleet, fleet_measure
+    from bench import cluster, fleet, fleet_measure, fleet_running
 
     address = _cluster()
     with cluster.connected(address) as connected, tempfile.TemporaryDirectory() as out:
@@ -130,14 +130,14 @@ def _run(parts: int, store: Path) -> tuple[Line, ...]:
         cases = tuple(Case(f"made-up-{number}", "fp32", "ort", 1) for number in range(wanted))
         head = header.header(options, cases, [], None, None, (), kind.facts)
         with Recorder.open(Path(out), head) as recorder, _Watch() as board:
-            running = fleet_measure.Running(
+            running = fleet_running.Running(
                 kind,
                 options,
                 cases,
                 recorder,
                 blocks.effort_of(options),
                 {case: Source(_file(case)) for case in cases},
-                work=fleet_measure.Work(at_once, never, no_peak),
+                work=fleet_running.Work(at_once, never, no_peak),
             )
             fleet_measure.hand_out(running, board)
             fleet_measure.measure_all(connected, [running], board, threading.Event())

@@ -5,6 +5,7 @@ Each leaves a mark in a folder (``DEPLOYBENCH_MARKS``), by which a test sees how
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Sequence
@@ -21,10 +22,10 @@ SLOW_S = 30.0
 """Longer than a test waits before it kills the node."""
 
 
-def mark(name: str) -> bool:
+def mark(name: str, folder: Path | None = None) -> bool:
     """Leave a mark, which names the node's own process; whether it is the first of this name."""
     try:
-        with (Path(os.environ[MARKS]) / name).open("x") as file:
+        with ((folder or Path(os.environ[MARKS])) / name).open("x") as file:
             file.write(str(os.getppid()))
     except FileExistsError:
         return False
@@ -78,6 +79,25 @@ def slow_first_build(order: Order, store: str, fetch: Fetch) -> Made:
     if mark("building"):
         time.sleep(SLOW_S)
     return on_host.build(order, store, fetch)
+
+
+def waiting_build(order: Order, store: str, fetch: Fetch) -> Made:
+    """The first build is not begun before a test has left a mark."""
+    if mark("building"):
+        marked(Path(os.environ[MARKS]), "joined")
+    return on_host.build(order, store, fetch)
+
+
+def full_take(name: str, sent: Parcel, pieces: Sequence[Any], store: str, fetch: Fetch) -> None:
+    """Nobody has room for a folder."""
+    raise OSError(errno.ENOSPC, "No space left on device", f"{store}/{name}")
+
+
+def deadly_answer(measured: Measurement, task: Task, fetch: Fetch) -> tuple[Answers | None, str]:
+    """One case kills whoever asks it."""
+    if task.case.recipe == "int8-static":
+        os._exit(1)
+    return answer(measured, task, fetch)
 
 
 def slow_first_take(

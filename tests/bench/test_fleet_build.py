@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,26 @@ from tests.bench.test_kinds import machine
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
 
-from bench.cluster import HostLost
+from bench.cluster import HostLost, HostTrouble, ProcessDied
 from bench.fleet_build import Builder
 
+Joined = Callable[[str], Machine | None]
 PORTABLE: FileKey = ("revisited-base", "fp32", "onnx")
 COMPILED: FileKey = ("revisited-base", "fp32", "aoti")
 
 
 class Answer:
-    """What a machine has said, or that it is gone."""
+    """What a machine has said, or what is known of it instead."""
 
-    def __init__(self, value: object, lost: bool = False) -> None:
+    def __init__(self, value: object, lost: HostLost | None = None) -> None:
         self.reference = self
-        self._value, self._lost = value, lost
+        self.lost = lost
+        self._value = value
 
     def get(self) -> Any:
         """As of a real one."""
-        if self._lost:
-            raise HostLost("made up")
+        if self.lost:
+            raise self.lost
         return self._value
 
 
@@ -51,34 +53,57 @@ class MadeUp:
         self.brought: list[tuple[str, str]] = []
         self.dying = ""
         """A node that is gone as soon as others want its files."""
+        self.full = ""
+        """A node whose disk is full."""
+        self.weak = ""
+        """A node on which whoever takes a folder dies."""
+        self.spoilt = ""
+        """A node whose files were changed since it built them."""
+        self.chosen = ""
+        """The node that Ray chooses for what may run anywhere; empty: the first."""
 
     def nodes(self) -> tuple[Node, ...]:
         """Those that are still there."""
         return tuple(one.node for one in self.machines.values())
 
     def on(self, node: Node, cpus: int, function: object, *arguments: Any) -> Answer:
-        """Pieces are read and folders taken."""
+        """Pieces are read, folders looked at and taken."""
         if node.id == self.dying:
             self.machines.pop(node.id, None)
         if node.id not in self.machines:
-            return Answer(None, lost=True)
+            return Answer(None, HostLost("made up"))
+        if function is parcel.is_whole:
+            return Answer(node.id != self.spoilt)
         if function is on_host.take:
-            name, _, pieces = arguments[:3]
-            if any(piece._lost for piece in pieces):
-                return Answer(None, lost=True)
-            self.brought.append((node.id, name))
-        else:
-            assert function is parcel.piece
-        return Answer(b"")
+            return self._taken(node, *arguments)
+        assert function is parcel.piece
+        return Answer(node.id)
+
+    def _taken(self, node: Node, name: str, contents: Parcel, pieces: Any, *_: object) -> Answer:
+        lost: list[HostLost] = [piece.lost for piece in pieces if piece.lost]
+        if node.id == self.full:
+            lost.append(HostTrouble("No space left on device", node.id))
+        if node.id == self.weak:
+            lost.append(ProcessDied("killed"))
+        if self.spoilt and any(piece.get() == self.spoilt for piece in pieces if not piece.lost):
+            lost.append(HostTrouble("it was changed on the way or where it stood", node.id))
+        if lost:
+            return Answer(None, lost[0])
+        self.brought.append((node.id, name))
+        return Answer(None)
 
     def on_and_tell(self, node: Node, cpus: int, function: object, *arguments: Any) -> Answer:
         """Files are built on that node."""
         assert function is on_host.build
+        if node.id == self.full:
+            return Answer(None, HostTrouble("No space left on device", node.id))
         return Answer((node.id, self._made(node.id, arguments[0])))
 
     def anywhere(self, cpus: int, function: object, *arguments: Any) -> Answer:
-        """The same on the first node there is."""
-        return self.on_and_tell(self.nodes()[0], cpus, function, *arguments)
+        """The same on whichever node is chosen."""
+        nodes = {node.id: node for node in self.nodes()}
+        node = nodes.get(self.chosen, self.nodes()[0])
+        return self.on_and_tell(node, cpus, function, *arguments)
 
     def _made(self, node_id: str, order: Order) -> Made:
         own = self.machines[node_id].own
@@ -100,12 +125,19 @@ def fleet(*instruction_sets: str) -> list[Machine]:
     ]
 
 
-def built(cluster: MadeUp, keys: Iterable[FileKey], said: list[str] | None = None) -> Any:
-    """What ``Builder`` makes of that cluster's machines, by instruction sets."""
+def builder(
+    cluster: MadeUp, said: list[str] | None = None, joined: Joined = lambda node_id: None
+) -> Builder:
+    """One for the machines that are there now."""
     kinds: list[Kind] = list(kinds_of(list(cluster.machines.values())))
     options = Options(threads=(1,))
     say = (said if said is not None else []).append
-    return Builder(cluster, kinds, options, Inputs(), say).build(keys)  # type: ignore[arg-type]
+    return Builder(cluster, kinds, options, Inputs(), say, joined)  # type: ignore[arg-type]
+
+
+def built(cluster: MadeUp, keys: Iterable[FileKey], said: list[str] | None = None) -> Any:
+    """What ``Builder`` makes of that cluster's machines, by instruction sets."""
+    return builder(cluster, said).build(keys)
 
 
 def test_what_any_machine_can_run_is_built_once() -> None:
@@ -153,3 +185,111 @@ def test_machines_that_see_one_folder_are_sent_nothing() -> None:
     built(cluster, [PORTABLE])
     assert len(cluster.built) == 1
     assert not cluster.brought
+
+
+NAME = "revisited-base.onnx.any"
+
+
+def test_a_full_disk_costs_its_machine_alone() -> None:
+    """It takes nothing more; the others have all."""
+    cluster = MadeUp(fleet("avx2", "avx2", "avx2"))
+    cluster.full = "00000002"
+    one = builder(cluster)
+    found = one.build([PORTABLE])
+    assert one.lost == {"00000002": "No space left on device"}
+    assert cluster.brought == [("00000003", NAME)]
+    assert found["avx2"].artifacts.keys() == {PORTABLE}
+
+
+def test_who_can_t_build_for_its_disk_is_left_out() -> None:
+    """Another one builds."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    cluster.full = "00000001"
+    one = builder(cluster)
+    found = one.build([PORTABLE])
+    assert one.lost == {"00000001": "No space left on device"}
+    assert cluster.built == [("00000002", PORTABLE)]
+    assert found["avx2"].artifacts.keys() == {PORTABLE}
+
+
+def test_who_sends_damaged_files_is_left_out_and_not_who_notices() -> None:
+    """They are built again by another one."""
+    cluster = MadeUp(fleet("avx2", "avx2", "avx2"))
+    cluster.spoilt = "00000001"
+    one = builder(cluster)
+    one.build([PORTABLE])
+    assert one.lost == {"00000001": f"{NAME} is not what it has built"}
+    assert [node_id for node_id, _ in cluster.built] == ["00000001", "00000002"]
+    assert cluster.brought == [("00000003", NAME)]
+
+
+def test_whose_process_dies_of_a_file_is_left_out_in_the_end() -> None:
+    """Its node lives, but it can't have the file; the others measure it."""
+    cluster = MadeUp(fleet("avx2", "avx2", "avx2"))
+    cluster.weak = "00000002"
+    said: list[str] = []
+    one = builder(cluster, said)
+    found = one.build([PORTABLE])
+    assert one.lost == {"00000002": f"{NAME} could not be brought to it"}
+    assert found["avx2"].artifacts.keys() == {PORTABLE}
+    assert any("killed" in text for text in said)
+
+
+def test_without_a_machine_that_can_build_the_reason_is_told() -> None:
+    """That of the last try."""
+    cluster = MadeUp(fleet("avx2"))
+    cluster.full = "00000001"
+    found = built(cluster, [PORTABLE])
+    text = "it was built in vain, the last time because: No space left on device"
+    assert found["avx2"].reasons == {PORTABLE: text}
+
+
+def late(cluster: MadeUp) -> Machine:
+    """A third machine, which Ray gives work to at once."""
+    newcomer = fleet("avx2", "avx2", "avx2")[2]
+    cluster.machines[newcomer.node.id] = newcomer
+    cluster.chosen = newcomer.node.id
+    return newcomer
+
+
+def test_what_a_node_that_joined_has_built_counts() -> None:
+    """It is brought from there to the others; then all that is there is brought to it."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    asked: list[str] = []
+
+    def joined(node_id: str) -> Machine | None:
+        asked.append(node_id)
+        return cluster.machines[node_id]
+
+    one = builder(cluster, joined=joined)
+    newcomer = late(cluster)
+    found = one.build([PORTABLE])
+    assert cluster.built == [("00000003", PORTABLE)]
+    assert sorted(cluster.brought) == [("00000001", NAME), ("00000002", NAME)]
+    assert asked == ["00000003"]
+    assert one.bring_all(found["avx2"], newcomer)
+
+
+def test_a_machine_that_joined_gets_what_it_lacks() -> None:
+    """Before it measures; one that can't have it doesn't."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    one = builder(cluster)
+    found = one.build([PORTABLE])
+    newcomer = late(cluster)
+    assert one.bring_all(found["avx2"], newcomer)
+    assert cluster.brought[-1] == ("00000003", NAME)
+    cluster.full = "00000004"
+    full = fleet(*["avx2"] * 4)[3]
+    cluster.machines["00000004"] = full
+    assert not one.bring_all(found["avx2"], full)
+    assert one.lost == {"00000004": "No space left on device"}
+
+
+def test_what_a_node_that_may_not_be_used_has_built_is_built_again() -> None:
+    """By one of those that may, however often Ray would choose the other one."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    one = builder(cluster)
+    late(cluster)
+    found = one.build([PORTABLE])
+    assert cluster.built == [("00000003", PORTABLE), ("00000001", PORTABLE)]
+    assert found["avx2"].artifacts.keys() == {PORTABLE}

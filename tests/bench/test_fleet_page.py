@@ -201,3 +201,18 @@ def test_kinds_without_a_price_are_not_the_cheapest(fleet: list[Run]) -> None:
     choice = fleet_page.choose(offers, 1.0)
     assert choice.best is not None
     assert choice.best.kind == "fast"
+
+
+def test_machines_that_were_lost_are_named(fleet: list[Run]) -> None:
+    """On the page and at the end of the run, with the reason; without any there is no word of it.
+
+    What a machine says is no Markdown.
+    """
+    assert "was lost" not in fleet_page.page(fleet) + fleet_page.summary(fleet)
+    head = fleet[0].header
+    assert head.fleet is not None
+    lost = replace(head.fleet, lost={"aaaaaaaa": "No space left on device (model*.onnx)"})
+    runs = [replace(fleet[0], header=replace(head, fleet=lost)), fleet[1]]
+    line = "- fast: machine aaaaaaaa was lost: No space left on device (model\\*.onnx)"
+    assert line in fleet_page.page(runs).splitlines()
+    assert fleet_page.summary(runs).splitlines()[-1] == line

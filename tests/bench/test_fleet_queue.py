@@ -58,22 +58,77 @@ def test_what_a_lost_machine_held_goes_to_others() -> None:
     done = [queue.take("a")]
     queue.done("a")
     lost = queue.take("a")
-    assert queue.lose("a") is None
+    assert queue.lose("a") == ()
     rest = drained(queue, "b")
     assert rest[0] == lost
     assert [*done, *rest] == JOBS
     assert queue.settled()
 
 
-def test_a_block_that_machines_die_of_is_given_up() -> None:
-    """It would take one after the other down."""
+def test_a_case_that_machines_die_of_is_given_up() -> None:
+    """It would take one after the other down: the block that showed it first, then the others."""
     queue = Queue(JOBS)
+    deadly = JOBS[0][1]
+    own = [job for job in JOBS if job[1] == deadly]
     for number in range(MOST_LOST):
-        lost = queue.take(str(number))
+        assert queue.take(str(number)) == own[0]
         given_up = queue.lose(str(number))
-        assert (given_up == lost) == (number == MOST_LOST - 1)
+        assert given_up == (() if number < MOST_LOST - 1 else tuple(own))
     rest = drained(queue, "b")
-    assert rest == JOBS[1:]
+    assert rest == [job for job in JOBS if job[1] != deadly]
+    assert queue.settled()
+
+
+def test_who_was_not_at_its_block_does_not_speak_against_it() -> None:
+    """Machines that die while they wait for their cores say nothing of what they would measure."""
+    queue = Queue(JOBS)
+    for number in range(2 * MOST_LOST):
+        assert queue.take(str(number)) == JOBS[0]
+        assert queue.lose(str(number), blamed=False) == ()
+    assert drained(queue, "b") == JOBS
+
+
+def test_who_lives_on_keeps_its_unit() -> None:
+    """A new process on the same machine: the round's pairs stay those of one machine."""
+    queue = Queue(JOBS, machines=3)
+    lost, other = queue.take("a"), queue.take("b")
+    assert queue.retry("a") == ()
+    assert queue.take("a") == lost
+
+    third = queue.take("c")
+    assert lost and other and third
+    assert len({lost[0], other[0], third[0]}) == 3
+
+
+def test_a_case_that_is_given_up_leaves_what_others_hold_too() -> None:
+    """But for the block that one of them is at just now."""
+    queue = Queue(JOBS, machines=3)
+    lost = queue.take("a")
+    assert lost is not None
+    now = queue.take("b")
+    assert now is not None
+    for _ in range(MOST_LOST - 1):
+        assert queue.retry("a") == ()
+        assert queue.take("a") == lost
+    gone = queue.retry("a")
+    assert gone[0] == lost
+    assert {case for _, case in gone} == {lost[1]}
+    queue.done("b")
+    left = [*drained(queue, "b"), *drained(queue, "a"), now]
+    assert sorted([*gone, *left], key=str) == sorted(JOBS, key=str)
+    assert queue.settled()
+
+
+def test_a_slow_machine_keeps_only_what_it_has_begun() -> None:
+    """Rounds that nobody has begun go to whoever is done, whoever that is."""
+    jobs = list(crossover((*BASE, *LARGE), 5, 0))
+    queue = Queue(jobs, machines=2)
+    slow = queue.take("slow")
+    assert slow is not None
+    fast = drained(queue, "fast")
+    assert {number for number, _ in fast} == set(range(5)) - {slow[0]}
+    queue.done("slow")
+    assert {number for number, _ in drained(queue, "slow")} == {slow[0]}
     assert queue.settled()
 
 
@@ -90,7 +145,7 @@ def test_what_nobody_can_take_is_told() -> None:
 def test_losing_who_held_nothing_changes_nothing() -> None:
     """A machine may die while it waits for its cores."""
     queue = Queue(JOBS)
-    assert queue.lose("a") is None
+    assert queue.lose("a") == ()
     assert drained(queue, "b") == JOBS
 
 
@@ -114,9 +169,9 @@ def test_every_block_is_recorded_once_whoever_dies(seed: int) -> None:
                 continue
             if chance.random() < 0.1:
                 life += 1
-                if (lost := queue.lose(here)) is not None:
+                if lost := queue.lose(here):
                     with lock:
-                        given_up.append(lost)
+                        given_up.extend(lost)
                 continue
             with lock:
                 recorded.append(job)
