@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -139,6 +139,12 @@ class Cluster:
         reply: Reply[Any] = Reply(reference)
         self._pending.add(reply)
         return reply
+
+    def first(self, replies: Iterable[Reply[T]]) -> Reply[T]:
+        """Wait for one of these: the first that is there, or will never be."""
+        by_reference = {reply.reference: reply for reply in replies}
+        (reference, *_), _ = ray.wait(list(by_reference), num_returns=1)
+        return by_reference[reference]
 
     def keep(self, value: object) -> Any:
         """A reference to a value of this process, which other machines can fetch."""
