@@ -33,6 +33,8 @@ from bench.options import UsageError
 LOCAL = "local"
 _LOOPBACK = "127.0.0.1"
 _ANSWER_S = 5.0
+_OTHER_VERSIONS = "Version mismatch"
+"""How Ray begins what it says of them."""
 _LOST = (
     ActorUnschedulableError,
     NodeDiedError,
@@ -179,15 +181,26 @@ def connected(address: str) -> Iterator[Cluster]:
         else:
             context = ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as exc:
-        raise UsageError(
-            f"--ray {address}: no cluster answers there ({_sentence(exc)}); start one with "
-            "ray start --head, or use --ray local; one that asks for a token needs "
-            "RAY_AUTH_MODE=token here, too"
-        ) from exc
+        raise UsageError(f"--ray {address}: {_refusal(exc)}") from exc
     try:
         yield Cluster(_dashboard(context))
     finally:
         ray.shutdown()
+
+
+def _refusal(exc: Exception) -> str:
+    """Why there is no connection, and what to do about it."""
+    if _OTHER_VERSIONS in str(exc):
+        # Both versions stand in the lines after the first.
+        said = " ".join(str(exc).split())
+        return (
+            f"the cluster has another Ray or Python ({said}): install the same on all machines "
+            "(the same Python, pip install -c constraints.txt) and start the cluster again"
+        )
+    return (
+        f"no cluster answers there ({_sentence(exc)}); start one with ray start --head, or use "
+        "--ray local; one that asks for a token needs RAY_AUTH_MODE=token here, too"
+    )
 
 
 def _check_answers(address: str) -> None:
