@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -41,6 +41,8 @@ _LOOPBACK = "127.0.0.1"
 _ANSWER_S = 5.0
 _ALIVE_S = 60.0
 """A node that is there starts a process for a question within this time."""
+_OTHER_VERSIONS = "Version mismatch"
+"""How Ray begins what it says of them."""
 _LOST = (
     ActorUnschedulableError,
     NodeDiedError,
@@ -206,6 +208,12 @@ class Cluster:
         if self._abandoned:
             raise HostLost("the run is being ended")
 
+    def first(self, replies: Iterable[Reply[T]]) -> Reply[T]:
+        """Wait for one of these: the first that is there, or will never be."""
+        by_reference = {reply.reference: reply for reply in replies}
+        (reference, *_), _ = ray.wait(list(by_reference), num_returns=1)
+        return by_reference[reference]
+
     def keep(self, value: object) -> Any:
         """A reference to a value of this process, which other machines can fetch."""
         return ray.put(value)
@@ -245,15 +253,26 @@ def connected(address: str) -> Iterator[Cluster]:
         else:
             context = ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as exc:
-        raise UsageError(
-            f"--ray {address}: no cluster answers there ({_sentence(exc)}); start one with "
-            "ray start --head, or use --ray local; one that asks for a token needs "
-            "RAY_AUTH_MODE=token here, too"
-        ) from exc
+        raise UsageError(f"--ray {address}: {_refusal(exc)}") from exc
     try:
         yield Cluster(_dashboard(context))
     finally:
         ray.shutdown()
+
+
+def _refusal(exc: Exception) -> str:
+    """Why there is no connection, and what to do about it."""
+    if _OTHER_VERSIONS in str(exc):
+        # Both versions stand in the lines after the first.
+        said = " ".join(str(exc).split())
+        return (
+            f"the cluster has another Ray or Python ({said}): install the same on all machines "
+            "(the same Python, pip install -c constraints.txt) and start the cluster again"
+        )
+    return (
+        f"no cluster answers there ({_sentence(exc)}); start one with ray start --head, or use "
+        "--ray local; one that asks for a token needs RAY_AUTH_MODE=token here, too"
+    )
 
 
 def _check_answers(address: str) -> None:

@@ -24,6 +24,7 @@ from bench.record import Status
 from export.artifact import Artifact
 from export.build import Int8, WeightsFacts, size_note
 from export.checkpoints import DEFAULT, SEEDED, weights_of
+from export.tied import tied
 from export.variants import ALIASES, VARIANTS, weights_name
 
 FileKey = tuple[str, str, str]
@@ -291,7 +292,7 @@ def _exporter(request: bytes, root: Path | None) -> Iterator[subprocess.Popen[by
         sent.write(request)
         sent.seek(0)
         process = subprocess.Popen(
-            COMMAND,
+            [*tied(), *COMMAND],
             stdin=sent,
             stdout=subprocess.PIPE,
             stderr=complaints,

@@ -26,10 +26,10 @@ class Board:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.completed:.0f} of {task.total:.0f}"),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.completed:.0f} of {task.fields[shown]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
@@ -49,14 +49,19 @@ class Board:
         """A kind has so many blocks to measure."""
         self.say(f"{kind}: {blocks} block{'' if blocks == 1 else 's'} to measure")
         with self._lock:
-            self._kinds[kind] = self._bar.add_task(kind, total=max(1, blocks), state="")
+            self._kinds[kind] = self._added(kind, blocks, str(blocks))
             self._begun[kind] = (time.monotonic(), blocks)
             self._left[kind] = blocks
+            # How many of them each will measure nobody knows: their bars add up to the kind's.
+            of_kind = f"its kind's {blocks}" if len(machines) > 1 else str(blocks)
             for machine in machines:
                 if len(self._machines) < _MOST_LINES:
-                    name = f"  {machine.shown}"
-                    task = self._bar.add_task(name, total=max(1, blocks), state="waiting")
+                    task = self._added(f"  {machine.shown}", blocks, of_kind, "waiting")
                     self._machines[machine.node.id] = task
+
+    def _added(self, name: str, blocks: int, shown: str, state: str = "") -> TaskID:
+        """A bar that is full after so many blocks, which the line calls ``shown``."""
+        return self._bar.add_task(name, total=max(1, blocks), state=state, shown=shown)
 
     def doing(self, machine: Machine, text: str) -> None:
         """What a machine begins."""

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.tied import tied
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOAD_LIMIT_S = 900.0
 WORKER = ("bench.worker",)
 _END_LIMIT_S = 10.0
-_TIE = ("setpriv", "--pdeathsig", "KILL")
-"""Of util-linux: it becomes the child, which the kernel then kills when its parent dies."""
 
 
 class ChildDied(Exception):
@@ -80,7 +79,7 @@ class Child:
         self.log = log
         self._connection: Connection = ours
         self._asked = ""
-        tie = _TIE if setting.tied and shutil.which(_TIE[0]) else ()
+        tie = tied() if setting.tied else ()
         command = [*tie, sys.executable, "-m", *setting.worker]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(

@@ -10,11 +10,8 @@ import functools
 import hashlib
 import os
 import secrets
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +34,6 @@ from export.variants import register
 _STORE_ID = "fleet-id"
 _PEAK_SECONDS = 0.3
 _MACHINE_ID = Path("/etc/machine-id")
-_MOST_SAID = 20_000
 
 
 @dataclass(frozen=True)
@@ -133,6 +129,15 @@ def arrived(sent: Sent, store: Path, fetch: Fetch) -> str:
     target = Path(arrived_apart(sent, store, fetch))
     is_folder = len(sent.parcel.parts) != 1 or "/" in sent.parcel.parts[0].name
     return str(target if is_folder else target / sent.parcel.parts[0].name)
+
+
+def arrived_apart(sent: Sent, store: Path, fetch: Fetch) -> str:
+    """As ``arrived``, but never the driver's own path: its folder may have other files."""
+    target = store / "sent" / sent.parcel.digest
+    if target not in _ARRIVED:
+        parcel.unpack(sent.parcel, sent.pieces, fetch, target)
+        _ARRIVED.add(target)
+    return str(target)
 
 
 _ARRIVED: set[Path] = set()
@@ -317,61 +322,3 @@ def peak(threads: int, store: str) -> tuple[Peaks, tuple[str, ...]]:
     said: list[str] = []
     found = peaks.measure(threads, _PEAK_SECONDS, store_here(store), said.append)
     return found, tuple(said)
-
-
-# --- any other command
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, what it said last, and the files that it wrote, below ``folder``."""
-
-    code: int
-    said: str
-    folder: str
-    written: Parcel
-
-
-def command(
-    module: str,
-    words: Sequence[str],
-    sent: Mapping[str, Sent | str],
-    known: Sent | None,
-    fetch: Fetch,
-) -> Done:
-    """Run ``python -m MODULE`` here; ``sent`` are flags with what they name, ``known`` what an
-    earlier start has written."""
-    store = default_store().absolute()
-    store.mkdir(parents=True, exist_ok=True)
-    out = Path(tempfile.mkdtemp(prefix="spread-", dir=store))
-    if known is not None:
-        for part in known.parcel.parts:
-            shutil.copyfile(Path(arrived_apart(known, store, fetch)) / part.name, out / part.name)
-    places = [
-        word
-        for flag, one in sent.items()
-        for word in (flag, one if isinstance(one, str) else arrived(one, store, fetch))
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words, *places, "--out", str(out)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    said = done.stdout.decode(errors="replace")[-_MOST_SAID:]
-    return Done(done.returncode, said, str(out), parcel.packed(out))
-
-
-def forget(folder: str) -> None:
-    """What a command had written, once it is elsewhere."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def arrived_apart(sent: Sent, store: Path, fetch: Fetch) -> str:
-    """As ``arrived``, but never the driver's own path: its folder may have other files."""
-    target = store / "sent" / sent.parcel.digest
-    if target not in _ARRIVED:
-        parcel.unpack(sent.parcel, sent.pieces, fetch, target)
-        _ARRIVED.add(target)
-    return str(target)

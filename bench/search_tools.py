@@ -22,6 +22,7 @@ from bench.record import Answers, Labelled
 from export.artifact import Artifact
 from export.build import SEEDED, Int8
 from export.images import Entry, ImageFolder, Preprocess
+from export.tied import tied
 
 _RUNTIME = "ort"
 
@@ -92,7 +93,7 @@ class Asker:
             weights=artifact.weights,
         )
         with tempfile.TemporaryDirectory(prefix="deploybench-search-") as logs:
-            setting = launch.Setting(case.threads, memory_limit(self.options))
+            setting = launch.Setting(case.threads, memory_limit(self.options), tied=True)
             try:
                 with launch.Child(setting, Path(logs) / "child.log") as child:
                     loaded = child.ask(block.load_message(case, artifact), launch.LOAD_LIMIT_S)
@@ -124,7 +125,7 @@ def rank(
     Raises :class:`UsageError` with its words where that fails.
     """
     chosen = json.dumps(TypeAdapter(Int8).dump_python(int8, mode="json"))
-    words = [sys.executable, "-m", "export.sensitivity", str(fp32.path), "--json"]
+    words = [*tied(), sys.executable, "-m", "export.sensitivity", str(fp32.path), "--json"]
     words += ["--int8", chosen, "--data", options.data]
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=complaints, text=True)

@@ -11,22 +11,23 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import on_host, parcel
-from bench.on_host import Done, Sent
+from bench import errand, on_host, parcel
+from bench.errand import Done, Errand
+from bench.on_host import Described, Sent
 from bench.options import UsageError, check_names, matching
-from bench.parcel import Parcel
+from bench.parcel import Parcel, ParcelError
 from bench.record import RecordError, write_atomically
 from export.printable import complain
 from export.variants import VARIANTS
 
 if TYPE_CHECKING:  # nobody imports Ray without being asked to
     from bench.cluster import Cluster, Reply
-    from bench.kinds import Node
 
 _TRIES = 3
 """How often a variant is begun again because the machine that had it is gone."""
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if importlib.util.find_spec("ray") is None:
             raise UsageError("this needs Ray: pip install 'deploybench[ray]'")
         return _run(given)
-    except (UsageError, RecordError) as exc:
+    except (UsageError, RecordError, ParcelError) as exc:
         complain(exc)
         return 2
     except KeyboardInterrupt:
@@ -99,7 +100,7 @@ def _run(given: argparse.Namespace) -> int:
             for name in variants
         ]
         print(f"{len(jobs)} variants on {len(nodes)} nodes, {cpus} CPUs each", flush=True)
-        return _Spread(cluster, nodes, sent, out, cpus).all(jobs)
+        return _Spread(cluster, on_host.describe(""), sent, out, cpus).all(jobs)
 
 
 class _Words:
@@ -146,46 +147,55 @@ class _Spread:
     def __init__(
         self,
         cluster: Cluster,
-        nodes: Sequence[Node],
+        driver: Described,
         sent: Mapping[str, Sent | str],
         out: Path,
         cpus: int,
     ) -> None:
         self._cluster = cluster
-        self._nodes = {node.id: node for node in nodes}
+        self._driver = driver
         self._sent = sent
         self._out = out
         self._cpus = cpus
 
     def all(self, jobs: Sequence[Job]) -> int:
-        """Every job, at once as far as the cluster has CPUs; returns the worst exit code."""
+        """Every job, at once as far as the cluster has CPUs; returns the worst exit code.
+
+        What one wrote is kept as soon as it is there, in whichever order they end.
+        """
         from bench.cluster import HostLost
 
-        worst, left = 0, list(jobs)
-        for _ in range(_TRIES):
-            asked = [(job, self._ask(job)) for job in left]
-            left = []
-            for job, reply in asked:
-                try:
-                    node_id, done = reply.get()
-                    self._keep(node_id, done)
-                except HostLost as exc:
+        codes = [0]
+        lost: Counter[Job] = Counter()
+        waiting = {self._ask(job): job for job in jobs}
+        while waiting:
+            reply = self._cluster.first(waiting)
+            job = waiting.pop(reply)
+            try:
+                codes.append(self._ended(job, reply))
+            except HostLost as exc:
+                lost[job] += 1
+                if lost[job] == _TRIES:
+                    complain(f"{job.variant}: every machine that had it was lost, the last: {exc}")
+                    codes.append(1)
+                else:
                     print(f"{job.variant}: {exc}; it is begun again", flush=True)
-                    left.append(job)
-                    continue
-                print(f"== {job.variant} (exit code {done.code})\n{done.said}", flush=True)
-                worst = max(worst, done.code)
-        for job in left:
-            complain(f"{job.variant}: every machine that had it was lost")
-        return max(worst, 1) if left else worst
+                    waiting[self._ask(job)] = job
+        return max(codes)
+
+    def _ended(self, job: Job, reply: Reply[tuple[str, Done]]) -> int:
+        """Keep and show what a command has made; its exit code. Raises ``HostLost``."""
+        node_id, done = reply.get()
+        self._keep(done)
+        where = f"exit code {done.code}, by {node_id[:8]}"
+        print(f"== {job.variant} ({where})\n{done.said}", flush=True)
+        return done.code
 
     def _ask(self, job: Job) -> Reply[tuple[str, Done]]:
         from bench.cluster import fetch
 
-        known = self._known(job.variant)
-        return self._cluster.anywhere(
-            self._cpus, on_host.command, job.module, job.words, self._sent, known, fetch
-        )
+        asked = Errand(job.module, job.words, self._sent, self._known(job.variant))
+        return self._cluster.anywhere(self._cpus, errand.run, asked, self._driver, fetch)
 
     def _known(self, variant: str) -> Sent | None:
         """What an earlier start has left of this variant."""
@@ -197,19 +207,13 @@ class _Spread:
         parts = tuple(part for path in files for part in parcel.packed(path).parts)
         return of_parts(self._out.absolute(), Parcel(parts), self._cluster)
 
-    def _keep(self, node_id: str, done: Done) -> None:
-        """Bring what a command has written into the folder. Raises ``RecordError``."""
+    def _keep(self, done: Done) -> None:
+        """Write what came back into the folder. Raises ``RecordError``, ``ParcelError``."""
         self._out.mkdir(parents=True, exist_ok=True)
-        for part in done.written.parts:
-            data = b"".join(self._pieces(node_id, done, part))
+        for part, array in zip(done.written.parts, done.data, strict=True):
+            data = array.tobytes()
             parcel.check(part, data)
             write_atomically(self._out / part.name, data)
-        self._cluster.on(self._nodes[node_id], 0, on_host.forget, done.folder).get()
-
-    def _pieces(self, node_id: str, done: Done, part: parcel.Part) -> Iterator[bytes]:
-        node = self._nodes[node_id]
-        for span in part.pieces:
-            yield self._cluster.on(node, 0, parcel.piece, Path(done.folder), part.name, *span).get()
 
 
 def _parser() -> argparse.ArgumentParser:

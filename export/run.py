@@ -52,6 +52,7 @@ from export.images import ImageFolder, ImagesError, sample_photographs_fingerpri
 from export.printable import complain, paragraph
 from export.recipes import FORMATS, RECIPES, STEPS
 from export.steps import CHECK, CHECKED, JOB, Check, Checked, Job
+from export.tied import tied
 from export.variants import ALIASES, VARIANTS, register
 
 CHILD_LIMIT_S = 3600.0
@@ -446,10 +447,10 @@ def _child(words: list[str], stdin: bytes, log: Path, on_line: Callable[[str], N
     """Run ``python -m export.steps``; hands its answers on and returns how it ended."""
     log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "export.steps", str(writer), str(memory.child_bytes()), *words]
+    command = [sys.executable, "-m", "export.steps", str(writer), str(memory.child_bytes())]
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command,
+            [*tied(), *command, *words],
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,

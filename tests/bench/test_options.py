@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -133,3 +134,31 @@ def test_toml_that_is_none_is_named(tmp_path: Path) -> None:
 def test_globs_keep_the_order_of_the_table() -> None:
     """Names come in the order of what is matched, not of the patterns."""
     assert matching(["c", "a*"], ["ab", "b", "c"]) == ("ab", "c")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--ray", "auto", "--against", "HEAD~1"], "--against can't be had with --ray: the other"),
+        (["--ray", "auto", "--budget", "1m"], "--budget can't be had with --ray: each machine"),
+        (["--prices", "prices.toml"], "--prices is about the machines of a fleet: it needs --ray"),
+    ],
+)
+def test_what_a_fleet_can_not_do_is_refused_by_its_flag(
+    words: list[str], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a cluster is looked for; so is what is said of a fleet where there is none."""
+    monkeypatch.setattr("bench.options.importlib.util.find_spec", lambda name: object())
+    with pytest.raises(UsageError) as caught:
+        parse(words)
+    assert part in str(caught.value)
+    assert parse(["--ray", "auto", "--prices", "prices.toml"]).prices == "prices.toml"
+
+
+def test_a_fleet_needs_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra by its name, before a cluster is looked for."""
+    monkeypatch.setattr("bench.options.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=re.escape("--ray needs Ray: pip install 'deploybench[ray]'")
+    ):
+        parse(["--ray", "auto"])
