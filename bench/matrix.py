@@ -20,7 +20,6 @@ from bench.rows import (
     main_setting,
     runtime_name,
     speedup,
-    table_order,
 )
 from bench.score_cells import change, points, top1
 from bench.text import NOTHING, number
@@ -261,7 +260,7 @@ def _lines(ways: Ways, cell: Callable[[Row], str]) -> tuple[tuple[str, ...], ...
 
 def _variants(rows: Iterable[Row]) -> list[str]:
     """In the order of the tables."""
-    ordered = sorted(rows, key=lambda row: table_order(row.case))
+    ordered = sorted(rows, key=lambda row: row.table_order)
     return list(dict.fromkeys(row.case.variant for row in ordered))
 
 

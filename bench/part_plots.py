@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from bench.figure import Axis, Figure, Panel, Part
 from bench.record import RunHeader
 from bench.resources import usual_block, whole_s
-from bench.rows import Row, Table, table_order
+from bench.rows import Row, Table
 from bench.shown import (
     LEFT_OUT,
     Tables,
@@ -63,7 +63,7 @@ def file_bytes(header: RunHeader, tables: Tables) -> Figure:
 def _files(table: Table) -> list[Row]:
     """A row for each file that is drawn, in the order of the tables; its answers are right."""
     able = [row for row in measured_rows(table) if row.candidate and row.file and row.file.layers]
-    able.sort(key=lambda row: (table_order(row.case)[:3], _format(row) != "onnx"))
+    able.sort(key=lambda row: (row.table_order[:4], _format(row) != "onnx"))
     first = {file_name(row): row for row in reversed(able)}
     kept: dict[str, list[Row]] = {}
     for name in dict.fromkeys(map(file_name, able)):

@@ -11,7 +11,7 @@ from bench import validity
 from bench.matrix import Grid, one_each
 from bench.record import FileFacts
 from bench.row_text import label, marked, verdict_text
-from bench.rows import Row, Table, best_fp32, held_together, speedup, table_order
+from bench.rows import Row, Table, best_fp32, held_together, speedup
 from bench.text import NOTHING, rounded
 
 
@@ -59,7 +59,7 @@ def building(found: Iterable[Table]) -> Grid:
     """What making each file took; one that several runtimes opened stands once."""
     files: dict[str, list[tuple[Row, FileFacts]]] = {}
     for table in found:
-        for row in sorted(table.rows, key=lambda row: table_order(row.case)):
+        for row in sorted(table.rows, key=lambda row: row.table_order):
             if row.file is not None and not row.is_null:
                 files.setdefault(row.file.key, []).append((row, row.file))
     return Grid(

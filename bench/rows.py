@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
+from types import MappingProxyType
 
 from bench import scores, stats, validity
 from bench.accuracy import judged_precision
@@ -55,12 +56,14 @@ PLAIN_RECIPES = ("fp32", "fp32-opt")
 class Row:
     """All blocks of one case that count, by round, and what follows from them.
 
-    ``usual_canary_s`` is the run's, which a block's own is judged by.
+    ``usual_canary_s`` is the run's, which a block's own is judged by, and ``place`` where the
+    variant stands among those of the run that are none of ours, as they were given.
     """
 
     case: Case
     blocks: tuple[Measurement, ...]
     usual_canary_s: float | None = None
+    place: int = 0
 
     @cached_property
     def timed(self) -> tuple[Measurement, ...]:
@@ -71,7 +74,12 @@ class Row:
     def order(self) -> tuple[object, ...]:
         """Sorting key: by runtime first, as the registry has them."""
         place = (_place(self.case.runtime, REGISTRY), _place(self.case.recipe, RECIPES))
-        return (*place, self.case.precision != "fp32", table_order(self.case))
+        return (*place, self.case.precision != "fp32", self.table_order)
+
+    @property
+    def table_order(self) -> tuple[object, ...]:
+        """Sorting key: as the tables show them; see :func:`table_order`."""
+        return table_order(self.case, self.place)
 
     @property
     def is_null(self) -> bool:
@@ -222,7 +230,7 @@ class Table:
     def reference(self) -> Row | None:
         """The row that speed-ups are against; ``None`` where none can be."""
         candidates = {row.case: row for row in self.rows if row.candidate}
-        chosen = reference_case(candidates)
+        chosen = reference_case(candidates, {row.case.variant: row.place for row in self.rows})
         return None if chosen is None else candidates[chosen]
 
     @cached_property
@@ -408,14 +416,20 @@ def main_setting(cases: Iterable[Case]) -> tuple[int, int]:
     return counts.most_common(1)[0][0] if counts else (1, 1)
 
 
-def reference_case(cases: Iterable[Case]) -> Case | None:
+def reference_case(
+    cases: Iterable[Case], places: Mapping[str, int] = MappingProxyType({})
+) -> Case | None:
     """Which of ``cases`` (of one family) the others are compared with.
 
     Of the family's first variant, at the setting of most cases: torch-eager
-    fp32, else ort's fp32 or fp32-opt, else its first row. Never ``null``.
+    fp32, else ort's fp32 or fp32-opt, else its first row. Never ``null``. ``places`` says in
+    which order variants were given that are none of ours.
     """
     own = (case for case in cases if case.runtime != NULL and not case.copy)
-    ordered = sorted((case for case in own if case.scenario == "single"), key=table_order)
+    ordered = sorted(
+        (case for case in own if case.scenario == "single"),
+        key=lambda case: table_order(case, places.get(case.variant, 0)),
+    )
     if not ordered:
         return None
     setting = main_setting(ordered)
@@ -428,11 +442,15 @@ def reference_case(cases: Iterable[Case]) -> Case | None:
     return first[0]
 
 
-def table_order(case: Case) -> tuple[object, ...]:
-    """Sorting key: the harness last, then as VARIANTS, RECIPES and REGISTRY have it."""
+def table_order(case: Case, place: int = 0) -> tuple[object, ...]:
+    """Sorting key: the harness last, then as VARIANTS, RECIPES and REGISTRY have it.
+
+    ``place`` orders those that VARIANTS doesn't know; known ones have 0.
+    """
     return (
         case.runtime == NULL,
         _place(case.variant, VARIANTS),
+        place,
         _place(case.recipe, RECIPES),
         _place(case.runtime, REGISTRY),
         _place(case.precision, PRECISIONS),
@@ -471,8 +489,13 @@ def _grouped(
     measurements = tuple(measurements)
     usual = validity.usual_canary_s(measurements)
     idle = idle_cpu_s(measurements)
-    rows = [Row(case, own, usual) for case, own in current_blocks(measurements).items()]
-    rows.sort(key=lambda row: table_order(row.case))
+    strangers = (case.variant for case in cases if case.variant not in VARIANTS)
+    places = {name: place for place, name in enumerate(dict.fromkeys(strangers))}
+    rows = [
+        Row(case, own, usual, places.get(case.variant, 0))
+        for case, own in current_blocks(measurements).items()
+    ]
+    rows.sort(key=lambda row: row.table_order)
     known = {*cases, *(row.case for row in rows)}
     varying = frozenset(
         field for field in _VARYING if len({getattr(case, field) for case in known}) > 1
@@ -481,7 +504,7 @@ def _grouped(
     for row in rows:
         groups.setdefault((family_of(row.case), row.case.weights), []).append(row)
     # The harness's own row sorts last, which must not decide the order of the tables.
-    order = sorted(groups, key=lambda key: table_order(groups[key][0].case)[1:])
+    order = sorted(groups, key=lambda key: groups[key][0].table_order[1:])
     found = {key: _reference_first(_table(groups[key], varying, blocks)) for key in order}
     return {key: replace(table, idle_cpu_s=idle) for key, table in found.items()}
 

@@ -10,6 +10,9 @@ from bench import rows
 from bench.case import Case
 from bench.record import Answers, FileFacts, Measurement, Parity, Surroundings
 from bench.text import plain
+from export.variants import OWN
+from tests.bench.conftest import MadeUp
+from tests.bench.made_up import measured
 
 EAGER = Case("vgg19", "fp32", "torch-eager", 2)
 OPT = Case("vgg19", "fp32-opt", "ort", 2)
@@ -222,3 +225,14 @@ def test_one_kind_of_answers_alone_says_nothing_about_the_other() -> None:
     row = rows.Row(OPT, (only,))
     assert (row.answers, row.sampled, row.answers_differ) == (None, only.sampled, 0)
     assert rows.Row(OPT, (block(OPT, answers=Answers((1,), (0,))),)).answers_differ == 0
+
+
+def test_given_files_stand_as_they_were_given(run_of: MadeUp) -> None:
+    """Also for who reads the record later: the first is what the others are compared with."""
+    before = Case("before.onnx", "fp32", "ort", 2, weights=OWN)
+    after = replace(before, variant="after.onnx")
+    blocks = [*measured(after, 1.0), *measured(before, 2.0)]
+    (table,) = rows.tables_of(run_of(*blocks, cases=(before, after))).values()
+    assert table.reference is not None
+    assert table.reference.case == before
+    assert [row.case for row in table.rows] == [before, after]
