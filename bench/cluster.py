@@ -11,11 +11,12 @@ import secrets
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import (
     ActorUnschedulableError,
     NodeDiedError,
@@ -243,8 +244,10 @@ def connected(address: str) -> Iterator[Cluster]:
     # Read by raylets that are started here: what is measured is no background work.
     os.environ.setdefault("RAY_worker_niceness", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    alone = contextlib.ExitStack()
     try:
         if address == LOCAL:
+            alone.enter_context(_on_the_loopback())
             # Ray asks for a token by default, and would leave it in the home folder for ever.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             context = ray.init(
@@ -253,11 +256,37 @@ def connected(address: str) -> Iterator[Cluster]:
         else:
             context = ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError, TimeoutError) as exc:
+        alone.close()
         raise UsageError(f"--ray {address}: {_refusal(exc)}") from exc
     try:
         yield Cluster(_dashboard(context))
     finally:
         ray.shutdown()
+        alone.close()
+
+
+@contextlib.contextmanager
+def _on_the_loopback() -> Iterator[None]:
+    """Have what Ray starts listen on 127.0.0.1 alone, as it does by itself on other systems.
+
+    On Linux it takes another address where it is told that one, and listens on all of them (Ray
+    2.60, ``services.resolve_ip_for_localhost``). Its variable is read when Ray is imported.
+    """
+    with contextlib.ExitStack() as undone:
+        for where, name, value in (
+            (os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
+            (vars(ray_constants), "ENABLE_RAY_CLUSTER", False),
+        ):
+            undone.callback(_put, where, name, where.get(name))
+            _put(where, name, value)
+        yield
+
+
+def _put(where: MutableMapping[str, Any], name: str, value: object) -> None:
+    if value is None:
+        where.pop(name, None)
+    else:
+        where[name] = value
 
 
 def _refusal(exc: Exception) -> str:
