@@ -110,14 +110,15 @@ def runs(out: Path) -> dict[str, Run]:
 def whole(run: Run) -> Counter[tuple[int, str, str]]:
     """How often each block was recorded, with how it ended.
 
-    A first block is recorded once more with what its case answers to all labelled images: that is
-    no second measurement.
+    A first block is recorded once more with what its case answers to all labelled images, or with
+    why it doesn't: that is no second measurement, since its latencies are the same.
     """
-    lines = Counter((b.round, str(b.case), b.status, bool(b.answers)) for b in run.measurements)
-    found: Counter[tuple[int, str, str]] = Counter()
-    for (number, case, status, _), times in lines.items():
-        found[number, case, status] = max(found[number, case, status], times)
-    return found
+    found: dict[tuple[int, str, str], list[tuple[int, ...]]] = {}
+    for block in run.measurements:
+        taken = found.setdefault((block.round, str(block.case), block.status), [])
+        if not block.latencies_ns or block.latencies_ns not in taken:
+            taken.append(block.latencies_ns)
+    return Counter({key: len(taken) for key, taken in found.items()})
 
 
 EXPECTED = Counter(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from bench import on_host
 from bench.record import current_blocks
 from tests.bench import fleet_fakes, test_fleet
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
 pytest.importorskip("torch", reason="building needs torch: pip install 'deploybench[build]'")
 
 pytestmark = pytest.mark.cluster
@@ -92,10 +95,12 @@ def test_a_node_that_joins_while_files_are_built_measures(
     """It gets the files; what its kind has to measure is as much as ever."""
     monkeypatch.setattr(on_host, "build", fleet_fakes.waiting_build)
     cluster = nodes("small")
-    joining = threading.Thread(target=_join, args=(cluster, tmp_path))
-    joining.start()
-    code = test_fleet.started(cluster, tmp_path / "out")
-    joining.join()
+    with ThreadPoolExecutor() as aside:
+        late_node = aside.submit(_join, cluster.address, tmp_path)
+        try:
+            code = test_fleet.started(cluster, tmp_path / "out")
+        finally:
+            late_node.result().terminate()
     assert code == 0
     (run,) = test_fleet.runs(tmp_path / "out").values()
     assert test_fleet.whole(run) == test_fleet.EXPECTED
@@ -105,10 +110,19 @@ def test_a_node_that_joins_while_files_are_built_measures(
     assert list(late.glob("*.*.*")), "what was built was brought to it"
 
 
-def _join(cluster: Any, folder: Path) -> None:
-    """One more node of the kind, once a file is being built."""
+def _join(address: str, folder: Path) -> subprocess.Popen[bytes]:
+    """One more node of the kind, once a file is being built: its process, which ends with it."""
     fleet_fakes.marked(folder, "building")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "late"))
-        cluster.add_node(num_cpus=1, resources={"host-kind:small": 1}, wait=True)
+    started = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
+            *("--address", address, "--num-cpus", "1", "--resources", '{"host-kind:small": 1}'),
+        ],
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "late")},
+        stdout=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) < 3 and time.monotonic() < end:
+        time.sleep(0.2)
     fleet_fakes.mark("joined", folder)
+    return started
