@@ -158,6 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RecordError, UsageError) as exc:
         print(exc, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: each page is the old one or the new one, whole", file=sys.stderr)
+        return 130
     if reason := plots.not_drawn():
         print(f"plots were not drawn: {reason}", file=sys.stderr)
     return 0

@@ -176,7 +176,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action=argparse.BooleanOptionalAction,
         dest="compiled",
-        help="torch.compile: twice as fast for small networks (theirs where there is a g++)",
+        help="torch.compile: twice as fast for small networks (default: theirs, where there is a g++ and no --limit)",
     )
 
 

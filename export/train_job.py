@@ -84,6 +84,9 @@ Tell = Callable[[Said], object]
 def check(job: Job) -> None:
     """A ``TrainingError`` where options contradict one another."""
     variant = VARIANTS[job.variant]
+    for flag, path in (("--from", job.parent), ("--teacher", job.teacher)):
+        if path is not None and not path.is_file():
+            raise TrainingError(f"{flag} {path}: there is no such file")
     if job.parent is None and (job.head_only or job.new_head or job.recalibrate):
         raise TrainingError(
             "--head-only, --new-head and --recalibrate-norms need a network that knows "
@@ -116,7 +119,9 @@ def recipe_of(job: Job) -> TrainRecipe:
         recipe = dataclasses.replace(
             FINE_TUNE, augmentation=scratch.augmentation, compiled=scratch.compiled
         )
-    compiled = recipe.compiled and _compiler() if job.compiled is None else job.compiled
+    # Few images are done before a compiler would be.
+    worth_it = recipe.compiled and job.limit is None and _compiler()
+    compiled = worth_it if job.compiled is None else job.compiled
     epochs = recipe.epochs if job.epochs is None else job.epochs
     return dataclasses.replace(
         recipe,

@@ -238,6 +238,7 @@ class _Training:
 
     def _compiled(self, module: nn.Module) -> nn.Module:
         # Small steps keep a GPU waiting for the next call: let it replay a graph of them.
+        self._say("the first step compiles the network, which takes a minute or two")
         mode = "reduce-overhead" if self.plan.device == "cuda" else None
         return torch.compile(module, mode=mode)  # type: ignore[return-value]
 

@@ -13,7 +13,7 @@ _PROVENANCE = ("deploybench.key", "provenance", "trained", "parent", "data")
 _MADE_UP = "deploybench.class_names_are_placeholders"
 
 _SAY = {
-    "ONNX": "write {what} into the file's metadata_props (python -m export.run does)",
+    "ONNX": "write {what} into the file's metadata_props, or into a .toml beside it for bench.run",
     "safetensors": "write {what} into the file's metadata (python -m export.train does)",
 }
 _BESIDE = "save it as safetensors with {what} in the metadata, or ship {what} in a file beside it"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,21 @@ def test_what_is_missing_is_named(capsys):
     assert "--data" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--from", "--teacher"])
+def test_a_checkpoint_that_is_not_there_is_no_training(flag, capsys):
+    """Exit code 2, before any image is read, with the flag and the file."""
+    words = ["--variants", "vgg19-gap", "--data", "leaves.zip", "--out", "out"]
+    assert main([*words, flag, "missing.safetensors"]) == 2
+    assert f"{flag} missing.safetensors" in capsys.readouterr().err
+
+
+def test_what_is_tried_out_is_not_compiled():
+    """With --limit a compiler would take longer than the training; --compile still means it."""
+    tried = Job("student", Path("data"), Path("out"), "a", limit=200)
+    assert not recipe_of(tried).compiled
+    assert recipe_of(replace(tried, compiled=True)).compiled
+
+
 def test_few_epochs_are_all_at_the_real_size():
     """A training that would end before its last stage learns what it is for all the same."""
     few = recipe_of(Job("vgg19-gap", Path("data"), Path("out"), "a", epochs=1))
@@ -316,8 +332,6 @@ def test_few_epochs_are_all_at_the_real_size():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--from", "missing.safetensors"], ["--from", "missing.safetensors"]),
-        (["--teacher", "missing.safetensors"], ["--teacher", "missing.safetensors"]),
         (["--size", "3x3"], ["--size", "3x3"]),
         (["--data", "missing.zip"], ["missing.zip"]),
         (
