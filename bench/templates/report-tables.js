@@ -159,7 +159,7 @@ for (const table of tables) {
   for (const button of table.tBodies[0].querySelectorAll("button")) button.tabIndex = -1;
   sizes.observe(table);
 }
-filters.elements.columns.defaultChecked = innerWidth >= 800;
+filters.elements.columns.defaultChecked = innerWidth >= 1700;
 filter();
 filters.hidden = false;
 byId("keys").hidden = false;
