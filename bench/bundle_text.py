@@ -24,6 +24,7 @@ from bench.text import (
     speedup_text,
 )
 from export.images import CHANNEL_ORDERS
+from export.variants import OWN
 
 _STEPS_SHOWN = ("options", "weights", "surgery", "data", "host")
 _FROM_LIBRARIES = ("libraries", "step_libraries")
@@ -228,10 +229,13 @@ def _origin(text: Text) -> str:
     lines = "\n".join(_link(link) for link in links)
     known = (link.provenance["weights"] for link in links if "weights" in link.provenance)
     weights: Sequence[str] = next(known, [])
-    named = ", ".join(map(str, weights)) or "unknown: the chain's first file is gone"
+    case = text.provenance.case
+    gone = "unknown: the chain's first file is gone"
+    own = f"those of the given file {case.variant}" if case.weights == OWN else gone
+    named = ", ".join(map(str, weights)) or own
     return f"""## How it came to be
 
-- Weights: {plain(named)}; {plain(text.header.weights)}
+- Weights: {plain(named)}; all of the run: {plain(text.header.weights)}
 - Images for calibration and parity: {plain(text.header.data)}
 
 Each file was made from the one above it; the last is the reference of parity.

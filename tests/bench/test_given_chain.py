@@ -124,6 +124,7 @@ def test_a_given_file_goes_through_all_commands(
     assert ship.main([names[-1], str(packed), *where, "--force"]) == 0
     found = bundle.read(packed)
     assert (list(found.model.classes), found.model.placeholder_names) == (own.classes, False)
+    assert f"those of the given file {own.file.name}" in (packed / "README.md").read_text()
 
     line = [str(packed), "--no-measure", "--store", store]
     assert verify.main([*line, "--model", str(own.file)]) == 0
