@@ -176,7 +176,8 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action=argparse.BooleanOptionalAction,
         dest="compiled",
-        help="torch.compile: twice as fast for small networks (default: theirs, where there is a g++ and no --limit)",
+        help="torch.compile: twice as fast for small networks (default: theirs, where there is a "
+        "g++ and no --limit)",
     )
 
 

@@ -41,7 +41,9 @@ def optimizer_state(contents: Contents) -> Iterator[Finding]:
         f"{len(found)} tensors ({named}) of {size} bytes: "
         f"{size / max(1, weights):.2g} times all the others",
     )
-    remedy = Remedy("save the weights alone (PyTorch: model.state_dict(), Keras: model.save_weights)", size)
+    remedy = Remedy(
+        "save the weights alone (PyTorch: model.state_dict(), Keras: model.save_weights)", size
+    )
     yield Finding("optimizer-state", "the optimiser's state is in the file", evidence, (remedy,))
 
 

@@ -148,7 +148,7 @@ def test_what_a_fleet_can_not_do_is_refused_by_its_flag(
     words: list[str], part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a cluster is looked for; so is what is said of a fleet where there is none."""
-    monkeypatch.setattr("bench.options.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("bench.option_checks.importlib.util.find_spec", lambda name: object())
     with pytest.raises(UsageError) as caught:
         parse(words)
     assert part in str(caught.value)
@@ -157,7 +157,7 @@ def test_what_a_fleet_can_not_do_is_refused_by_its_flag(
 
 def test_a_fleet_needs_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra by its name, before a cluster is looked for."""
-    monkeypatch.setattr("bench.options.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("bench.option_checks.importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         UsageError, match=re.escape("--ray needs Ray: pip install 'deploybench[ray]'")
     ):
