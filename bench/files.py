@@ -249,6 +249,14 @@ def fitting(cases: Sequence[Case], options: Options) -> Fitting:
     return Fitting(kept, misfits, weights)
 
 
+def misfit_notes(misfits: Mapping[str, str]) -> tuple[str, ...]:
+    """Which variants were left out because weights that nobody named for them don't fit."""
+    return tuple(
+        f"left out: {variant}, which these weights don't fit: {reason}"
+        for variant, reason in misfits.items()
+    )
+
+
 def _fitting(case: Case, misfits: Mapping[str, str], variants: Sequence[str]) -> Case | None:
     """The case itself; the harness's own row moves to a variant of the family that fits."""
     if case.variant not in misfits:

@@ -27,7 +27,7 @@ from bench import (
     rows,
 )
 from bench.blocks import Told
-from bench.case import Case, plan, unsupported
+from bench.case import Case, left_out, plan, unsupported
 from bench.cluster import Cluster, HostLost, connected
 from bench.command_line import parse
 from bench.files import Source, file_key
@@ -97,7 +97,7 @@ def _run(
     costs = prices.read(options.prices) if options.prices else None
     if costs is not None:
         prices.check_names(options.prices, costs, [kind.name for kind in found])
-    planned, images = _planned(found, options)
+    planned, images = _planned(found, options, board)
     running = _recorders(found, planned, options, words, images, costs, stack)
     inputs = inputs_of(
         options, {case.variant for cases in planned.values() for case in cases}, cluster
@@ -119,15 +119,17 @@ def _run(
 
 
 def _planned(
-    found: Sequence[Kind], options: Options
+    found: Sequence[Kind], options: Options, board: Board
 ) -> tuple[dict[str, tuple[Case, ...]], Images | None]:
     """By kind its cases, which differ in the number of threads at most; and the labelled images."""
     planned: dict[str, tuple[Case, ...]] = {}
     weights: Mapping[str, object] = {}
+    misfits: Mapping[str, str] = {}
     for kind in found:
         own = plan(_of_kind(options, kind))
-        fitting = files.fitting(own, options)
-        planned[kind.name], weights = fitting.cases, fitting.weights
+        planned[kind.name], misfits, weights = files.fitting(own, options)
+    for line in (*left_out(options), *files.misfit_notes(misfits)):
+        board.say(line)
     cases = [case for own in planned.values() for case in own]
     images = labelled.chosen(cases, options)
     if images is not None:
@@ -217,6 +219,8 @@ def _build(
     machines = [one.kind for one in running]
     builder = Builder(cluster, machines, options, inputs, board.say, late.machine)
     built = builder.build(keys)
+    for text in dict.fromkeys(text for own in built.values() for text in files.size_notes(own)):
+        board.say(text)
     by_name = {one.kind.name: one for one in running}
     for name, machine in late.joined():
         own, one = built.get(machine.own.instruction_sets), by_name[name]

@@ -120,10 +120,8 @@ def _run(options: Options, words: Sequence[str], tree: Tree | None) -> int:
         ) as recorder,
         Progress() as progress,
     ):
-        for line in left_out(options):
+        for line in (*left_out(options), *files.misfit_notes(misfits)):
             progress.say(line)
-        for variant, reason in misfits.items():
-            progress.say(f"left out: {variant}, which these weights don't fit: {reason}")
         built = files.build(cases, options, progress.building)
         for text in files.size_notes(built):
             progress.say(text)

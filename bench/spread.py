@@ -93,7 +93,7 @@ def _run(given: argparse.Namespace) -> int:
     with connected(given.ray) as cluster:
         fleet.found(cluster, fleet.usual_options(given.ray))
         nodes = cluster.nodes()
-        cpus = given.cpus or min(node.cpus for node in nodes)
+        cpus = _cpus(given.cpus, [node.cpus for node in nodes])
         sent = {flag: _sent(Path(place), cluster) for flag, place in places.items()}
         jobs = [
             Job(name, command.module, (command.variants[-1], name, *words.left))
@@ -101,6 +101,16 @@ def _run(given: argparse.Namespace) -> int:
         ]
         print(f"{len(jobs)} variants on {len(nodes)} nodes, {cpus} CPUs each", flush=True)
         return _Spread(cluster, on_host.describe(""), sent, out, cpus).all(jobs)
+
+
+def _cpus(asked: int, there: Sequence[int]) -> int:
+    """Of a task. Raises :class:`UsageError` for more than any node has: Ray would wait for one."""
+    if not 0 <= asked <= max(there):
+        raise UsageError(
+            f"--cpus {asked}: the largest node has {max(there)}; name 1 to {max(there)}, or leave "
+            "it out for as many as the smallest has"
+        )
+    return asked or min(there)
 
 
 class _Words:

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
@@ -45,6 +46,7 @@ def head() -> Iterator[Any]:
         # That a node is gone is noticed after 2 s, where Ray takes a quarter of a minute.
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("RAY_health_check_failure_threshold", "4")
+        patch.setenv("RAY_health_check_timeout_ms", "2000")
         arguments = {"num_cpus": 0, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=arguments)
     yield cluster
@@ -204,6 +206,37 @@ def test_a_node_that_dies_loses_nothing(
     if phase == "answering":
         answers = Counter(str(b.case) for b in run.measurements if b.answers)
         assert answers == Counter({case for _, case, _ in EXPECTED})
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_node_that_freezes_is_lost(
+    nodes: Nodes, shared: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing on it runs any more, nothing ends, and no connection is closed."""
+    monkeypatch.setattr(on_host, "measure", fleet_fakes.slow_first_measure)
+    cluster = nodes("small", "small")
+    frozen: list[psutil.Process] = []
+
+    def freeze() -> None:
+        raylet = psutil.Process(fleet_fakes.marked(tmp_path, "measuring"))
+        frozen.extend([raylet, *raylet.children(recursive=True)])
+        for process in frozen:
+            process.suspend()
+
+    freezer = threading.Thread(target=freeze)
+    freezer.start()
+    try:
+        code = started(cluster, tmp_path / "out", *shared)
+    finally:
+        freezer.join()
+        for process in reversed(frozen):
+            process.kill()
+    assert frozen
+    assert code == 0
+    (run,) = runs(tmp_path / "out").values()
+    assert whole(run) == EXPECTED
+    assert run.header.fleet is not None
+    assert len(run.header.fleet.lost) == 1
 
 
 def _kill_marked(cluster: Any, folder: Path, phase: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +131,13 @@ def spread_on(
     monkeypatch.setattr(spread, "COMMANDS", {"train": small})
     monkeypatch.setattr(module, "fetch", lambda reference: reference)
 
-    def start(cluster: MadeUp, variants: str, *words: str) -> tuple[int, Path]:
+    def start(
+        cluster: MadeUp, variants: str, *words: str, before: Sequence[str] = ()
+    ) -> tuple[int, Path]:
         monkeypatch.setattr(module, "connected", lambda _: contextlib.nullcontext(cluster))
         out = tmp_path / "out"
         asked = ["train", "--variants", variants, "--out", str(out), *words]
-        return main(["--ray", "auto", *asked]), out
+        return main(["--ray", "auto", *before, *asked]), out
 
     return start
 
@@ -177,6 +179,17 @@ def test_a_lost_variant_is_begun_again(spread_on: Any, capsys: pytest.CaptureFix
     assert cluster.asked == 3
     told = capsys.readouterr().err
     assert "vgg19: every machine that had it was lost, the last: made up" in told
+
+
+@pytest.mark.parametrize("asked", ["3", "-1"])
+def test_more_cpus_than_any_node_has_are_refused(
+    spread_on: Any, capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    """Ray would wait until such a node joins."""
+    cluster = MadeUp(by="first")
+    assert spread_on(cluster, "vgg19", before=("--cpus", asked))[0] == 2
+    assert cluster.asked == 0
+    assert f"--cpus {asked}: the largest node has 2" in capsys.readouterr().err
 
 
 def test_the_worst_exit_code_is_the_command_s(spread_on: Any) -> None:
