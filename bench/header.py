@@ -24,6 +24,8 @@ from runtimes import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 """Where this code stands."""
+HIDDEN_STORE = "STORE"
+"""What stands in a recorded command for a store that has been named by its whole path."""
 _ELSEWHERE = ("out", "store", "fresh", "markdown", "ray", "prices")
 """Options that say where things go or are done: a run is the same whatever they are."""
 _OWN_IMAGES = "crops of the photographs that scikit-learn ships"
@@ -210,7 +212,7 @@ def without_paths(text: str, options: Options) -> str:
             for place in (options.out, Path(options.int8_choice))
             if place.is_absolute()
         },
-        str(options.store.absolute()): "STORE",
+        str(options.store.absolute()): HIDDEN_STORE,
         str(ROOT): ".",
         str(Path.home()): "~",
     }

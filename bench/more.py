@@ -17,6 +17,7 @@ from scipy.special import ndtri, stdtrit
 from bench import stats
 from bench.case import Case
 from bench.contenders import Contender, log_ratio
+from bench.header import HIDDEN_STORE
 from bench.record import Measurement, RunHeader
 from bench.rows import Row, Table, twins
 from bench.stats import CONFIDENCE, LEAST_BLOCKS, Spread
@@ -26,6 +27,8 @@ from export.variants import OWN
 
 MOST_BLOCKS = 1000
 """As ``--blocks`` takes."""
+MOST_IMAGES = 100_000
+"""Twice the validation set of ImageNet: whoever has more labelled ones would have used them."""
 _PROGRAM = ("python", "-m", "bench.run")
 _NARROWED = {
     *("-m", "--variants", "--recipes", "--runtimes", "--precisions", "-t", "--threads", "-b"),
@@ -151,6 +154,8 @@ def more_images(contenders: Sequence[Contender], images: int | None) -> Measure:
     asked = len(labelled.labels) if labelled else 0
     if images is None:
         return Measure("no difference was seen: no number of images is known that would decide it")
+    if images > MOST_IMAGES:
+        return Measure(f"more than {MOST_IMAGES} labelled images would be needed: call it a tie")
     words = _words(contenders[0].header)
     whole = not any(word.startswith("--accuracy-images") for word in words)
     where = f"the {labelled.split} part of {labelled.data}" if labelled else "the data"
@@ -188,7 +193,11 @@ def _command(
         del chosen["-m"]
     dropped = _NARROWED | chosen.keys()
     added = [word for pair in chosen.items() for word in pair]
-    return shlex.join([*_PROGRAM, *_without(_words(header), dropped), *added])
+    kept = _without(_words(header), dropped)
+    if HIDDEN_STORE in kept or f"--store={HIDDEN_STORE}" in kept:
+        # Nobody knows where it was: what isn't in the usual one is built again.
+        kept = _without(kept, ["--store"])
+    return shlex.join([*_PROGRAM, *kept, *added])
 
 
 def _words(header: RunHeader) -> list[str]:

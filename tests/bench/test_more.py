@@ -72,17 +72,26 @@ def field(run_of, command: str, answers=None) -> fields.Field:
 def test_the_command_is_the_runs_own_narrowed_to_the_rows(run_of) -> None:
     """What chose rows gives way, what is about data and folders stays; options understand it."""
     command = (
-        "python -m bench.run -m 'vgg*' --runtimes=all --blocks 3 --store STORE --fresh "
+        "python -m bench.run -m 'vgg*' --runtimes=all --blocks 3 --store files --fresh "
         "--scenarios offline --out results"
     )
     rows = field(run_of, command).contenders
     pair = [row for row in rows if row.case in (FAST, SLOW)]
     found = more.more_blocks(pair, 12)
     assert found.command == (
-        "python -m bench.run --store STORE --fresh --out results -m vgg19,vgg19-gap "
+        "python -m bench.run --store files --fresh --out results -m vgg19,vgg19-gap "
         "--recipes fp32,int8-static --runtimes openvino,ort -t 2 --blocks 12"
     )
     assert command_line.parse([*shlex.split(found.command)[3:]]).blocks == 12
+
+
+@pytest.mark.parametrize("store", ["--store STORE", "--store=STORE"])
+def test_a_store_that_a_record_does_not_name_is_not_named(run_of, store: str) -> None:
+    """Whoever copied the command would get a folder of that name."""
+    rows = field(run_of, f"python -m bench.run {store} --out results").contenders
+    found = more.more_blocks(rows[:2], 12)
+    assert "STORE" not in found.command
+    assert found.command.startswith("python -m bench.run --out results -m ")
 
 
 def test_its_time_is_that_of_every_row_that_it_names(run_of) -> None:
@@ -117,6 +126,9 @@ def test_more_images_are_there_only_where_a_run_asked_about_fewer(run_of) -> Non
     assert found.command.endswith("--blocks 3 --accuracy-images 4000")
     assert "--accuracy-images 1000" not in found.command
     assert found.text.endswith("in a run of its own, to be read without this one")
+    hopeless = more.more_images(field(run_of, part, answers).contenders, 1_841_958)
+    assert hopeless.command == ""
+    assert hopeless.text == "more than 100000 labelled images would be needed: call it a tie"
 
 
 def test_the_time_of_more_images_counts_each_image_once(run_of) -> None:
