@@ -222,8 +222,11 @@ def _close(pick: Card, close: Sequence[Card]) -> tuple[str, ...]:
 def _doubted(pick: Card) -> tuple[str, ...]:
     if pick.verdict in ("", "VALID"):
         return ()
-    why = ", ".join(pick.doubts)
-    return (f"Its numbers are doubted ({why}): measure again when nothing else runs.",)
+    codes = ", ".join(doubt.partition(":")[0] for doubt in pick.doubts)
+    return (
+        f"Its numbers are doubted ({codes}; its card says how much): measure again when nothing "
+        "else runs.",
+    )
 
 
 def _accuracy(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench import resources, row_text, stats, validity
+from bench.doubt_text import told
 from bench.record import ColdStart, Measurement
-from bench.report_page.cells import told
 from bench.report_page.parts import Lines, Part
 from bench.report_page.prose import words
 from bench.report_page.provenance import answers, operators, provenance

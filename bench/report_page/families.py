@@ -13,7 +13,8 @@ from markupsafe import Markup, escape
 
 from bench import matrix, report_columns, report_family, report_glance, row_text, scenario_tables
 from bench.case import Case
-from bench.report_page.cells import behind, told_with_test
+from bench.doubt_text import told_with_test
+from bench.report_page.cells import behind
 from bench.report_page.further import Further, of_family
 from bench.report_page.prose import html, words
 from bench.report_page.sheets import Cell, Head, Line, Numbers, Sheet, coloured

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("markupsafe", reason="the page needs: pip install 'deploybench[report]'")
 
+from bench.doubt_text import told
 from bench.record import Measurement, Surroundings
-from bench.report_page.cells import told
 from bench.report_page.families import family
 from bench.report_page.sheets import Line, Sheet
 from bench.rows import Table
