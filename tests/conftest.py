@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from export.artifact import Artifact
+from export.variants import VARIANTS
 
 Built = Callable[[str, str, str], Artifact]
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
@@ -31,6 +32,15 @@ STRICT = {
 # No test fails for having taken long: this may be a busy machine.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture
+def given_models_forgotten() -> Iterator[None]:
+    """A model that one test gives is no variant of the next one."""
+    before = set(VARIANTS)
+    yield
+    for name in VARIANTS.keys() - before:
+        del VARIANTS[name]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,13 @@ from bench.case import Case, file_format, plan, unsupported
 from bench.command_line import parse
 from bench.options import UsageError, parse_size
 from bench.record import Run, find_runs, read_run
-from export import variants
 from export.given import Described, Port
 from export.variants import OWN, VARIANTS
 from tests.bench.made_up import measured
 
+pytestmark = pytest.mark.usefixtures("given_models_forgotten")
+
 TOLD = ["--preset", "torch", "--resize", "squash", "--filter", "bilinear"]
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A model that one test gives is no variant of the next one."""
-    before = dict(VARIANTS)
-    yield
-    for name in [name for name in VARIANTS if name not in before]:
-        del variants.VARIANTS[name]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ from PIL import Image
 
 from bench import bundle, peaks, recommend, run, ship, verify
 from bench.record import Peaks, find_runs, read_run
-from export import variants
-from export.variants import VARIANTS
 from tests.conftest import Built
+
+pytestmark = pytest.mark.usefixtures("given_models_forgotten")
 
 CLASSES = [f"leaf {number}" for number in range(10)]
 TOLD = ("--preset", "tf", "--resize", "crop", "--filter", "bicubic")
@@ -54,15 +54,6 @@ def in_two_files(folder: Path, built: Built) -> Own:
     metadata = {"classes": json.dumps(CLASSES)}
     file = keras_like(folder / "outside.onnx", external=True, metadata=metadata)
     return Own(file, CLASSES, TOLD, "fp32")
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    """A model that one test gives is no variant of the next one."""
-    before = set(VARIANTS)
-    yield
-    for name in VARIANTS.keys() - before:
-        del variants.VARIANTS[name]
 
 
 def pictures(folder: Path, classes: list[str]) -> Path:

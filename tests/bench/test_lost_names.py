@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,23 +15,14 @@ from bench import launch, look, lost_names
 from bench.command_line import parse
 from bench.given import describe as described_by_a_child
 from bench.matching import Matching
-from export import variants
 from export.given import Said, class_names
 from export.images import ImageFolder, spread
-from export.variants import VARIANTS
 from tests.conftest import Built
+
+pytestmark = pytest.mark.usefixtures("given_models_forgotten")
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10.zip"
 PLANTS = CIFAR.with_name("plants40.zip")
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    """A model that one test gives is no variant of the next one."""
-    before = set(VARIANTS)
-    yield
-    for name in set(VARIANTS) - before:
-        del variants.VARIANTS[name]
 
 
 @pytest.fixture
