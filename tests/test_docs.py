@@ -354,12 +354,18 @@ def runtimes_in(run: Shown, family: str) -> set[str]:
 def matrix_run(family: str, found: Sequence[Shown], other: Shown) -> Shown:
     """Whose matrix of a family the README shows: ``found`` are all runs, newest first.
 
-    The newest with labelled images that has every runtime which ``other``, the newest of the
-    suite ``runtimes``, has for that family; where there is none, ``other``.
+    Of those with labelled images that have every runtime which ``other``, the newest of the
+    suite ``runtimes``, has for that family, the one with most variants, of these the newest;
+    where there is none, ``other``.
     """
     wanted = runtimes_in(other, family)
     able = (run for run in with_images(family, found) if runtimes_in(run, family) >= wanted)
-    return next(able, other)
+    return max(able, key=lambda run: len(variants_in(run, family)), default=other)
+
+
+def variants_in(run: Shown, family: str) -> list[str]:
+    """The variants of a family in the order of its table, but for the harness's own row."""
+    return list(dict.fromkeys(row[0] for row in run.table(family)[2:] if row[0] != "–"))
 
 
 def matrix_table(family: str) -> str:
@@ -375,9 +381,13 @@ def matrix_table(family: str) -> str:
     )
     page = f"[its page](results/{run.page}), with the notes"
     said = f"{where(run)} The run of {run.begun}: {accuracy}; {page}."
-    later = next(with_images(family, runs()), run)
-    if later.begun > run.begun:
-        said += f" A later run of fewer runtimes: [of {later.begun}](results/{later.page})."
+    later = [one for one in with_images(family, runs()) if one.begun > run.begun]
+    links = (
+        f"[{', '.join(variants_in(one, family))}](results/{one.page}) of {one.begun}"
+        for one in later
+    )
+    if later:
+        said += f" Later runs, of other variants or fewer runtimes: {'; '.join(links)}."
     return "\n\n".join([*grids, said])
 
 
@@ -732,12 +742,17 @@ def test_a_later_run_of_few_images_does_not_take_the_headline() -> None:
 
 
 def test_a_matrix_is_of_labelled_images_where_no_runtime_is_missing() -> None:
-    """The newest that has every runtime of the suite; without one, the suite's own."""
+    """One that has every runtime of the suite, with most variants; without one, the suite's own."""
     suite = shown_run("2026-01-01", matrix=("ort", "mnn", "mnn+bf16"))
     part = shown_run("2026-01-04", images=730, matrix=("ort",))
     whole = shown_run("2026-01-02", images=200, matrix=("ort", "mnn", "tract"))
     assert matrix_run("vgg19", [part, whole, suite], suite) is whole
     assert matrix_run("vgg19", [part, suite], suite) is suite
+    head, cells = ("ort", "mnn", "tract"), ("| vgg19 | fp32 | ort |", "| vgg19-gap | fp32 | ort |")
+    more = shown_run("2026-01-01", *cells, images=200, matrix=head)
+    newer = shown_run("2026-01-03", "| vgg19 | fp32 | ort |", images=730, matrix=head)
+    assert matrix_run("vgg19", [part, newer, whole, more, suite], suite) is more
+    assert matrix_run("vgg19", [part, newer, whole, suite], suite) is newer
 
 
 def test_the_papers_table_is_of_the_run_that_was_disturbed_least() -> None:
