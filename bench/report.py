@@ -144,6 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.plots and not options.check:
         parser.error("--plots goes with --check")
+    of_a_run = (options.html, options.base, options.base_run, options.pytest_benchmark)
+    if options.run and not any(of_a_run):
+        parser.error("--run goes with --html, --base or --pytest-benchmark")
     try:
         if options.html or options.base or options.base_run:
             print(command.write(options))

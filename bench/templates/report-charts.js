@@ -27,8 +27,17 @@ async function drawAll(row) {
 }
 
 function recolour() {
-  drawing = drawing.then(() => sources.clear());
+  drawing = drawing.then(forget);
   draw(wanted);
+}
+
+// BokehJS keeps every document that it was given until it is told to forget it.
+function forget() {
+  for (const { document } of sources.values()) {
+    document.clear();
+    window.Bokeh.documents.splice(window.Bokeh.documents.indexOf(document), 1);
+  }
+  sources.clear();
 }
 
 async function sourceOf(name) {
