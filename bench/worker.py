@@ -222,7 +222,7 @@ class Session:
     def picture(self, message: Message) -> dict[str, Any]:
         """What the loaded model answers to one picture, which is warmed up and timed from now on.
 
-        ``pixels`` is base64 of a .npy, float32 and prepared as ``inputs`` are, (1, 3, H, W): no
+        ``pixels`` is base64 of a .npy, float32 and prepared as ``inputs`` are, one image: no
         file holds it, and this process needs no Pillow, which would count as its memory.
         """
         raw = io.BytesIO(base64.b64decode(message["pixels"]))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.dashboard.settings import Settings, missing_libraries, read
+from bench.dashboard.settings import Settings, missing_libraries, opened, read
 from bench.options import UsageError
 from export.printable import complain
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if reason := missing_libraries():
             raise UsageError(reason)
         with _listening(settings) as place:
-            _serve(settings, place)
+            _serve(opened(settings), place)
     except UsageError as exc:
         complain(exc)
         return 2

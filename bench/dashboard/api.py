@@ -22,6 +22,7 @@ from bench.dashboard.shapes import (
     PictureShown,
     RunRequest,
     RunShown,
+    health_of,
     offered,
     picture_shown,
     run_shown,
@@ -60,11 +61,10 @@ TheSession = Annotated[Session, Depends(session_of)]
 
 @api.get("/health", tags=["server"])
 async def health(page: ThePage, response: Response) -> Health:
-    """Whether it can measure; 503 where it can't go on."""
-    response.status_code = 503 if page.ended else 200
-    status = "failed" if page.ended else "ok"
-    models = len(page.offer.models)
-    return Health(status, page.ended, models, page.pool.names(), page.desk.waiting)
+    """Whether it can measure, or will once its models are built; 503 where it can't go on."""
+    found = health_of(page)
+    response.status_code = 503 if found.status == "failed" else 200
+    return found
 
 
 @api.get("/api/models", tags=["server"])

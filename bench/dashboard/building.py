@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 
-from bench import files
+from bench import files, given
 from bench.case import NULL, Case, plan, unsupported
 from bench.command_line import parse
 from bench.dashboard.models import FIVE, FIVE_RUNTIME
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     heed_signals()
     told: set[FileKey] = set()
     try:
-        options = parse(words)
+        options = given.opened(parse(words))
         found = files.build_files(keys(options, how), options, lambda event: _tell(event, told))
     except UsageError as exc:
         complain(exc)
@@ -56,13 +56,21 @@ def cases(options: Options) -> tuple[Case, ...]:
 
     Raises :class:`UsageError` where that is nothing.
     """
+    for row in options.given:
+        if row.given is not None and row.given.batch not in (None, 1):
+            raise UsageError(
+                f"--model: {row.name} takes batches of {row.given.batch} only, and the page asks "
+                "about one picture at a time: export it with a batch of 1, or an open one"
+            )
     named = NULL in options.runtimes
     planned = [case for case in plan(options) if named or case.runtime != NULL]
     reasons = {case: unsupported(case) for case in planned}
     found = tuple(case for case in planned if reasons[case] is None)
     if not found:
         why = next((f"; {case}: {reason}" for case, reason in reasons.items()), "")
-        raise UsageError(f"nothing that -m, --recipes and --runtimes name can be built here{why}")
+        raise UsageError(
+            f"nothing that --model, -m, --recipes and --runtimes name can be built here{why}"
+        )
     return found
 
 

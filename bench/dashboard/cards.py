@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import stats, text, validity
+from bench import stats, text
 from bench.dashboard.models import Model
+from bench.doubt_text import told
 from bench.record import Measurement
 from bench.rows import Row, speedup
+from bench.selftest import are_probabilities
 from bench.stats import Estimate
 
 State = Literal["waiting", "working", "done", "failed", "cancelled"]
@@ -149,7 +151,7 @@ def _card(one: Seen, reference: Seen | None, planned: int, usual_s: float | None
         right=right,
         parity=text.top1(row.parity) if row.parity else "",
         verdict=row.verdict.level if row.timed else "",
-        doubts=doubts(row),
+        doubts=told(row) if row.timed else (),
         beside=_beside(one, row),
     )
 
@@ -162,18 +164,12 @@ def guesses(outputs: Outputs, names: Sequence[str], count: int = TOP) -> tuple[G
 
 
 def confidences(outputs: Outputs) -> NDArray[np.float64]:
-    """The softmax of a network's outputs (classes,): shares that add up to 1."""
-    powers = np.exp(outputs.astype(np.float64) - float(outputs.max()))
+    """Shares (classes,) that add up to 1: the softmax of outputs that have not had one."""
+    values = outputs.astype(np.float64)
+    done = are_probabilities(outputs[np.newaxis])
+    powers = values if done else np.exp(values - values.max())
     shares: NDArray[np.float64] = powers / powers.sum()
     return shares
-
-
-def doubts(row: Row) -> tuple[str, ...]:
-    """What speaks against a row's numbers, in words."""
-    few = f"fewer than {validity.LEAST_SAMPLES} runs"
-    meanings = {code: limit.meaning for code, limit in validity.LIMITS.items()}
-    meanings[validity.FEW_SAMPLES] = few
-    return tuple(f"{code}: {meanings[code]}" for code in row.verdict.codes if row.timed)
 
 
 def _median(row: Row) -> Figure:

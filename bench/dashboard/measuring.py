@@ -41,7 +41,7 @@ class Unusable(Exception):
 
 
 def prepared(picture: Picture, preprocess: str) -> NDArray[np.float32]:
-    """What the network takes, float32 (1, 3, H, W): by the two halves of ``Preprocess``."""
+    """What the network takes, float32 (1, *shape): by the two halves of ``Preprocess``."""
     return Preprocess.from_json(preprocess).normalised(picture.pixels[preprocess][None])
 
 

@@ -12,7 +12,7 @@ from bench.rows import reference_case, table_order
 from export.artifact import RECORD, Artifact, Store
 from export.checkpoints import SEEDED
 from export.recipes import RECIPES
-from export.variants import VARIANTS
+from export.variants import OWN, VARIANTS
 from runtimes import REGISTRY, available
 
 FIVE: tuple[FileKey, ...] = (
@@ -62,8 +62,10 @@ def title(variant: str, recipe: str) -> str:
 
 def _variant_words(name: str) -> str:
     row = VARIANTS.get(name)
-    if row is None or row.parent is None:
-        return "" if row else name
+    if row is None or row.given is not None:
+        return name
+    if row.parent is None:
+        return ""
     parent = VARIANTS[row.parent]
     if row.surgery is not None and row.surgery != parent.surgery:
         return "Pruned" if "prune" in row.surgery else name
@@ -140,10 +142,14 @@ def baseline(offered: Sequence[Model]) -> Model | None:
 
 
 def usual(offered: Sequence[Model]) -> list[Model]:
-    """What is chosen before a user chooses: the five of VGG-19, else one family in one runtime.
+    """What is chosen before a user chooses: the user's own files, each recipe in one runtime.
 
-    All with the same weights: others answer another question.
+    Where there are none the five of VGG-19, else one family in one runtime. All with the same
+    weights: others answer another question.
     """
+    own = [model for model in offered if model.case.weights == OWN]
+    if own:
+        return [model for model in own if model.case.runtime == own[0].case.runtime]
     five = [(variant, recipe) for variant, recipe, _ in FIVE]
     found = [
         model

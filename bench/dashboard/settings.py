@@ -5,20 +5,35 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench import given as given_models
 from bench import host
 from bench.command_line import parse
 from bench.constraints import size_bytes
-from bench.options import Options, UsageError
+from bench.flags import add_model_flags
+from bench.options import GIVEN_FLAGS, Options, UsageError, flag_of
 from export.recipes import RECIPES
 from runtimes import REGISTRY
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAST_RUNS, MOST_RUNS = 3, 1000
+_OF_A_RUN = (
+    "variants",
+    "recipes",
+    "runtimes",
+    "weights",
+    "checkpoints",
+    "data",
+    "store",
+    "threads",
+    "model",
+)
 _MEMORY_SHARE = 0.6
 """Of what the machine has free, for all children together."""
+_GIVEN_RUNTIME = "ort"
+"""Of given models where no other is named: each recipe in each runtime is too much to wait for."""
 _LIBRARIES = ("fastapi", "uvicorn", "swagger_ui_bundle")
 
 
@@ -26,8 +41,8 @@ _LIBRARIES = ("fastapi", "uvicorn", "swagger_ui_bundle")
 class Settings:
     """What the page was told, checked. ``options`` are those of ``bench.run``: what to build.
 
-    ``named``: variants, recipes or runtimes were named; otherwise what stands in the store is
-    offered. ``runs`` are the timed inferences of a card; ``most_memory_bytes`` bounds each child,
+    ``named``: models, variants, recipes or runtimes were named; otherwise it offers what stands in
+    the store. ``runs`` are the timed inferences of a card; ``most_memory_bytes`` bounds each child,
     and is a target for all of them together (0: no bound), ``most_models`` their number;
     ``most_upload_bytes`` and ``most_pixels`` bound a picture before it is decoded. ``names`` are
     host names, besides IP addresses and ``localhost``, under which the page may be asked for.
@@ -61,7 +76,7 @@ def read(argv: Sequence[str] | None = None) -> Settings:
     memory = given.most_memory
     return Settings(
         options=parse(words),
-        named=bool(given.variants or given.recipes or given.runtimes),
+        named=bool(given.model or given.variants or given.recipes or given.runtimes),
         records=given.records,
         host=given.host,
         port=given.port,
@@ -73,6 +88,14 @@ def read(argv: Sequence[str] | None = None) -> Settings:
         most_pixels=given.most_pixels,
         argv=tuple(words),
     )
+
+
+def opened(settings: Settings) -> Settings:
+    """With the variants that ``--model`` stands for, which this process knows from now on.
+
+    Takes a child for each file; raises :class:`UsageError` for one that can't be used.
+    """
+    return replace(settings, options=given_models.opened(settings.options))
 
 
 def missing_libraries() -> str:
@@ -89,17 +112,12 @@ def _usual_memory() -> int:
 
 def _for_run(given: argparse.Namespace) -> list[str]:
     """The flags that mean what they mean to ``bench.run``."""
-    flags = {
-        "--variants": given.variants,
-        "--recipes": given.recipes,
-        "--runtimes": given.runtimes,
-        "--weights": given.weights,
-        "--checkpoints": given.checkpoints,
-        "--data": given.data,
-        "--store": given.store,
-        "--threads": given.threads,
-    }
-    return [word for flag, value in flags.items() if value for word in (flag, str(value))]
+    if given.model and not given.runtimes:
+        given.runtimes = _GIVEN_RUNTIME
+    values = {flag_of(name): getattr(given, name) for name in (*_OF_A_RUN, *GIVEN_FLAGS)}
+    # With "=": a value may begin with a minus.
+    words = [f"{flag}={value}" for flag, value in values.items() if value not in (None, "")]
+    return [*words, *(["--folder-order"] if given.folder_order else [])]
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -112,6 +130,8 @@ def _check(given: argparse.Namespace) -> None:
     for flag, (value, low, high) in limits.items():
         if not low <= value <= high:
             raise UsageError(f"{flag} {value} is not between {low} and {high}")
+    if given.folder_order and not given.model:
+        raise UsageError("--folder-order says how the classes of --model stand: name a file")
     if given.records is not None and not (given.records / "records").is_dir():
         raise UsageError(
             f"--records {given.records} has no records: name a folder that python -m bench.run "
@@ -128,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
         "the store; where none do, builds five of VGG-19.",
     )
     _what(result.add_argument_group("what to offer"))
+    _given(result.add_argument_group("models of your own"))
     _where(result.add_argument_group("where it is served"))
     _limits(result.add_argument_group("limits"))
     return result
@@ -148,6 +169,15 @@ def _what(group: argparse._ArgumentGroup) -> None:
     add("--records", type=Path, metavar="DIR", help=rows)
     runs = "timed inferences of a card (default: 72, the fewest that a p95 can be told from)"
     add("--runs", type=int, default=72, metavar="N", help=runs)
+
+
+def _given(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    own = f"offer your .onnx classifiers, in {_GIVEN_RUNTIME} unless --runtimes names others"
+    add("--model", metavar="FILE[,FILE]", help=own)
+    add_model_flags(group)
+    order = "models that don't name their classes have them in the order of the data's folders"
+    add("--folder-order", action="store_true", help=order)
 
 
 def _where(group: argparse._ArgumentGroup) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.dashboard.advice import Advice
 from bench.dashboard.cards import Card
@@ -89,13 +90,29 @@ class RunShown:
 
 @dataclass(frozen=True)
 class Health:
-    """``status`` is ok or failed; ``warm`` models are loaded, ``waiting`` pieces of work wait."""
+    """``status`` is starting while there are no models yet, ok or failed.
 
-    status: str
+    ``reason`` says why it is not ok.
+
+    ``warm`` models are loaded, ``waiting`` pieces of work wait.
+    """
+
+    status: Literal["starting", "ok", "failed"]
     reason: str
     models: int
     warm: list[str]
     waiting: int
+
+
+def health_of(page: Page) -> Health:
+    """How a page is at this moment."""
+    progress, models = page.offer.progress, len(page.offer.models)
+    status: Literal["starting", "ok", "failed"] = "ok" if models else "starting"
+    if page.ended or (not models and progress.state == "failed"):
+        status = "failed"
+    text = "; ".join([progress.text, *progress.failed]) if status == "failed" else progress.text
+    reason = page.ended or ("" if models else text)
+    return Health(status, reason, models, page.pool.names(), page.desk.waiting)
 
 
 def offered(page: Page) -> Offered:

@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.dashboard.models import Model
+from bench.dashboard.page import page
 from bench.dashboard.pool import resident_bytes
 from bench.dashboard.sessions import COOKIE, new_token
 from bench.dashboard.settings import Settings
+from bench.dashboard.shapes import Health, health_of
 from bench.dashboard.uploads import UPLOAD_LIMIT_S
 from tests.bench.dashboard.conftest import (
     BLACK,
@@ -421,6 +423,25 @@ def test_where_looking_for_models_fails_the_page_hears_it(
         assert "a mistake of ours" in told["building"]["failed"][0]
         assert told["rows"] == 0
         assert client.get("/health").status_code == 503
+
+
+def test_health_tells_a_page_without_models_from_a_broken_one(
+    three: list[Model], tmp_path: Path
+) -> None:
+    """It is starting while they are looked for or built, failed where none could be."""
+    one = page(Settings(), tmp_path)
+    assert health_of(one) == Health("starting", "looking into the store", 0, [], 0)
+    one.offer.progress.state = "building"
+    assert health_of(one).status == "starting"
+    one.offer.show(three)
+    assert health_of(one) == Health("ok", "", 3, [], 0)
+    one.offer.show([])
+    one.offer.complain("vgg19 fp32: the disk is full")
+    found = health_of(one)
+    assert found.status == "failed"
+    assert found.reason == (
+        "no model could be built: see what failed; vgg19 fp32: the disk is full"
+    )
 
 
 def test_a_sample_is_made_small_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

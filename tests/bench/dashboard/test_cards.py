@@ -45,6 +45,13 @@ def test_confidences_are_shares_of_one() -> None:
     assert sum(guess.confidence for guess in top) < 1
 
 
+def test_confidences_of_a_model_that_has_them_stay_as_they_are() -> None:
+    """One that ends in a softmax, as a given file may: a second one would level them."""
+    given = np.array([0.9, 0.08, 0.02], np.float32)
+    assert confidences(given) == pytest.approx(given)
+    assert confidences(np.log(given)) == pytest.approx(given)
+
+
 def test_a_card_tells_all_figures(model_of: ModelOf) -> None:
     """Texts with their units and intervals, numbers to sort by."""
     base, other = seen(model_of(), 10, 11, 9), seen(model_of("int8-dynamic"), 5, 5.5, 4.5)
@@ -272,9 +279,11 @@ def test_what_knows_other_classes_takes_nobody_s_place(model_of: ModelOf) -> Non
 def test_doubts_about_the_pick_are_said(model_of: ModelOf) -> None:
     """With what they are, and what to do."""
     known = seen(model_of(), 10, 10.2, 9.8), seen(model_of("int8-dynamic"), 5, 5.1, 4.9)
-    cards = [replace(card, verdict="SUSPECT", doubts=("steal: cores",)) for card in shown(*known)]
+    doubts = ("steal: cores: 0.1 in the worst block (SUSPECT from 0.05)", "canary: a share")
+    cards = [replace(card, verdict="SUSPECT", doubts=doubts) for card in shown(*known)]
     found = advise(known, cards, {}, final=True)
-    assert "Its numbers are doubted (steal: cores): measure again" in " ".join(found.reasons)
+    said = "Its numbers are doubted (steal, canary; its card says how much): measure again"
+    assert said in " ".join(found.reasons)
 
 
 def test_on_a_disturbed_machine_nothing_can_be_told(model_of: ModelOf) -> None:

@@ -15,6 +15,7 @@ from bench.dashboard import building
 from bench.dashboard.models import FIVE, Model, baseline, models, standing, title, usual
 from bench.options import Options, UsageError
 from export.artifact import Artifact, Store, folder_bytes, write_record
+from export.variants import OWN
 from runtimes import available
 from tests.bench.dashboard.conftest import PREPROCESS, with_weights
 from tests.bench.made_up import fake_artifact
@@ -114,6 +115,20 @@ def test_without_them_one_family_in_one_runtime_is_chosen() -> None:
     )
     assert [one.name for one in usual(offered)] == [one.name for one in offered[:2]]
     assert usual([]) == []
+
+
+def test_files_of_one_s_own_are_chosen_before_all_others() -> None:
+    """Every recipe of each of them, in the runtime of the first."""
+    recipes = ("fp32", "fp32-opt", "fp16-weights", "low-rank", "int4-weights", "int8-dynamic")
+    own = [
+        Model(replace(model.case, weights=OWN), model.artifact)
+        for file in ("a.onnx", "b.onnx")
+        for model in of(*((file, recipe, "ort") for recipe in (*recipes, "int8-static")))
+    ]
+    five = of(*((variant, recipe, "ort") for variant, recipe, _ in FIVE))
+    other = [Model(replace(own[0].case, runtime="openvino"), own[0].artifact)]
+    assert usual([*five, *own, *other]) == own
+    assert len(own) == 14
 
 
 def test_one_set_of_weights_is_chosen_first() -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.command_line import parse
 from bench.dashboard import building
+from bench.dashboard.cards import guesses
+from bench.dashboard.measuring import Outputs, answer, lent
 from bench.dashboard.models import Model
 from bench.dashboard.offer import Offer
-from bench.dashboard.settings import Settings, read
+from bench.dashboard.pool import Pool
+from bench.dashboard.settings import Settings, opened, read
+from bench.dashboard.uploads import kept
 from bench.files import Event, Wanted
 from bench.options import UsageError
 from runtimes import available
@@ -59,6 +65,40 @@ def test_what_is_named_is_built_with_progress(store_folder: Path) -> None:
     assert models[0].artifact.path.is_file()
     assert states == ["building", "ready"]
     assert (offer.progress.done, offer.progress.of, offer.progress.failed) == (1, 1, [])
+
+
+@pytest.mark.slow
+@needs_building
+@pytest.mark.usefixtures("given_models_forgotten")
+def test_a_model_of_one_s_own_is_built_and_answers(tmp_path: Path) -> None:
+    """A Keras-like file, channels last, which ends in a softmax."""
+    from tests.export.given_files import keras_like
+
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"leaf {number}\n" for number in range(10)))
+    file = keras_like(tmp_path / "own.onnx")
+    words = ["--model", str(file), "--preset", "tf", "--class-names", str(names)]
+    words += ["--resize", "squash", "--filter", "bilinear"]
+    words += ["--recipes", "fp32,int8-dynamic", "--store", str(tmp_path / "store"), "-t", "1"]
+    models, states = asyncio.run(found(Offer(opened(read(words)))))
+    assert states == ["building", "ready"]
+    assert [model.title for model in models] == ["own.onnx", "own.onnx + Quantized"]
+    assert [model.case.runtime for model in models] == ["ort", "ort"]
+    with contextlib.closing(Pool(2, 0, tmp_path)) as pool:
+        for model in models:
+            outputs = answered(pool, model)
+            top = guesses(outputs, model.artifact.class_names)
+            assert [guess.name[:5] for guess in top] == ["leaf "] * 3
+            assert top[0].confidence == pytest.approx(outputs.max(), abs=1e-3)
+
+
+def answered(pool: Pool, model: Model) -> Outputs:
+    """What it says to a grey picture."""
+    picture = kept(Image.new("RGB", (40, 30), "grey"), [model.artifact.preprocess])
+    outputs: list[Outputs] = []
+    died = lent(pool, model, lambda warm: outputs.append(answer(warm, picture)))
+    assert not died
+    return outputs[0]
 
 
 @needs_building

@@ -30,14 +30,29 @@ def test_flags_of_a_run_mean_what_they_mean_there(tmp_path: Path) -> None:
     assert found.options.threads == (1,)
     assert found.options.store == tmp_path
     assert found.argv == (
-        *("--variants", "vgg19*", "--recipes", "fp32"),
-        *("--store", str(tmp_path), "--threads", "1"),
+        *("--variants=vgg19*", "--recipes=fp32"),
+        *(f"--store={tmp_path}", "--threads=1"),
     )
+
+
+def test_a_model_of_one_s_own_is_named_with_what_is_said_of_it() -> None:
+    """In one runtime unless others are named; the child that builds is told the same."""
+    said = ["--model", "own.onnx", "--size", "32x32", "--first", "40", "--mean=-1,-1,-1"]
+    found = read([*said, "--folder-order", "--data", "images"])
+    assert found.named
+    assert (found.options.model, found.options.size) == (("own.onnx",), (32, 32))
+    assert found.options.runtimes == ("ort",)
+    assert found.options.mean == (-1.0, -1.0, -1.0)
+    assert read(list(found.argv)).options == found.options
+    assert read([*said, "--runtimes", "openvino"]).options.runtimes == ("openvino",)
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (["--preset", "tf"], "--preset"),
+        (["--folder-order", "--data", "images"], "--folder-order says how the classes of --model"),
+        (["--model", "nowhere.onnx"], "nowhere.onnx is no file"),
         (["-m", "vgg18"], "did you mean vgg19"),
         (["--runs", "2"], "--runs 2 is not between 3 and 1000"),
         (["--port", "99999"], "--port 99999"),
@@ -49,7 +64,7 @@ def test_flags_of_a_run_mean_what_they_mean_there(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_with_its_flag(words: list[str], complaint: str) -> None:
     """Before anything is started."""
     with pytest.raises(UsageError, match=complaint):
-        read(words)
+        settings.opened(read(words))
 
 
 def test_help_needs_none_of_the_libraries() -> None:
