@@ -47,7 +47,7 @@ def column(page: Any, title: str, table: str = MAIN) -> list[str]:
             const place = heads.findIndex((head) => head.textContent.trim() === title);
             const rows = [...document.querySelectorAll(`${table} tbody tr`)];
             const shown = rows.filter((row) => row.offsetParent);
-            return shown.map((row) => row.cells[place].innerText.trim());
+            return shown.map((row) => row.cells[place].textContent.trim());
         }""",
         [table, title],
     )
