@@ -45,7 +45,7 @@ def train(job: Job, tell: Tell) -> Path:
 
     Learns from the part ``train`` of the data and decides by ``val``; ``test`` is
     never read. Raises ``TrainingError``, ``ImagesError`` or ``WeightsError`` in
-    sentences for people.
+    sentences for people, and ``OSError`` where a file can't be read or written.
     """
     torch.set_num_threads(job.threads)
     check(job)
@@ -307,7 +307,10 @@ class _Training:
         if self.teacher is None:
             return None
         row, size = self._teacher_is(self.teacher)
-        module = _resolved(row.builder)(len(self.plan.classes), size)
+        try:
+            module = _resolved(row.builder)(len(self.plan.classes), size)
+        except ValueError as exc:
+            raise TrainingError(f"--teacher-size: {exc}") from exc
         surgery = _resolved(row.surgery) if row.surgery else None
         module = apply(module, surgery, self.teacher.weights)
         first = self.teacher.first or self.job.first

@@ -254,12 +254,15 @@ def test_statistics_are_taken_in_the_precision_of_training(data, trained, tmp_pa
     assert not same(*files.values())
 
 
-def test_a_student_is_taught(data, trained, tmp_path):
+def test_a_student_is_taught(data, trained, tmp_path, capsys):
     """With a teacher the weights differ from those learnt alone, and the file names it."""
     options = ("--teacher", str(trained), "--teacher-size", "16x16", "--views", "2")
     variant = "revisited-v6"
     # The teacher flattens: it takes images of its own size only.
     assert command(data, tmp_path, *options, variant=variant) == 1
+    tiny = ("--teacher", str(trained), "--teacher-size", "3x3")
+    assert command(data, tmp_path, *tiny, variant=variant) == 1
+    assert "error: --teacher-size: " in capsys.readouterr().err
     taught_by = ("--teacher", str(trained), "--views", "2", "--name", "taught")
     assert command(data, tmp_path, *taught_by, variant=variant) == 0
     assert command(data, tmp_path, "--views", "2", "--name", "alone", variant=variant) == 0
