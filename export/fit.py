@@ -187,7 +187,10 @@ class Fit:
             "rng": torch.get_rng_state(),
             "lines": [dataclasses.asdict(line) for line in self.lines],
         }
-        atomically(self.state, lambda part: torch.save(content, part))
+        try:
+            atomically(self.state, lambda part: torch.save(content, part))
+        except RuntimeError as exc:  # what torch makes of a disk that is full
+            raise OSError(f"{self.state}: {exc}") from exc
 
     def resume(self) -> bool:
         """Take up what an interrupted run of the same plan left; whether there was any.

@@ -64,12 +64,24 @@ def train_all(jobs: Sequence[Job], at_once: int) -> list[str]:
 def attempt(job: Job, tell: Callable[[Said], object]) -> str | None:
     """Train one; what went wrong in a sentence, or None."""
     # Not above: --help and what is wrong with a command don't need torch.
+    import torch
+
     from export.training import train
 
     try:
         train(job, tell)
     except _EXPECTED as exc:
         return str(exc)
+    except OSError as exc:
+        return (
+            f"{job.variant}: a file can't be read or written ({exc}): make room, or name another "
+            "--out or --scratch"
+        )
+    except (MemoryError, torch.OutOfMemoryError) as exc:
+        said = f" ({exc})" if str(exc) else ""
+        return (
+            f"{job.variant}: out of memory{said}: try a smaller --batch-size or --size, or --jobs 1"
+        )
     with contextlib.suppress(PlotError):  # it comes as a present where it can
         plot([read_log(job.log)], job.log.with_suffix(".svg"))
     return None

@@ -323,6 +323,28 @@ def test_what_is_missing_is_named(capsys):
     assert "--data" in capsys.readouterr().err
 
 
+def test_a_file_that_cant_be_written_is_a_sentence(data, tmp_path, capsys):
+    """Exit code 1; what the system said, and the flags that name where files go."""
+    (tmp_path / "revisited-base_squares.train.jsonl").mkdir()
+    assert command(data, tmp_path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: revisited-base: a file can't be read or written (")
+    assert "squares.train.jsonl" in error and "--out" in error
+
+
+@pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_too_little_memory_is_a_sentence(data, tmp_path, monkeypatch, capsys, problem):
+    """Exit code 1, with what makes a training smaller."""
+
+    def fails(job, tell):
+        raise problem
+
+    monkeypatch.setattr("export.training.train", fails)
+    assert command(data, tmp_path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: revisited-base: out of memory") and "--batch-size" in error
+
+
 @pytest.mark.parametrize("flag", ["--from", "--teacher"])
 def test_a_checkpoint_that_is_not_there_is_no_training(flag, capsys):
     """Exit code 2, before any image is read, with the flag and the file."""

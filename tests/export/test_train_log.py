@@ -129,6 +129,14 @@ def test_nothing_is_not_drawn(tmp_path):
         plot([log], tmp_path / "training.svg")
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="the extra plots")
+def test_a_plot_that_cant_be_written_is_told(tmp_path):
+    """With the file and the flag: a folder's name that is a file's, for instance."""
+    path = written(tmp_path)
+    with pytest.raises(PlotError, match=r"training\.svg can't be written .*--out"):
+        plot([read_log(path)], path / "training.svg")
+
+
 def test_steps_are_sent_in_bundles():
     """Few messages, no step lost, and texts in their place."""
     heard: list[Said] = []
