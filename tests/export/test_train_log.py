@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="training needs torch")
 
 from rich.console import Console
 
-from export.train_board import Board, Sender
-from export.train_job import Said
+from export.train_board import Board, Sender, side_by_side
+from export.train_job import Job, Said
 from export.train_log import READABLE, SCHEMA, EpochLine, LogError, LogFile, read_log
 from export.train_plot import PlotError, plot
 
@@ -161,6 +161,23 @@ def test_the_board_shows_lines_and_bars():
     text = console.export_text()
     assert "vgg19: epoch 1: [kept]" in text
     assert "vgg19: training" in text and "2/2" in text
+
+
+def failing(job, tell):
+    """Each job ends in its own way."""
+    if job.variant == "vgg19":
+        raise ZeroDivisionError("a bug of ours")
+    return f"{job.variant}: no such data" if job.variant == "student" else None
+
+
+def test_a_child_that_breaks_hides_no_other_outcome():
+    """What nobody foresaw is told with its place in the child, beside what else went wrong."""
+    jobs = [Job(name, Path("data"), Path("out"), "a") for name in ("vgg19", "student", "xception")]
+    with Board(Console(record=True)) as board:
+        known, broken = sorted(side_by_side(failing, jobs, 1, board))
+    assert known == "student: no such data"
+    assert broken.startswith("vgg19: ") and broken.endswith("ZeroDivisionError: a bug of ours")
+    assert "in failing" in broken
 
 
 def test_a_log_says_now_and_then_how_far_it_is():
