@@ -371,8 +371,9 @@ class _Training:
             accuracy=accuracy,
             parent=self.parent.label if self.parent else None,
         )
-        if self.parent:
-            metadata["learnt_from"] = json.dumps([*learnt_from(self.parent.metadata), data])
+        if before := [one for one in (self.parent, self.teacher) if one]:
+            sets = (name for one in before for name in learnt_from(one.metadata))
+            metadata["learnt_from"] = json.dumps([*sets, data])
         write_checkpoint(self.job.checkpoint, folded(module), metadata, self.job.half)
 
     def _done(self) -> Iterator[str]:

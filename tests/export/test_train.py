@@ -269,6 +269,9 @@ def test_a_student_is_taught(data, trained, tmp_path, capsys):
     taught, alone = (tmp_path / f"{variant}_{name}.safetensors" for name in ("taught", "alone"))
     assert not same(taught, alone)
     assert f"taught by {trained.name}" in metadata(taught)["trained"]
+    own = metadata(alone)["data"]
+    assert json.loads(metadata(taught)["learnt_from"]) == [metadata(trained)["data"], own]
+    assert "learnt_from" not in metadata(alone)
     plan = read_log(taught.with_suffix(".train.jsonl")).header["plan"]
     assert plan["teacher"].endswith(" revisited-base 8x8")
 
