@@ -61,6 +61,7 @@ class _Training:
         self.folder = _opened(job.data)
         self.train, self.val = (_limited(self.folder, part, job.limit) for part in ("train", "val"))
         self.parent = self._read(job.parent, "--from", compare=not job.new_head)
+        self._before = self.parent.steps if self.parent else []
         self.teacher = self._read(job.teacher, "--teacher")
         self.plan = self._planned()
         self._new: tuple[str, ...] = ()
@@ -367,7 +368,7 @@ class _Training:
             self.plan.preprocess,
             data=data,
             trained=self._trained(),
-            steps=[*(self.parent.steps if self.parent else ()), *self._done()],
+            steps=[*self._before, *self._done()],
             accuracy=accuracy,
             parent=self.parent.label if self.parent else None,
         )

@@ -456,6 +456,16 @@ def test_every_family_has_a_recipe():
     assert {row.family for row in VARIANTS.values()} <= set(SCRATCH)
 
 
+@pytest.mark.parametrize("steps", ["[", "3", '"trained"'])
+def test_a_parent_whose_steps_are_no_list_is_told(data, trained, tmp_path, capsys, steps):
+    """Before anything is learnt, with the file."""
+    other = tmp_path / "revisited-base_other.safetensors"
+    save_file(load_file(trained), other, {**metadata(trained), "steps": steps})
+    assert command(data, tmp_path, "--from", str(other)) == 1
+    error = capsys.readouterr().err
+    assert f"{other}: the metadata's 'steps' should be a JSON list" in error
+
+
 def test_a_parent_that_names_no_classes_is_refused(data, trained, tmp_path, capsys):
     """That its outputs mean the data's classes in their order would be a guess."""
     bare = tmp_path / "revisited-base_bare.safetensors"
