@@ -89,6 +89,15 @@ def test_an_epoch_of_other_fields_is_told(tmp_path):
         read_log(path)
 
 
+@pytest.mark.parametrize("line", ["3", "null", '["epoch"]', '{"epoch": 1}'])
+def test_a_line_of_no_kind_is_told(tmp_path, line):
+    """With file and line: what it is can't be guessed."""
+    path = written(tmp_path)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(LogError, match=r"a\.train\.jsonl line 5 is no line of a training log"):
+        read_log(path)
+
+
 def test_every_committed_training_log_is_read():
     """Whichever schema it is of: to its end, its key that of its plan, its best epoch kept."""
     paths = [path for folder in LOGS for path in sorted((ROOT / folder).glob("*.jsonl"))]
