@@ -170,10 +170,12 @@ class Fit:
             if best
             else "there is no good checkpoint yet"
         )
+        # What was written stands under this name, and is not given up to another recipe.
+        name = ", with another --name" if self.lines else ""
         raise TrainingError(
             f"{self.plan.variant}: the {what} became {value} in epoch {epoch}, step {step} of "
             f"{self._batches}; {good}: try a lower --lr (it was {self.plan.recipe.lr:g}), "
-            "or --precision fp32"
+            f"or --precision fp32{name}"
         )
 
     # --- what a kill may not destroy ---
