@@ -172,8 +172,8 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         type=_count,
         metavar="N",
         help="images a step. The paper of the revisited networks has "
-        f"{PAPER_BATCH}, our recipe for them {SCRATCH['revisited'].batch_size}: on two shared "
-        "cores all eight take one to one and a half hours, which 32 or 64 hardly shorten",
+        f"{PAPER_BATCH}, our recipe for them {SCRATCH['revisited'].batch_size}: with --jobs 2 "
+        "on two shared cores all eight take about an hour, which 32 or 64 hardly shorten",
     )
     add("--lr", type=float, help="learning rate")
     add("--patience", type=_count, metavar="N", help="stop after N epochs without a better one")
