@@ -32,7 +32,7 @@ def _why(metadata: Mapping[str, str], folder: ImageFolder, train: str) -> str:
     if not sets or not sets[-1]:
         return "it does not say what it learnt from"
     if not all(sets):
-        return "it does not say what its parent learnt from"
+        return "it does not say what its parent or its teacher learnt from"
     other = next((one for one in sets if one.split()[-1] != train[:PREFIX]), "")
     if not other:
         return ""

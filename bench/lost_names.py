@@ -28,6 +28,7 @@ from bench.options import GIVEN_FLAGS, Options, UsageError
 from bench.record import Labelled, write_atomically
 from bench.run import heed_signals
 from export.artifact import Artifact, default_store
+from export.counts import count
 from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
 from export.printable import complain, printable
 
@@ -58,7 +59,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     images = "class folders of labelled images, to find lost class names by"
     add("--data", default=None, metavar="DIR_OR_ZIP", help=images)
-    add("--images", type=int, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
+    add("--images", type=count, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
     weak = "share of right answers that a model of these classes must exceed (default: halfway "
     more = "between all and what naming always the most frequent class gives)"
     add("--least-share", type=float, default=None, metavar="SHARE", help=f"{weak}{more}")

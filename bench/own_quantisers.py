@@ -39,10 +39,12 @@ def remark(header: RunHeader, tables: Iterable[Table]) -> str:
     names = dict.fromkeys(row.case.runtime for row, _ in found)
     ranges = ", ".join(f"{name}: {RANGES[name]}" for name in names)
     variants = dict.fromkeys(row.case.variant for row, _ in found)
+    many = _images(header)
     return (
         f"INT8 rows that lose more than {MOST_LOST} point of top-1 against fp32 by quantisers of "
         f"their runtimes' own: {rows}. These take the ranges of activations from "
-        f"{_images(header)} images ({ranges}), and no choice of layers from a search. "
+        f"{f'{many} images' if many else 'calibration images'} ({ranges}), and no choice of "
+        "layers from a search. "
         f"{_plain(header, variants)}Which of their layers lose it is not known."
     )
 
@@ -57,9 +59,11 @@ def _losing(table: Table) -> Iterable[tuple[Row, Compared]]:
 
 
 def _images(header: RunHeader) -> str:
-    """How many images were calibrated on: what the command says, or the usual number."""
-    said = re.search(r"--calibration-images[ =](\d+)", header.command)
-    return said[1] if said else str(Options.calibration_images)
+    """How many images were calibrated on; empty: a file that --config names may say it."""
+    said = re.search(r"--calibration-i[a-z]*[ =](\d+)", header.command)
+    if said:
+        return said[1]
+    return "" if re.search(r"--conf[a-z]*[ =]", header.command) else str(Options.calibration_images)
 
 
 def _plain(header: RunHeader, variants: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import argparse
 import datetime
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cost = _measured(options, words, progress)
         print(report.write(options.out) if cost.lines else "nothing was answered")
         return 0 if cost.lines else 1
-    except (UsageError, RecordError, files.BuildError, launch.ChildDied) as exc:
+    except (UsageError, RecordError, files.BuildError, launch.ChildDied, OSError) as exc:
         complain(exc)
         return 2 if isinstance(exc, UsageError) else 1
     except KeyboardInterrupt:
@@ -70,22 +70,33 @@ def _command() -> argparse.ArgumentParser:
 
 def _measured(options: Options, words: Sequence[str], progress: Progress) -> ResizeCost:
     """Build, ask, and keep every answer as soon as it is there."""
-    cases, _, weights = files.fitting(plan(options), options)
+    cases, misfits, weights = files.fitting(plan(options), options)
     cases = tuple(case for case in cases if unsupported(case) is None and case.runtime != NULL)
     images = labelled.chosen(cases, options)
     if images is None:
         raise UsageError("--data: give labelled images, and weights that were trained on such")
     labelled.check(images, cases, weights, options)
+    for text in files.misfit_notes(misfits):
+        progress.say(text)
     built = files.build(cases, options, progress.building)
     sources = files.sources(cases, built)
     artifacts = {case: row.artifact for case, row in sources.items() if row.artifact}
     asked = labelled.questions(images, artifacts, options)
-    cost = ResizeCost(_header(cases, options, words, images.labelled), ())
+    for text in (*asked.notes, *(f"not asked: {x}" for x in dict.fromkeys(asked.reasons.values()))):
+        progress.say(text)
+    header = _header(cases, options, words, images.labelled)
+    cost = ResizeCost(replace(header, assumed=_assumed(asked.questions, artifacts)), ())
     for line in _lines(asked.questions, artifacts, options, progress):
         cost = replace(cost, lines=(*cost.lines, line))
         (options.out / PLACE).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.out / PLACE, dumped(cost))
     return cost
+
+
+def _assumed(asked: Iterable[Case], artifacts: Mapping[Case, Artifact]) -> tuple[str, ...]:
+    """The variants of which only somebody's word says what classes their outputs stand for."""
+    unnamed = (x for x in asked if artifacts[x].placeholder_names or artifacts[x].assumed_names)
+    return tuple(dict.fromkeys(case.variant for case in unnamed))
 
 
 def _lines(

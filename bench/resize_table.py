@@ -2,6 +2,11 @@
 
 ``OUT/accuracy/resize.jsonl`` is written by ``python -m bench.resize_cost``: a header, then a
 line for each case and filter. Pure functions but for reading the file.
+
+Schema history
+--------------
+1  first one
+2  the header names the variants whose classes are assumed
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ from bench.case import Case
 from bench.matrix import Grid
 from bench.record import Answers, Labelled, RecordError, whole_lines
 from bench.rows import runtime_name, table_order
-from bench.score_tables import visible
+from bench.score_tables import assumed, visible
 from bench.scores import Paired, Scored
 from bench.text import NOTHING, difference_text, p_value, percent_interval
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 PLACE = Path("accuracy") / "resize.jsonl"
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 """Pillow's, all of which but nearest average over the source pixels when they shrink."""
@@ -30,7 +36,11 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Header:
-    """What all lines share; as in a run's header."""
+    """What all lines share; as in a run's header.
+
+    ``assumed``: variants whose weights name no classes, so that only ``--folder-order`` says
+    what their answers mean.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -41,6 +51,7 @@ class Header:
     host: Mapping[str, str]
     versions: Mapping[str, str]
     labelled: Labelled
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +95,11 @@ def read(out: Path) -> ResizeCost | None:
     with contextlib.closing(whole_lines(path)) as found:
         try:
             header = HEADER.validate_json(next(found, b""))
-            if header.schema == SCHEMA:
+            if header.schema in READABLE:
                 return ResizeCost(header, tuple(LINE.validate_json(line) for line in found))
         except ValidationError as exc:
             raise RecordError(f"{path} is no file of bench.resize_cost: {exc}") from exc
-    raise RecordError(f"{path}: schema {header.schema}, but this version reads {SCHEMA}")
+    raise RecordError(f"{path}: schema {header.schema}, but this version reads up to {SCHEMA}")
 
 
 def table(cost: ResizeCost) -> Grid:
@@ -115,6 +126,7 @@ def table(cost: ResizeCost) -> Grid:
             if (parent := _parent(line, own.values())) is not None
         ),
         names=4,
+        note=assumed(cost.header.assumed, cost.header.labelled.class_names),
     )
 
 

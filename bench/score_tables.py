@@ -79,12 +79,19 @@ def accuracy(table: Table) -> Grid:
 def assumed_order(shown: Iterable[Row], table: Table) -> str:
     """Of which rows' answers the classes are an assumption, in a sentence; empty: of none."""
     known = [row for row in shown if row.file and row.file.unnamed_classes]
-    if not known or table.labelled is None:
+    if table.labelled is None:
         return ""
-    variants = ", ".join(f"`{name}`" for name in dict.fromkeys(row.case.variant for row in known))
-    numbered = enumerate(map(plain, table.labelled.class_names))
+    return assumed((row.case.variant for row in known), table.labelled.class_names)
+
+
+def assumed(variants: Iterable[str], class_names: Iterable[str]) -> str:
+    """That the outputs of ``variants`` are taken to mean these classes; empty: of no variant."""
+    names = ", ".join(f"`{name}`" for name in dict.fromkeys(variants))
+    if not names:
+        return ""
+    numbered = enumerate(map(plain, class_names))
     return (
-        f"Assumed (`--folder-order`), not known: the weights of {variants} don't name their "
+        f"Assumed (`--folder-order`), not known: the weights of {names} don't name their "
         "classes, and their outputs are taken to stand in the order of the folders "
         f"({listed([f'{number}: {name}' for number, name in numbered])})."
     )

@@ -30,6 +30,7 @@ from bench.search_text import verdict
 from bench.search_tools import check_classes, tools
 from export.build import Int8
 from export.checkpoints import CheckpointsError, weights_of
+from export.counts import count_or_0
 from export.images import ImageFolder, ImagesError, spread
 from export.printable import complain
 from export.variants import VARIANTS, weights_name
@@ -200,10 +201,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-drop", type=float, default=1.0, metavar="POINTS", help="default: 1")
     few = ",".join(map(str, IMAGES))
     add("--calibration-images", default=few, metavar="N[,N]", help=f"to try (default: {few})")
-    add("--images", type=int, default=0, metavar="N", help="of the validation part (default: all)")
+    asked = "of the validation part (default: all)"
+    add("--images", type=count_or_0, default=0, metavar="N", help=asked)
     kept = f"layers that may go back to fp32 to keep the limit (default: {MOST_KEPT})"
-    add("--most-fp32", type=int, default=MOST_KEPT, metavar="N", help=kept)
-    add("-t", "--threads", type=int, default=0, metavar="N", help="default: all cores")
+    add("--most-fp32", type=count_or_0, default=MOST_KEPT, metavar="N", help=kept)
+    add("-t", "--threads", type=count_or_0, default=0, metavar="N", help="default: all cores")
     add("--out", type=Path, default=Path("results/search"), metavar="DIR", help="choices and logs")
     add("--store", default="", metavar="DIR", help="built files (default: the user's cache)")
     add("--fresh", action="store_true", help="search again instead of going on")

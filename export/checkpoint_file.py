@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,9 +18,15 @@ from export.images import Preprocess
 def write_checkpoint(
     path: Path, module: nn.Module, metadata: Mapping[str, str], half: bool = False
 ) -> None:
-    """The module's state dict as fp32; with ``half`` its matrices and filters as fp16."""
+    """The module's state dict as fp32; with ``half`` its matrices and filters as fp16.
+
+    An ``OSError`` where the file can't be written.
+    """
     state = {key: _stored(value, half) for key, value in module.state_dict().items()}
-    atomically(path, lambda part: save_file(state, part, dict(sorted(metadata.items()))))
+    try:
+        atomically(path, lambda part: save_file(state, part, dict(sorted(metadata.items()))))
+    except SafetensorError as exc:  # what safetensors makes of a disk that is full
+        raise OSError(f"{path}: {exc}") from exc
 
 
 def _stored(value: Tensor, half: bool) -> Tensor:

@@ -83,7 +83,10 @@ def said(path: Path) -> dict[str, str]:
 
 
 def learnt_from(metadata: Mapping[str, str]) -> list[str]:
-    """The data of all trainings that led to a checkpoint, as it says; empty text: unknown."""
+    """The data of all trainings that led to a checkpoint, as it says; empty text: unknown.
+
+    Those of a teacher are among them: what it has seen, it has taught.
+    """
     try:
         found = json.loads(metadata.get("learnt_from", "null"))
     except (ValueError, RecursionError):
@@ -91,8 +94,9 @@ def learnt_from(metadata: Mapping[str, str]) -> list[str]:
     if isinstance(found, list):
         return [one.strip() if isinstance(one, str) else "" for one in found]
     own = metadata.get("data", "").strip()
-    # Files older than that list say of a parent only that there is one.
-    return ["", own] if "parent" in metadata else [own]
+    # Files older than that list say of a parent, or of a teacher, only that there is one.
+    led = "parent" in metadata or "taught by " in metadata.get("trained", "")
+    return ["", own] if led else [own]
 
 
 def check_folder(checkpoints: str, weights: str) -> None:

@@ -170,10 +170,12 @@ class Fit:
             if best
             else "there is no good checkpoint yet"
         )
+        # What was written stands under this name, and is not given up to another recipe.
+        name = ", with another --name" if self.lines else ""
         raise TrainingError(
             f"{self.plan.variant}: the {what} became {value} in epoch {epoch}, step {step} of "
             f"{self._batches}; {good}: try a lower --lr (it was {self.plan.recipe.lr:g}), "
-            "or --precision fp32"
+            f"or --precision fp32{name}"
         )
 
     # --- what a kill may not destroy ---
@@ -187,7 +189,10 @@ class Fit:
             "rng": torch.get_rng_state(),
             "lines": [dataclasses.asdict(line) for line in self.lines],
         }
-        atomically(self.state, lambda part: torch.save(content, part))
+        try:
+            atomically(self.state, lambda part: torch.save(content, part))
+        except RuntimeError as exc:  # what torch makes of a disk that is full
+            raise OSError(f"{self.state}: {exc}") from exc
 
     def resume(self) -> bool:
         """Take up what an interrupted run of the same plan left; whether there was any.

@@ -452,12 +452,25 @@ class ImageFolder:
                 )
 
     def fingerprint(self, entries: Iterable[Entry]) -> str:
-        """A sha256 (hex) over names, sizes and contents (a zip's own CRCs), in any order."""
+        """A sha256 (hex) over names, sizes and contents (a zip's own CRCs), in any order.
+
+        An ``ImagesError`` names the first file of a directory whose bytes can't be had, a link
+        to nowhere for instance: nobody could say later which images these were.
+        """
         digest = hashlib.sha256()
         for entry in sorted(entries):
-            size_bytes = self._source.size_bytes(entry.name)
-            line = json.dumps([entry.name, size_bytes, self._source.checksum(entry.name)])
-            digest.update(line.encode() + b"\n")
+            try:
+                facts = [
+                    entry.name,
+                    self._source.size_bytes(entry.name),
+                    self._source.checksum(entry.name),
+                ]
+            except OSError as exc:
+                raise ImagesError(
+                    f"{entry.name} in {self.path} can't be read ({exc.strerror or exc}): repair "
+                    "it or take it out"
+                ) from exc
+            digest.update(json.dumps(facts).encode() + b"\n")
         return digest.hexdigest()
 
 

@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 from export.build import CALIBRATION_SEED
 from export.checkpoints import SEEDED
 from export.classes import conflict
+from export.counts import count, count_or_0
 from export.images import ImageFolder, Preprocess, crops, sample_photographs, spread
 from export.optimize import read_metadata
 
 
 def parser(prog: str, description: str, images: int, which: str) -> argparse.ArgumentParser:
-    """``FILE``, ``--data`` and ``--images``, a number that defaults to ``images``."""
+    """``FILE``, ``--data`` and ``--images``, a number that defaults to ``images``.
+
+    It is above 0, unless 0 is the default and means another one.
+    """
     made = argparse.ArgumentParser(prog=prog, description=description)
     add = made.add_argument
     add("file", type=Path, metavar="FILE.onnx")
     add("--data", default="", metavar="DIR_OR_ZIP", help="images (default: sample photographs)")
-    add("--images", type=int, default=images, metavar="N", help=which)
+    add("--images", type=count if images else count_or_0, default=images, metavar="N", help=which)
     return made
 
 

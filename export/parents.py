@@ -51,9 +51,18 @@ class Parent:
 
     @property
     def steps(self) -> list[str]:
-        """What was done to it, in order."""
+        """What was done to it, in order; a ``TrainingError`` where it says that in no list."""
         if "steps" in self.metadata:
-            return [str(step) for step in json.loads(self.metadata["steps"])]
+            try:
+                steps = json.loads(self.metadata["steps"])
+            except (ValueError, RecursionError):
+                steps = None
+            if not isinstance(steps, list):
+                raise TrainingError(
+                    f"{self.path}: the metadata's 'steps' should be a JSON list of sentences, not "
+                    f"{self.metadata['steps'][:50]!r}"
+                )
+            return [str(step) for step in steps]
         return [f"trained: {self.metadata['trained']}"] if "trained" in self.metadata else []
 
 

@@ -31,6 +31,7 @@ from onnx import TensorProto
 
 from export.anatomy.contents import stem
 from export.batches import batch_of
+from export.counts import count, count_or_0
 from export.images import ImagesError
 from export.onnx_arguments import images_for, parser, preprocess_of
 from export.optimize import read_metadata
@@ -252,9 +253,9 @@ def _parser() -> argparse.ArgumentParser:
         which="of the training part (default: 16)",
     )
     add = made.add_argument
-    add("--positions", type=int, default=POSITIONS, metavar="N", help="of each output, about")
+    add("--positions", type=count, default=POSITIONS, metavar="N", help="of each output, about")
     what = "also compute N validation images with saturated sums: what it would cost (needs --data)"
-    add("--effect", type=int, default=0, metavar="N", help=what)
+    add("--effect", type=count_or_0, default=0, metavar="N", help=what)
     kept = "keep the figures for python -m export.saturation_page"
     add("--json", type=Path, metavar="FILE", help=kept)
     return made

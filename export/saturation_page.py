@@ -152,10 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         text = page([read(path) for path in arguments.files])
+        arguments.out.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as exc:
         complain(exc)
         return 2
-    arguments.out.write_text(text, encoding="utf-8")
     print(arguments.out)
     return 0
 

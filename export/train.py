@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from export.checkpoints import RESERVED_NAMES
+from export.counts import count, count_or_0
 from export.download import WeightsError
 from export.images import ImagesError
 from export.printable import complain
@@ -64,12 +65,24 @@ def train_all(jobs: Sequence[Job], at_once: int) -> list[str]:
 def attempt(job: Job, tell: Callable[[Said], object]) -> str | None:
     """Train one; what went wrong in a sentence, or None."""
     # Not above: --help and what is wrong with a command don't need torch.
+    import torch
+
     from export.training import train
 
     try:
         train(job, tell)
     except _EXPECTED as exc:
         return str(exc)
+    except OSError as exc:
+        return (
+            f"{job.variant}: a file can't be read or written ({exc}): make room, or name another "
+            "--out or --scratch"
+        )
+    except (MemoryError, torch.OutOfMemoryError) as exc:
+        said = f" ({exc})" if str(exc) else ""
+        return (
+            f"{job.variant}: out of memory{said}: try a smaller --batch-size or --size, or --jobs 1"
+        )
     with contextlib.suppress(PlotError):  # it comes as a present where it can
         plot([read_log(job.log)], job.log.with_suffix(".svg"))
     return None
@@ -146,7 +159,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     add("--size", type=_size, metavar="HxW", help="input size (default: the variant's)")
     add(
         "--first",
-        type=_count,
+        type=count,
         metavar="N",
         help="squash images to N x N before that (default: as --from was, at square sizes)",
     )
@@ -154,18 +167,18 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("how it goes on (default: as the recipe says)").add_argument
-    add("--epochs", type=_count_or_none, metavar="N", help="0: only what comes before learning")
+    add("--epochs", type=count_or_0, metavar="N", help="0: only what comes before learning")
     add(
         "--batch-size",
-        type=_count,
+        type=count,
         metavar="N",
         help="images a step. The paper of the revisited networks has "
-        f"{PAPER_BATCH}, our recipe for them {SCRATCH['revisited'].batch_size}: on two shared "
-        "cores all eight take one to one and a half hours, which 32 or 64 hardly shorten",
+        f"{PAPER_BATCH}, our recipe for them {SCRATCH['revisited'].batch_size}: with --jobs 2 "
+        "on two shared cores all eight take about an hour, which 32 or 64 hardly shorten",
     )
     add("--lr", type=float, help="learning rate")
-    add("--patience", type=_count, metavar="N", help="stop after N epochs without a better one")
-    add("--views", type=_count, metavar="N", help="variations of each image, then they repeat")
+    add("--patience", type=count, metavar="N", help="stop after N epochs without a better one")
+    add("--views", type=count, metavar="N", help="variations of each image, then they repeat")
     add("--seed", type=int, default=0, help="of everything random (default: 0)")
     add(
         "--precision",
@@ -193,10 +206,10 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("on what").add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--jobs", type=_count, default=1, metavar="N", help="variants side by side (default: 1)")
-    add("--threads", type=_count, metavar="N", help="of each (default: the cores over --jobs)")
+    add("--jobs", type=count, default=1, metavar="N", help="variants side by side (default: 1)")
+    add("--threads", type=count, metavar="N", help="of each (default: the cores over --jobs)")
     add("--scratch", type=Path, metavar="DIR", help="for stored features, gigabytes at most")
-    add("--limit", type=_count, metavar="N", help="N images of each part only, to try it out")
+    add("--limit", type=count, metavar="N", help="N images of each part only, to try it out")
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:
@@ -236,16 +249,6 @@ def _variants(text: str) -> list[str]:
                 f"--variants: no variant is called {pattern!r}; there are {', '.join(VARIANTS)}"
             )
     return [name for name in VARIANTS if any(fnmatchcase(name, p) for p in patterns)]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
-def _count_or_none(text: str) -> int:
-    return 0 if text == "0" else _count(text)
 
 
 def _size(text: str) -> tuple[int, int]:

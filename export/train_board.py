@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -95,10 +96,14 @@ def side_by_side(attempt: Attempt, jobs: Sequence[Job], at_once: int, board: Boa
 
 
 def _outcome(done: Future[str | None], jobs: Mapping[Future[str | None], Job]) -> str | None:
+    """What went wrong with one; the others' outcomes are told whatever it was."""
     try:
         return done.result()
     except BrokenProcessPool:
         return f"{jobs[done].variant}: its process was killed; out of memory? Try --jobs 1"
+    except Exception as exc:
+        # The child's own traceback is this one's cause.
+        return f"{jobs[done].variant}: {''.join(traceback.format_exception(exc)).rstrip()}"
 
 
 def _in_child(attempt: Attempt, job: Job, queue: Any) -> str | None:

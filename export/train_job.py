@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,11 +83,10 @@ Tell = Callable[[Said], object]
 
 
 def check(job: Job) -> None:
-    """A ``TrainingError`` where options contradict one another."""
+    """A ``TrainingError`` where options contradict one another or can't be meant."""
     variant = VARIANTS[job.variant]
-    for flag, path in (("--from", job.parent), ("--teacher", job.teacher)):
-        if path is not None and not path.is_file():
-            raise TrainingError(f"{flag} {path}: there is no such file")
+    _check_places(job)
+    _check_numbers(job)
     if job.parent is None and (job.head_only or job.new_head or job.recalibrate):
         raise TrainingError(
             "--head-only, --new-head and --recalibrate-norms need a network that knows "
@@ -103,10 +103,43 @@ def check(job: Job) -> None:
         raise TrainingError("--head-only knows no --teacher: leave one of them out")
     if job.head_only and job.freeze_before is not None:
         raise TrainingError("--head-only freezes all but the head: leave --freeze-before out")
+    if job.teacher is None and (unheard := _of_a_teacher(job)):
+        raise TrainingError(
+            f"{', '.join(unheard)}: nobody teaches; name the teacher's checkpoint with --teacher"
+        )
+
+
+def _check_places(job: Job) -> None:
+    for flag, path in (("--from", job.parent), ("--teacher", job.teacher)):
+        if path is not None and not path.is_file():
+            raise TrainingError(f"{flag} {path}: there is no such file")
+    if job.out.exists() and not job.out.is_dir():
+        raise TrainingError(f"--out {job.out} is no folder: name one for the checkpoints")
+    if job.scratch is not None and not job.scratch.is_dir():
+        raise TrainingError(f"--scratch {job.scratch}: there is no such folder; make it first")
+
+
+def _check_numbers(job: Job) -> None:
     if not 0 <= job.alpha <= 1:
         raise TrainingError(f"--alpha is the teacher's share, in 0..1, not {job.alpha:g}")
-    if not job.temperature > 0:
-        raise TrainingError(f"--temperature must be above 0, not {job.temperature:g}")
+    if not 0 < job.temperature < math.inf:
+        raise TrainingError(f"--temperature must be above 0 and finite, not {job.temperature:g}")
+    if job.lr is not None and not 0 < job.lr < math.inf:
+        raise TrainingError(f"--lr must be above 0 and finite, not {job.lr:g}: try 1e-4")
+
+
+def _of_a_teacher(job: Job) -> list[str]:
+    """The flags that say something of a teacher, where they say another thing than usual."""
+    return [
+        flag
+        for flag, differs in (
+            ("--teacher-variant", job.teacher_variant is not None),
+            ("--teacher-size", job.teacher_size is not None),
+            ("--temperature", job.temperature != Job.temperature),
+            ("--alpha", job.alpha != Job.alpha),
+        )
+        if differs
+    ]
 
 
 def recipe_of(job: Job) -> TrainRecipe:

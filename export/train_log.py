@@ -10,6 +10,7 @@ Schema history
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,11 +99,13 @@ class LogFile:
     def _append(self, mode: str, row: Mapping[str, Any]) -> None:
         with self.path.open(mode, encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_log(path: Path) -> TrainLog:
     """The log in a file; a ``LogError`` where it is none, or of another schema."""
-    rows = []
+    rows: list[Any] = []
     for line in _lines(path):
         try:
             rows.append(json.loads(line))
@@ -115,6 +118,9 @@ def read_log(path: Path) -> TrainLog:
             f"{path} is a training log of schema {_schema(rows[0])!r}, but this version reads "
             f"up to schema {SCHEMA}: read it with the version that wrote it"
         )
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or "kind" not in row:
+            raise LogError(f"{path} line {number} is no line of a training log: it has no kind")
     done = any(row["kind"] == "done" for row in rows)
     return TrainLog(rows[0], tuple(_epochs(rows, path)), done)
 

@@ -16,7 +16,8 @@ class PlotError(ValueError):
 def plot(logs: Sequence[TrainLog], file: Path) -> None:
     """One figure of all ``logs``, the same bytes for the same logs.
 
-    A ``PlotError`` where matplotlib is not installed or there is nothing to draw.
+    A ``PlotError`` where matplotlib is not installed, there is nothing to draw, or the file
+    can't be written.
     """
     try:
         import matplotlib as mpl
@@ -31,7 +32,14 @@ def plot(logs: Sequence[TrainLog], file: Path) -> None:
     with mpl.rc_context({"svg.hashsalt": file.stem, "font.size": 9}):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         _draw(figure, drawn)
-        atomically(file, lambda part: figure.savefig(part, format="svg", metadata={"Date": None}))
+        try:
+            atomically(
+                file, lambda part: figure.savefig(part, format="svg", metadata={"Date": None})
+            )
+        except OSError as exc:
+            raise PlotError(
+                f"{file} can't be written ({exc.strerror or exc}): name another --out"
+            ) from exc
 
 
 def _draw(figure: Any, logs: Sequence[TrainLog]) -> None:

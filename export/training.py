@@ -45,7 +45,7 @@ def train(job: Job, tell: Tell) -> Path:
 
     Learns from the part ``train`` of the data and decides by ``val``; ``test`` is
     never read. Raises ``TrainingError``, ``ImagesError`` or ``WeightsError`` in
-    sentences for people.
+    sentences for people, and ``OSError`` where a file can't be read or written.
     """
     torch.set_num_threads(job.threads)
     check(job)
@@ -61,6 +61,7 @@ class _Training:
         self.folder = _opened(job.data)
         self.train, self.val = (_limited(self.folder, part, job.limit) for part in ("train", "val"))
         self.parent = self._read(job.parent, "--from", compare=not job.new_head)
+        self._before = self.parent.steps if self.parent else []
         self.teacher = self._read(job.teacher, "--teacher")
         self.plan = self._planned()
         self._new: tuple[str, ...] = ()
@@ -307,7 +308,10 @@ class _Training:
         if self.teacher is None:
             return None
         row, size = self._teacher_is(self.teacher)
-        module = _resolved(row.builder)(len(self.plan.classes), size)
+        try:
+            module = _resolved(row.builder)(len(self.plan.classes), size)
+        except ValueError as exc:
+            raise TrainingError(f"--teacher-size: {exc}") from exc
         surgery = _resolved(row.surgery) if row.surgery else None
         module = apply(module, surgery, self.teacher.weights)
         first = self.teacher.first or self.job.first
@@ -364,12 +368,13 @@ class _Training:
             self.plan.preprocess,
             data=data,
             trained=self._trained(),
-            steps=[*(self.parent.steps if self.parent else ()), *self._done()],
+            steps=[*self._before, *self._done()],
             accuracy=accuracy,
             parent=self.parent.label if self.parent else None,
         )
-        if self.parent:
-            metadata["learnt_from"] = json.dumps([*learnt_from(self.parent.metadata), data])
+        if before := [one for one in (self.parent, self.teacher) if one]:
+            sets = (name for one in before for name in learnt_from(one.metadata))
+            metadata["learnt_from"] = json.dumps([*sets, data])
         write_checkpoint(self.job.checkpoint, folded(module), metadata, self.job.half)
 
     def _done(self) -> Iterator[str]:

@@ -58,6 +58,21 @@ def test_rows_and_points_are_named_and_that_nothing_is_known_of_layers(blocks, r
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "images"),
+    [
+        ("--config some.toml", "from calibration images (mnn"),
+        ("--config=some.toml", "from calibration images (mnn"),
+        ("--config some.toml --calibration-images=8", "from 8 images (mnn"),
+        ("--out results", "from 16 images (mnn"),
+    ],
+)
+def test_a_number_of_images_that_the_command_hides_is_not_told(blocks, run_of, words, images):
+    """A file that --config names may have another than the usual one."""
+    run = run_of(*blocks, labelled=PLANTS, command=f"python -m bench.run {words}")
+    assert images in said(run)
+
+
 def test_what_a_search_found_for_plain_min_max_stands_beside_it(blocks, run_of) -> None:
     """Of the same network, on the validation part; the number of images is the command's."""
     choice = Choice(

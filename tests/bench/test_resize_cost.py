@@ -77,6 +77,17 @@ def test_the_file_comes_back_as_it_was(tmp_path) -> None:
     assert tables.read(tmp_path) == COST
 
 
+def test_a_file_of_the_first_schema_is_read(tmp_path) -> None:
+    """It says nothing of what is assumed."""
+    path = tmp_path / tables.PLACE
+    path.parent.mkdir()
+    text = tables.dumped(replace(COST, header=replace(HEADER, schema=1))).decode()
+    path.write_text(text.replace(',"assumed":[]', ""), encoding="utf-8")
+    found = tables.read(tmp_path)
+    assert found is not None
+    assert (found.header.schema, found.header.assumed, found.lines) == (1, (), COST.lines)
+
+
 @pytest.mark.parametrize("text", ["", "{}\n", '{"schema": 1}\n', "not json\n"])
 def test_a_file_of_somebody_else_is_a_sentence(tmp_path, text) -> None:
     """It is not overwritten in silence, nor does it become a table."""
@@ -92,7 +103,7 @@ def test_another_schema_is_refused(tmp_path) -> None:
     path = tmp_path / tables.PLACE
     path.parent.mkdir()
     path.write_bytes(tables.dumped(replace(COST, header=replace(HEADER, schema=7))))
-    with pytest.raises(RecordError, match="schema 7, but this version reads 1"):
+    with pytest.raises(RecordError, match="schema 7, but this version reads up to 2"):
         tables.read(tmp_path)
 
 
@@ -106,9 +117,11 @@ def test_each_file_is_asked_what_it_should_be(tmp_path, monkeypatch, capsys) -> 
 
     images = labelled.Images(None, (), PLANTS)  # type: ignore[arg-type]
     preprocess = Preprocess((8, 8), filter="bicubic")
-    monkeypatch.setattr(files, "fitting", lambda cases, options: files.Fitting(cases))
+    misfits = {"vgg19": "it has other layers"}
+    monkeypatch.setattr(files, "fitting", lambda cases, options: files.Fitting(cases, misfits))
     monkeypatch.setattr(files, "build", lambda *_: None)
-    source = SimpleNamespace(artifact="a file")
+    file = SimpleNamespace(placeholder_names=True, assumed_names=False)
+    source = SimpleNamespace(artifact=file)
     monkeypatch.setattr(files, "sources", lambda cases, _: dict.fromkeys(cases, source))
     monkeypatch.setattr(labelled, "chosen", lambda *_: images)
     monkeypatch.setattr(labelled, "check", lambda *_: None)
@@ -120,7 +133,9 @@ def test_each_file_is_asked_what_it_should_be(tmp_path, monkeypatch, capsys) -> 
             {
                 case: labelled.Question(images, preprocess, (0, 1, 2, 3), True, tmp_path)
                 for case in artifacts
-            }
+            },
+            dict.fromkeys(artifacts, "revisited-v1 has 10 classes"),
+            ("accuracy: it is assumed",),
         ),
     )
     monkeypatch.setattr(resize_cost, "_answers", answered)
@@ -132,8 +147,14 @@ def test_each_file_is_asked_what_it_should_be(tmp_path, monkeypatch, capsys) -> 
     assert found is not None
     assert [line.own for line in found.lines] == [True, False, False, False, True]
     assert str(tmp_path) not in found.header.command
+    assert found.header.assumed == ("revisited-base",)
+    told = capsys.readouterr().out
+    assert "left out: vgg19, which these weights don't fit: it has other layers" in told
+    assert told.count("not asked: revisited-v1 has 10 classes") == 1
+    assert "accuracy: it is assumed" in told
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "resized by nearest" in page
+    assert "Assumed (`--folder-order`), not known: the weights of `revisited-base`" in page
     assert report.main(["--out", str(tmp_path), "--check"]) == 0
 
 
@@ -144,6 +165,17 @@ def test_help_is_its_own(capsys) -> None:
     told = " ".join(capsys.readouterr().out.split())
     assert told.startswith("usage: python -m bench.resize_cost")
     assert "Nothing is timed" in told
+
+
+def test_a_folder_that_cant_be_written_is_a_sentence(tmp_path, capsys, monkeypatch) -> None:
+    """What the system said of it."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(resize_cost, "_measured", full)
+    assert resize_cost.main(["--variants", "revisited-base", "--out", str(tmp_path)]) == 1
+    assert "error: [Errno 28] No space left on device" in capsys.readouterr().err
 
 
 def test_without_images_it_is_a_usage_error(tmp_path, capsys) -> None:

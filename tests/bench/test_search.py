@@ -574,6 +574,16 @@ def test_what_can_not_be_searched_is_said(words: list[str], text: str, capsys: A
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--images", "-5"], ["--most-fp32", "-1"], ["-t", "few"]])
+def test_numbers_that_count_nothing_are_refused(words: list[str], capsys: Any) -> None:
+    """With the flag and the value, before the data is looked for."""
+    with pytest.raises(SystemExit) as end:
+        search.main(["-m", "revisited-base", "--data", "/nowhere.zip", *words])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert words[0] in error and f"{words[1]!r} is no whole number, nor 0" in error
+
+
 @pytest.fixture
 def small_data(tmp_path: Path) -> Path:
     """Class folders with images that nobody opens."""

@@ -467,6 +467,15 @@ def test_fingerprint(make):
     assert first != other.fingerprint(other.entries())
 
 
+def test_fingerprint_of_a_link_to_nowhere(tmp_path):
+    """A file that isn't there has no contents: it is named, with what to do."""
+    directory(tmp_path, FLAT)
+    (tmp_path / "rose/3.png").symlink_to(tmp_path / "gone.png")
+    folder = ImageFolder.open(tmp_path)
+    with pytest.raises(ImagesError, match=r"rose/3\.png in .* can't be read .*take it out"):
+        folder.fingerprint(folder.entries())
+
+
 def test_nothing_is_extracted(tmp_path):
     """Reading a zip writes nothing to disk."""
     folder = ImageFolder.open(archive(tmp_path / "data.zip", FLAT))

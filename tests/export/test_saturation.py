@@ -238,6 +238,18 @@ def test_the_command_line(static: Path, prepared: Path, capsys: Any) -> None:
     assert "--effect needs labelled images" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", [["--images", "-1"], ["--images", "0"], ["--positions", "0"], ["--effect", "-1"]]
+)
+def test_numbers_that_count_nothing_are_refused(words: list[str], capsys: Any) -> None:
+    """With the flag and the value, before the file is opened."""
+    with pytest.raises(SystemExit) as end:
+        module.main(["missing.onnx", *words])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert words[0] in error and f"{words[1]!r} is no whole number" in error
+
+
 def labelled(file: Path, **said: str) -> Path:
     """The same file with more metadata."""
     model = onnx.load(file)

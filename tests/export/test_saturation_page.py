@@ -55,13 +55,15 @@ def test_a_file_without_such_sums_has_no_table() -> None:
 
 
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of several files, in their order; what is none of ours is a sentence."""
+    """Of several files, in their order; what is none of ours is a sentence, and a folder."""
     kept, other = tmp_path / "vgg19.json", tmp_path / "other.json"
     kept.write_text(json.dumps(asdict(FOUND)))
     assert read(kept) == FOUND
     out = tmp_path / "saturation.md"
     assert main([str(kept), str(kept), "--out", str(out)]) == 0
     assert out.read_text().count("## `vgg19`") == 2
+    assert main([str(kept), "--out", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
     other.write_text('{"variant": "x"}')
     assert main([str(other), "--out", str(out)]) == 2
     assert (

@@ -85,6 +85,14 @@ def test_the_command_line(file: Path, capsys: Any) -> None:
     assert "error: --int8: Unexpected keyword argument" in capsys.readouterr().err
 
 
+def test_a_number_that_counts_nothing_is_refused(file: Path, capsys: Any) -> None:
+    """With the flag and the value; 0 stands for the number that --int8 says."""
+    with pytest.raises(SystemExit) as end:
+        main([str(file), "--images", "-1"])
+    assert end.value.code == 2
+    assert "argument --images: '-1' is no whole number" in capsys.readouterr().err
+
+
 def test_nothing_is_left_beside_the_file(file: Path) -> None:
     """The file may stand in a store that others read."""
     before = sorted(file.parent.iterdir())

@@ -254,18 +254,24 @@ def test_statistics_are_taken_in_the_precision_of_training(data, trained, tmp_pa
     assert not same(*files.values())
 
 
-def test_a_student_is_taught(data, trained, tmp_path):
+def test_a_student_is_taught(data, trained, tmp_path, capsys):
     """With a teacher the weights differ from those learnt alone, and the file names it."""
     options = ("--teacher", str(trained), "--teacher-size", "16x16", "--views", "2")
     variant = "revisited-v6"
     # The teacher flattens: it takes images of its own size only.
     assert command(data, tmp_path, *options, variant=variant) == 1
+    tiny = ("--teacher", str(trained), "--teacher-size", "3x3")
+    assert command(data, tmp_path, *tiny, variant=variant) == 1
+    assert "error: --teacher-size: " in capsys.readouterr().err
     taught_by = ("--teacher", str(trained), "--views", "2", "--name", "taught")
     assert command(data, tmp_path, *taught_by, variant=variant) == 0
     assert command(data, tmp_path, "--views", "2", "--name", "alone", variant=variant) == 0
     taught, alone = (tmp_path / f"{variant}_{name}.safetensors" for name in ("taught", "alone"))
     assert not same(taught, alone)
     assert f"taught by {trained.name}" in metadata(taught)["trained"]
+    own = metadata(alone)["data"]
+    assert json.loads(metadata(taught)["learnt_from"]) == [metadata(trained)["data"], own]
+    assert "learnt_from" not in metadata(alone)
     plan = read_log(taught.with_suffix(".train.jsonl")).header["plan"]
     assert plan["teacher"].endswith(" revisited-base 8x8")
 
@@ -290,6 +296,19 @@ def test_half_is_half_the_size(data, trained, tmp_path):
         (["--name", "a/b"], ["a/b", "--name"]),
         (["--alpha", "2"], ["--alpha", "2"]),
         (["--temperature", "0"], ["--temperature"]),
+        (["--temperature", "inf"], ["--temperature", "inf"]),
+        (["--lr", "-1"], ["--lr", "-1"]),
+        (["--lr", "0"], ["--lr", "not 0"]),
+        (["--lr", "nan"], ["--lr", "nan"]),
+        (["--lr", "inf"], ["--lr", "inf"]),
+        (["--alpha", "0.5"], ["--alpha", "--teacher"]),
+        (["--temperature", "2"], ["--temperature", "--teacher"]),
+        (
+            ["--teacher-size", "8x8", "--teacher-variant", "vgg19"],
+            ["--teacher-variant, --teacher-"],
+        ),
+        (["--scratch", "/nowhere"], ["--scratch /nowhere"]),
+        (["--out", __file__], ["--out", "test_train.py is no folder"]),
         (["--plot", "missing.jsonl"], ["missing.jsonl"]),
     ],
 )
@@ -305,6 +324,28 @@ def test_what_is_missing_is_named(capsys):
     """--variants, --data and --out are needed for a training."""
     assert main(["--variants", "vgg19"]) == 2
     assert "--data" in capsys.readouterr().err
+
+
+def test_a_file_that_cant_be_written_is_a_sentence(data, tmp_path, capsys):
+    """Exit code 1; what the system said, and the flags that name where files go."""
+    (tmp_path / "revisited-base_squares.train.jsonl").mkdir()
+    assert command(data, tmp_path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: revisited-base: a file can't be read or written (")
+    assert "squares.train.jsonl" in error and "--out" in error
+
+
+@pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_too_little_memory_is_a_sentence(data, tmp_path, monkeypatch, capsys, problem):
+    """Exit code 1, with what makes a training smaller."""
+
+    def fails(job, tell):
+        raise problem
+
+    monkeypatch.setattr("export.training.train", fails)
+    assert command(data, tmp_path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: revisited-base: out of memory") and "--batch-size" in error
 
 
 @pytest.mark.parametrize("flag", ["--from", "--teacher"])
@@ -370,7 +411,7 @@ def test_a_class_missing_in_a_split_is_named(tmp_path, capsys):
     for image in (broken / "val" / "ship").iterdir():
         image.unlink()
     assert command(broken, tmp_path / "out") == 1
-    assert "'ship'" in capsys.readouterr().err
+    assert "images of 'ship' in train, test, but none in val" in capsys.readouterr().err
 
 
 def test_unreadable_images_are_said(tmp_path, capsys):
@@ -413,6 +454,16 @@ def test_every_family_has_a_recipe():
     from export.train_plan import SCRATCH
 
     assert {row.family for row in VARIANTS.values()} <= set(SCRATCH)
+
+
+@pytest.mark.parametrize("steps", ["[", "3", '"trained"'])
+def test_a_parent_whose_steps_are_no_list_is_told(data, trained, tmp_path, capsys, steps):
+    """Before anything is learnt, with the file."""
+    other = tmp_path / "revisited-base_other.safetensors"
+    save_file(load_file(trained), other, {**metadata(trained), "steps": steps})
+    assert command(data, tmp_path, "--from", str(other)) == 1
+    error = capsys.readouterr().err
+    assert f"{other}: the metadata's 'steps' should be a JSON list" in error
 
 
 def test_a_parent_that_names_no_classes_is_refused(data, trained, tmp_path, capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 
@@ -8,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 from torch import nn  # noqa: E402
 
+from export.checkpoint_file import write_checkpoint  # noqa: E402
 from export.courses import Score  # noqa: E402
 from export.fit import Fit, Hooks, atomically  # noqa: E402
 from export.train_plan import (  # noqa: E402
@@ -177,7 +179,9 @@ def test_a_foreign_state_is_refused(tmp_path, what):
 def test_a_loss_that_is_no_number_stops(tmp_path, bad):
     """Epoch and step are named, the last good epoch stays, its state can be resumed."""
     training, _, kept = fit(tmp_path, losses=[1] * 5 + [bad])
-    with pytest.raises(TrainingError, match=r"epoch 2, step 2 of 4.*of epoch 1, stays: .*best"):
+    with pytest.raises(
+        TrainingError, match=r"epoch 2, step 2 of 4.*of epoch 1, stays: .*best.*--name"
+    ):
         training.run()
     assert kept == [1]
     again, _, _ = fit(tmp_path)
@@ -192,6 +196,28 @@ def test_a_validation_loss_that_is_no_number_stops(tmp_path):
         training.run()
     assert kept == []
     assert not (tmp_path / "state.pt").exists()
+
+
+@contextlib.contextmanager
+def no_room():
+    """Files end after 512 bytes, as they would on a disk that is full."""
+    resource = pytest.importorskip("resource", reason="there is no limit of files here")
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path):
+    """Whatever torch and safetensors make of it: the file is named, and nothing half is left."""
+    training, _, _ = fit(tmp_path)
+    with pytest.raises(OSError, match=r"state\.pt"), no_room():
+        training.run()
+    with pytest.raises(OSError, match=r"best\.safetensors"), no_room():
+        write_checkpoint(tmp_path / "best.safetensors", nn.Linear(32, 32), {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_rate_rises_and_falls():

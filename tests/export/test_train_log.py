@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="training needs torch")
 
 from rich.console import Console
 
-from export.train_board import Board, Sender
-from export.train_job import Said
+from export.train_board import Board, Sender, side_by_side
+from export.train_job import Job, Said
 from export.train_log import READABLE, SCHEMA, EpochLine, LogError, LogFile, read_log
 from export.train_plot import PlotError, plot
 
@@ -89,6 +89,15 @@ def test_an_epoch_of_other_fields_is_told(tmp_path):
         read_log(path)
 
 
+@pytest.mark.parametrize("line", ["3", "null", '["epoch"]', '{"epoch": 1}'])
+def test_a_line_of_no_kind_is_told(tmp_path, line):
+    """With file and line: what it is can't be guessed."""
+    path = written(tmp_path)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(LogError, match=r"a\.train\.jsonl line 5 is no line of a training log"):
+        read_log(path)
+
+
 def test_every_committed_training_log_is_read():
     """Whichever schema it is of: to its end, its key that of its plan, its best epoch kept."""
     paths = [path for folder in LOGS for path in sorted((ROOT / folder).glob("*.jsonl"))]
@@ -129,6 +138,14 @@ def test_nothing_is_not_drawn(tmp_path):
         plot([log], tmp_path / "training.svg")
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="the extra plots")
+def test_a_plot_that_cant_be_written_is_told(tmp_path):
+    """With the file and the flag: a folder's name that is a file's, for instance."""
+    path = written(tmp_path)
+    with pytest.raises(PlotError, match=r"training\.svg can't be written .*--out"):
+        plot([read_log(path)], path / "training.svg")
+
+
 def test_steps_are_sent_in_bundles():
     """Few messages, no step lost, and texts in their place."""
     heard: list[Said] = []
@@ -153,6 +170,23 @@ def test_the_board_shows_lines_and_bars():
     text = console.export_text()
     assert "vgg19: epoch 1: [kept]" in text
     assert "vgg19: training" in text and "2/2" in text
+
+
+def failing(job, tell):
+    """Each job ends in its own way."""
+    if job.variant == "vgg19":
+        raise ZeroDivisionError("a bug of ours")
+    return f"{job.variant}: no such data" if job.variant == "student" else None
+
+
+def test_a_child_that_breaks_hides_no_other_outcome():
+    """What nobody foresaw is told with its place in the child, beside what else went wrong."""
+    jobs = [Job(name, Path("data"), Path("out"), "a") for name in ("vgg19", "student", "xception")]
+    with Board(Console(record=True)) as board:
+        known, broken = sorted(side_by_side(failing, jobs, 1, board))
+    assert known == "student: no such data"
+    assert broken.startswith("vgg19: ") and broken.endswith("ZeroDivisionError: a bug of ours")
+    assert "in failing" in broken
 
 
 def test_a_log_says_now_and_then_how_far_it_is():

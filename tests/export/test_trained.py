@@ -27,6 +27,8 @@ CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".sp
 IMAGES = 500
 LEAST_RIGHT = 0.6
 """Of the test part: the worst network has two in three, one in ten is a guess."""
+LEAST_RIGHT_STUDENT = 0.9
+"""Of the test part of the leaves: the one that learnt alone is right in 94.5 % of it."""
 
 
 def module_of(variant: Variant) -> Any:
@@ -81,7 +83,7 @@ def test_a_student_knows_its_leaves(variant: Variant) -> None:
     with torch.inference_mode():
         answers = module_of(variant)(torch.from_numpy(inputs)).argmax(1).numpy()
     labels = np.array([entry.label for entry in loaded.entries])
-    assert np.mean(answers == labels) > LEAST_RIGHT
+    assert np.mean(answers == labels) > LEAST_RIGHT_STUDENT
 
 
 def test_weights_that_change_during_a_build_are_told(tmp_path: Path) -> None:
