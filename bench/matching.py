@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,11 @@ class Matching:
             return 0.0
         interval = binomtest(self.hits, self.tested, alternative="greater").proportion_ci(1 - ALPHA)
         return float(interval.low)
+
+    @property
+    def at_best(self) -> Matching:
+        """The same had all of the tested images been answered rightly."""
+        return replace(self, hits=self.tested, p_value=self.chance**self.tested)
 
 
 def matched(answers: Sequence[int], labels: Sequence[int], outputs: int, folders: int) -> Matching:
