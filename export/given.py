@@ -104,7 +104,8 @@ DESCRIBED = TypeAdapter(Described)
 class Said:
     """What somebody says about a model, in flags or in its TOML file; ``None``: nothing.
 
-    ``size`` is height and width. ``preset`` names the values that ``mean``, ``std``,
+    ``size`` is height and width. ``first`` are pixels, or 0: nothing is resized to before, and
+    what is cropped just covers ``size``. ``preset`` names the values that ``mean``, ``std``,
     ``scale`` and ``channel_order`` have where they are not said themselves.
     ``class_names`` is a list, or the name of a file with one.
     """
@@ -223,14 +224,20 @@ def variant(described: Described, flags: Said, beside: Said) -> Variant:
 def _merged(first: Said, second: Said) -> Said:
     """What ``first`` says, and of the rest what ``second`` says.
 
-    Who names a preset of their own means its values, and not those of the other.
+    Who names a preset of their own means its values, and not those of the other; who names a
+    resize means all of it, and not the other's ``first``.
     """
     values = {row.name: getattr(first, row.name) for row in fields(Said)}
-    replaced = _PRESETS.get(first.preset or "", {})
+    replaced = {*_PRESETS.get(first.preset or "", {}), *_replaced(first)}
     for name, value in values.items():
         if value is None and name not in replaced:
             values[name] = getattr(second, name)
     return Said(**values)
+
+
+def _replaced(said: Said) -> tuple[str, ...]:
+    """What a resize of somebody's own stands for besides."""
+    return () if said.resize is None else ("first",)
 
 
 # --- what goes in
@@ -262,15 +269,20 @@ def _preprocess(described: Described, source: Port, said: Said) -> tuple[Preproc
     assert source.shape is not None
     own = _own_preprocess(described)
     values: dict[str, Any] = {} if own is None else _as_dict(own)
+    for name in _replaced(said):
+        values.pop(name, None)
     values |= _PRESETS.get(said.preset or "", {})
     values |= {
         name: value
         for name in (*_TOLD, "first", "layout", "size")
         if (value := getattr(said, name)) is not None
     }
-    missing = [name for name in _TOLD if name not in values]
+    # What the shorter side becomes before a crop shows in no graph either.
+    told = (*_TOLD, "first") if values.get("resize") == "crop" else _TOLD
+    missing = [name for name in told if name not in values]
     if missing:
         raise GivenError(_nothing_said(described, missing))
+    values["first"] = values.get("first") or None
     values["layout"] = _layout(described, source, values)
     values["size"] = _size(described, source, values)
     try:
@@ -300,10 +312,13 @@ def _own_preprocess(described: Described) -> Preprocess | None:
 def _nothing_said(described: Described, missing: Sequence[str]) -> str:
     flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
     beside = Path(described.file).with_suffix(".toml").name
+    hint = f"--preset {' or '.join(PRESETS[:3])} says all but resize, first and filter"
+    if "first" in missing:
+        hint = "pixels of the shorter side before the crop, or 0: it just covers the size"
     return (
         f"{described.file}: nobody says how images are prepared for it ({', '.join(missing)}), and "
-        f"a guess would cost accuracy unseen: say it with {flags} (--preset "
-        f"{' or '.join(PRESETS[:3])} says all but resize and filter), or in {beside} beside it"
+        f"a guess would cost accuracy unseen: say it with {flags} ({hint}), or in {beside} beside "
+        "it"
     )
 
 
