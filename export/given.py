@@ -272,6 +272,7 @@ def _preprocess(described: Described, source: Port, said: Said) -> tuple[Preproc
     for name in _replaced(said):
         values.pop(name, None)
     values |= _PRESETS.get(said.preset or "", {})
+    _check_order(described, said)
     values |= {
         name: value
         for name in (*_TOLD, "first", "layout", "size")
@@ -292,6 +293,25 @@ def _preprocess(described: Described, source: Port, said: Said) -> tuple[Preproc
     check_sides(preprocess, described.file)
     _check_channels(described, source, preprocess)
     return preprocess, source.shape[0]
+
+
+def _check_order(described: Described, said: Said) -> None:
+    """Refuse a preset whose numbers, channel by channel, would meet the wrong channels."""
+    preset = _PRESETS.get(said.preset or "", {})
+    if said.channel_order in (None, preset.get("channel_order", said.channel_order)):
+        return
+    uneven = [
+        name
+        for name in ("mean", "std")
+        if getattr(said, name) is None and len(set(preset[name])) > 1
+    ]
+    if uneven:
+        flags = " and ".join(f"--{name}" for name in uneven)
+        raise GivenError(
+            f"{described.file}: --preset {said.preset} has its {' and '.join(uneven)} in the order "
+            f"{preset['channel_order']}, and --channel-order is {said.channel_order}: say {flags} "
+            "in that order"
+        )
 
 
 def _as_dict(preprocess: Preprocess) -> dict[str, Any]:

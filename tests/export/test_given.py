@@ -75,6 +75,19 @@ def test_caffe_takes_blue_first() -> None:
     assert pixel == pytest.approx([30 - 103.939, 20 - 116.779, 10 - 123.68], abs=1e-3)
 
 
+def test_a_preset_of_another_order_is_refused() -> None:
+    """Its mean would be taken from the wrong channels, unless somebody says the mean as well."""
+    said = replace(TOLD, channel_order="BGR")
+    with pytest.raises(GivenError, match="mean and std in the order RGB, and --channel-order is B"):
+        preprocess(described(), said)
+    blue_first = (0.406, 0.456, 0.485)
+    with pytest.raises(GivenError, match="say --std in that order"):
+        preprocess(described(), replace(said, mean=blue_first))
+    assert preprocess(described(), replace(said, mean=blue_first, std=(0.2,) * 3)).mean[0] == 0.406
+    assert preprocess(described(), replace(said, preset="tf")).channel_order == "BGR"
+    assert preprocess(described(), replace(said, preset="caffe")).channel_order == "BGR"
+
+
 def test_flags_go_before_the_file_beside_before_metadata() -> None:
     """Each says what the one before it left open."""
     own = Preprocess((16, 16), layout="NHWC", filter="lanczos").to_json()
