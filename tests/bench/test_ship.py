@@ -233,7 +233,7 @@ def test_verify_ends_when_it_is_interrupted(
 
     def interrupted(options: object) -> Iterator[object]:
         signal.raise_signal(signal.SIGTERM)
-        yield
+        yield None
 
     monkeypatch.setattr(verify, "_claims", interrupted)
     assert verify.main([str(tmp_path)]) == 130
