@@ -147,6 +147,7 @@ def png(width: int, height: int, *, whole: bool = True) -> bytes:
         + struct.pack(">I", len(head))
         + chunk
         + struct.pack(">I", zlib.crc32(chunk))
+        + b"\0\0\0\0IDAT"
     )
 
 
