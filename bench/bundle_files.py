@@ -170,6 +170,9 @@ def _resize(how: Mapping[str, Any]) -> Iterator[str]:
         yield f"sides = [max(n, round(side * factor)) for n, side in {least}]"
     else:
         yield f"sides = [int({first} * side / min(image.size)) for side in image.size]"
+        if first < max(height, width):  # else every image's middle is large enough
+            narrow = 'raise ValueError("can\'t be cropped: too narrow")'
+            yield f"if sides[0] < {width} or sides[1] < {height}: {narrow}"
     yield f"left, top = round((sides[0] - {width}) / 2), round((sides[1] - {height}) / 2)"
     crop = f"crop((left, top, left + {width}, top + {height}))"
     yield f"image = image.resize(sides, {kind}).{crop}"

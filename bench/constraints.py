@@ -87,7 +87,11 @@ class Judgement:
 
 def parse(flag: str, text: str) -> Constraint:
     """A limit with its unit; raises :class:`UsageError`, which names the flag and a right way."""
-    return Constraint(flag, text, _READ[KINDS[flag]](flag, text))
+    limit = _READ[KINDS[flag]](flag, text)
+    # How far a figure is beyond it is told as a factor; only a drop of nothing can be kept.
+    if not limit and KINDS[flag] != "drop":
+        raise UsageError(f"{flag} {text} is a limit that nothing keeps: give one above 0")
+    return Constraint(flag, text, limit)
 
 
 def size_bytes(flag: str, text: str) -> float:

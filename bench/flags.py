@@ -59,7 +59,8 @@ def add_model_flags(group: argparse._ArgumentGroup) -> None:
     add("--size", metavar="HxW", help="height and width, where the graph leaves them open")
     crop = "squash: straight to the size; crop: the shorter side to --first, then the middle"
     add("--resize", metavar="HOW", help=crop)
-    add("--first", type=int, metavar="PIXELS", help="of the resize before the crop (256)")
+    first = "of the shorter side before the crop (0: it just covers the size), which has to be "
+    add("--first", type=int, metavar="PIXELS", help=f"{first}said; of both before a squash")
     add("--filter", metavar="NAME", help=", ".join(FILTERS))
     add("--mean", metavar="N,N,N", help="taken from each channel after --scale")
     add("--std", metavar="N,N,N", help="each channel is divided by it")

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
+from PIL import Image
 
 from bench import launch
 from bench.case import BASE, NULL, Case
@@ -383,7 +385,7 @@ def _write(path: Path, question: Question) -> None:
                 except ImagesError:
                     unreadable.append(entry.name)
                     continue
-                stream.write(question.preprocess.pixels(image).tobytes())
+                stream.write(_pixels(question.preprocess, image, entry.name).tobytes())
             stream.flush()
             os.fsync(stream.fileno())
         if unreadable:
@@ -395,6 +397,17 @@ def _write(path: Path, question: Question) -> None:
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def _pixels(preprocess: Preprocess, image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """A resized image; an ``ImagesError`` that names it where that can't be."""
+    try:
+        return preprocess.pixels(image)
+    except ValueError as exc:
+        raise ImagesError(
+            f"{name} can't be taken as the model takes images ({exc}): take it out, or say a "
+            f"larger --first, {max(preprocess.size)} for images of any proportions"
+        ) from exc
 
 
 # --- asking

@@ -26,7 +26,8 @@ _GRACE_S = 10.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what the child prints; 2: usage, or a file that can't be read; 130 if interrupted.
 
-    1 with ``--data``: the model was not trained on these classes.
+    With ``--data`` also 1: the model was not trained on these classes; 3: it gave no answers;
+    4: the images are too few to tell.
     """
     asked, words = with_more(argv, "deploybench inspect", lost_names.add_to)
     if reason := lost_names.without_data(words):

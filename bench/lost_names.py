@@ -33,17 +33,27 @@ from export.images import Entry, ImageFolder, ImagesError, Preprocess, spread
 from export.printable import complain, printable
 
 _RUNTIME = "ort"
-_MOST_IMAGES = 1000
+_USUAL_IMAGES = 1000
+_EACH = 4
+"""Of each folder at least, unless ``--images`` says otherwise: half of them test what the other
+half assigned, and three alike out of four are no chance among a thousand classes."""
 _LEAST_IMAGES = 2
+NOT_THESE, NO_ANSWERS, TOO_FEW = 1, 3, 4
+"""Exit codes besides 0, 2 (usage) and 130 (interrupted)."""
 _SEED = 4
 _UNKNOWN = "unknown_{:04d}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1: the model was not trained on these classes; 2 for a bad argument."""
+    """Exit code 0; 1: the model was not trained on these classes; 2 for a bad argument.
+
+    3: the model gave no answers; 4: too few images to tell; 130: interrupted.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m bench.lost_names",
         description="Find which output of an .onnx classifier stands for which class folder.",
+        epilog="Exit codes: 0 the names are found; 1 the model was not trained on these classes; "
+        "2 usage; 3 it gave no answers; 4 too few images to tell.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="an .onnx classifier")
     add_to(parser)
@@ -59,7 +69,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     images = "class folders of labelled images, to find lost class names by"
     add("--data", default=None, metavar="DIR_OR_ZIP", help=images)
-    add("--images", type=count, default=_MOST_IMAGES, metavar="N", help="at most (default: 1000)")
+    most = f"at most (default: {_USUAL_IMAGES}, or {_EACH} of each folder where that is more)"
+    add("--images", type=count, default=None, metavar="N", help=most)
     weak = "share of right answers that a model of these classes must exceed (default: halfway "
     more = "between all and what naming always the most frequent class gives)"
     add("--least-share", type=float, default=None, metavar="SHARE", help=f"{weak}{more}")
@@ -73,7 +84,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def without_data(words: argparse.Namespace) -> str:
     """Why flags of this search say nothing; empty: there are none, or ``--data`` stands there."""
-    usual = {"images": _MOST_IMAGES, "least_share": None, "write": None, "store": None}
+    usual = {"images": None, "least_share": None, "write": None, "store": None}
     given_ones = [name for name in GIVEN_FLAGS if name in words]
     changed = [name for name, value in usual.items() if getattr(words, name) != value]
     if words.data or not (given_ones or changed):
@@ -83,20 +94,20 @@ def without_data(words: argparse.Namespace) -> str:
 
 
 def find(file: Path, words: argparse.Namespace) -> int:
-    """The search, its errors as sentences; the exit code: 3 where the model gave no answers."""
+    """The search, its errors as sentences; the exit code is that of ``main``."""
     heed_signals()
     try:
         return _run(file, words)
     except (UsageError, files.BuildError, launch.ChildDied) as exc:
         complain(exc)
-        return 2 if isinstance(exc, UsageError) else 3
+        return 2 if isinstance(exc, UsageError) else NO_ANSWERS
     except KeyboardInterrupt:
         return 130
 
 
 def _run(file: Path, words: argparse.Namespace) -> int:
     options = _options(file, words)
-    if words.images < _LEAST_IMAGES:
+    if words.images is not None and words.images < _LEAST_IMAGES:
         raise UsageError(f"--images {words.images}: give {_LEAST_IMAGES} or more")
     if words.least_share is not None and not 0 <= words.least_share < 1:
         raise UsageError(f"--least-share {words.least_share:g}: give a share below 1")
@@ -109,7 +120,7 @@ def _run(file: Path, words: argparse.Namespace) -> int:
     console.print(table(found, folder.class_names))
     console.print(Text(verdict(found, folder, words.least_share)))
     if not known(found, words.least_share):
-        return 1
+        return TOO_FEW if too_few(found, words.least_share) else NOT_THESE
     if words.write is not None:
         _write(words.write, _dumped(found, artifact, folder))
         console.print(Text(f"names: {words.write}"))
@@ -136,11 +147,12 @@ def _options(file: Path, words: argparse.Namespace) -> Options:
     return given.opened(parse(["--model", str(file), *store, *fixed, *flags]))
 
 
-def _images(path: Path, most: int) -> tuple[ImageFolder, list[Entry]]:
+def _images(path: Path, most: int | None) -> tuple[ImageFolder, list[Entry]]:
     """Images of all classes, of whatever part: nothing is trained or chosen by them."""
     try:
         folder = ImageFolder.open(path)
-        entries = spread(folder.entries(), most, _SEED)
+        usual = max(_USUAL_IMAGES, _EACH * len(folder.class_names))
+        entries = spread(folder.entries(), usual if most is None else most, _SEED)
     except (ImagesError, OSError) as exc:
         raise UsageError(f"--data: {exc}") from exc
     if len(folder.class_names) < 2 or len(entries) < _LEAST_IMAGES:
@@ -221,8 +233,21 @@ def known(found: Matching, least_share: float | None) -> bool:
     return found.better_than_chance and found.surely_right > least(found, least_share)
 
 
+def too_few(found: Matching, least_share: float | None) -> bool:
+    """Whether no answers at all could have shown that the model knows these classes."""
+    return not known(found.at_best, least_share)
+
+
 def verdict(found: Matching, folder: ImageFolder, least_share: float | None) -> str:
     """What the test says, in a sentence or two."""
+    if too_few(found, least_share):
+        return (
+            f"Too few images to tell whether this model knows the classes of {folder.path.name}: "
+            "every other image of a folder tests what the ones between assigned. That leaves "
+            f"{found.tested} to test by, and even all of them answered rightly would not do "
+            f"({found.hits} are). Take more images of each folder (--images, or fuller folders). "
+            "No names are written."
+        )
     counted = (
         f"assigned by every other image, {found.hits} of the {found.tested} others are answered "
         f"rightly, where naming always the most frequent class would give {found.chance:.1%} "

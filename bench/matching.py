@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,11 @@ class Matching:
         interval = binomtest(self.hits, self.tested, alternative="greater").proportion_ci(1 - ALPHA)
         return float(interval.low)
 
+    @property
+    def at_best(self) -> Matching:
+        """The same had all of the tested images been answered rightly."""
+        return replace(self, hits=self.tested, p_value=self.chance**self.tested)
+
 
 def matched(answers: Sequence[int], labels: Sequence[int], outputs: int, folders: int) -> Matching:
     """The assignment of outputs to folders that makes most answers right.
@@ -72,13 +78,13 @@ def matched(answers: Sequence[int], labels: Sequence[int], outputs: int, folders
         raise ValueError(f"{len(answers)} answers for {len(labels)} images: give two or more each")
     said, true = np.asarray(answers), np.asarray(labels)
     held_out = _second_of_each(true)
-    learnt = _assigned(_counts(said[~held_out], true[~held_out], outputs, folders))
+    learnt = _assigned(said[~held_out], true[~held_out], outputs, folders)
     hits = sum(learnt.get(int(o)) == f for o, f in zip(said[held_out], true[held_out], strict=True))
     tested = int(held_out.sum())
     chance = float(np.bincount(true[held_out]).max() / tested) if tested else 1.0
     p_value = binomtest(int(hits), tested, chance, "greater").pvalue if tested else 1.0
-    counts = _counts(said, true, outputs, folders)
-    return Matching(_pairs(counts), int(hits), tested, chance, float(p_value))
+    pairs = _pairs(said, true, outputs, folders)
+    return Matching(pairs, int(hits), tested, chance, float(p_value))
 
 
 def _second_of_each(labels: NDArray[np.int_]) -> NDArray[np.bool_]:
@@ -89,31 +95,37 @@ def _second_of_each(labels: NDArray[np.int_]) -> NDArray[np.bool_]:
     return places
 
 
-def _counts(
+def _assigned(
     said: NDArray[np.int_], true: NDArray[np.int_], outputs: int, folders: int
-) -> NDArray[np.int_]:
-    """How often each output (row) was the answer to an image of each folder (column)."""
-    counts = np.zeros((outputs, folders), int)
-    np.add.at(counts, (said, true), 1)
-    return counts
+) -> dict[int, int]:
+    """Output -> folder, as many as there are of the fewer; each once, most answers right.
+
+    Counted are only outputs that were an answer: a file may claim a million of them. What is
+    left over is paired in its order, for nothing tells one such pair from another.
+    """
+    answered, rows = np.unique(said, return_inverse=True)
+    shown, columns = np.unique(true, return_inverse=True)
+    counts = np.zeros((len(answered), len(shown)), int)
+    np.add.at(counts, (rows, columns), 1)
+    best = zip(*linear_sum_assignment(counts, maximize=True), strict=True)
+    found = {int(answered[row]): int(shown[column]) for row, column in best}
+    taken = set(found.values())
+    free = (output for output in range(outputs) if output not in found)
+    rest = (folder for folder in range(folders) if folder not in taken)
+    return found | dict(zip(free, rest, strict=False))
 
 
-def _assigned(counts: NDArray[np.int_]) -> dict[int, int]:
-    """Output -> folder, as many as there are of the fewer; each once, most answers right."""
-    rows, columns = linear_sum_assignment(counts, maximize=True)
-    return dict(zip(map(int, rows), map(int, columns), strict=True))
-
-
-def _pairs(counts: NDArray[np.int_]) -> tuple[Pair, ...]:
-    assigned = _assigned(counts)
-    total = int(counts.sum())
+def _pairs(
+    said: NDArray[np.int_], true: NDArray[np.int_], outputs: int, folders: int
+) -> tuple[Pair, ...]:
+    together = Counter(zip(said.tolist(), true.tolist(), strict=True))
+    of_output, of_folder = Counter(said.tolist()), Counter(true.tolist())
     # Any output could have been assigned to any folder: so many were looked at.
-    limit = _PAIR_ALPHA / counts.size
+    limit = _PAIR_ALPHA / (outputs * folders)
     found = []
-    for output, folder in assigned.items():
-        hits, images = int(counts[output, folder]), int(counts[:, folder].sum())
-        answers = int(counts[output].sum())
-        share = answers / total
+    for output, folder in _assigned(said, true, outputs, folders).items():
+        hits, images, answers = together[output, folder], of_folder[folder], of_output[output]
+        share = answers / len(said)
         sure = images > 0 and binomtest(hits, images, share, "greater").pvalue <= limit
         found.append(Pair(output, folder, hits, images, answers, bool(sure)))
     return tuple(found)

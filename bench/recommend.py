@@ -52,6 +52,7 @@ def _across(given: argparse.Namespace) -> int:
     limits = _limits(given)
     globs = (_globs(given.variants), _globs(given.runtimes))
     found = recommend_fleet.recommend(runs, *globs, limits, given.prefer)
+    _check_preferred(given.prefer, [one.found for one in found])
     text = recommend_fleet.text(found, limits)
     print(text)
     if given.markdown not in ("", "-"):
@@ -62,7 +63,19 @@ def _across(given: argparse.Namespace) -> int:
 def _recommended(given: argparse.Namespace) -> Recommendation:
     runs = field.find(given.records, _globs(given.run))
     rows = field.field(runs, _globs(given.variants), _globs(given.runtimes))
-    return pick.recommend(rows, _limits(given), given.prefer)
+    found = pick.recommend(rows, _limits(given), given.prefer)
+    _check_preferred(given.prefer, [found])
+    return found
+
+
+def _check_preferred(prefer: str, found: Sequence[Recommendation]) -> None:
+    """What no row knows says nothing about any: raises :class:`UsageError`."""
+    rows = [one.contender for each in found for one in each.judged]
+    if rows and prefer not in pick.known_axes(rows):
+        remedy = "measure with labelled images (python -m bench.run --data)"
+        if prefer != "accuracy":
+            remedy = "this host could not tell it: prefer something else"
+        raise UsageError(f"--prefer {prefer}: no row knows its {AXES[prefer]}; {remedy}")
 
 
 def _globs(text: str) -> list[str]:

@@ -83,7 +83,7 @@ def exit_code(found: Sequence[OfKind]) -> int:
 
 def text(found: Sequence[OfKind], limits: Sequence[Constraint]) -> str:
     """What to rent and to ship on it, as Markdown; then the pick of each kind."""
-    asked = " and ".join(map(str, limits)) or "no constraint"
+    asked = " and ".join(map(str, limits))
     offers = [one.offer for one in found if one.offer is not None]
     rows = []
     for one in found:
@@ -112,11 +112,13 @@ def text(found: Sequence[OfKind], limits: Sequence[Constraint]) -> str:
 
 def _answer(offers: Sequence[Offer], asked: str) -> str:
     if not offers:
-        return f"**Nothing to rent**: no kind of machine has a row that is known to keep {asked}."
+        which = f"is known to keep {asked}" if asked else "is measured, right and believable"
+        return f"**Nothing to rent**: no kind of machine has a row that {which}."
     best, close = fleet_page.cheapest(offers)
     priced = best.cost is not None
-    what = "the cheapest that keeps" if priced else "without prices the fastest that keeps"
-    said = f"**{plain(best.kind)}** with {code(str(best.row.case))}: {what} {asked}."
+    what = "the cheapest" if priced else "without prices the fastest"
+    keeps = f" that keeps {asked}" if asked else ""
+    said = f"**{plain(best.kind)}** with {code(str(best.row.case))}: {what}{keeps}."
     if close:
         names = ", ".join(f"{plain(one.kind)} with {code(str(one.row.case))}" for one in close)
         figure = "cost" if priced else "speed"

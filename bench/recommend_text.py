@@ -54,6 +54,13 @@ def _answer(found: Recommendation) -> str:
         return _picked(found, found.pick)
     if not found.judged:
         return "**Nothing to ship**: no row is measured, right and believable."
+    kept = sum(not one.misses() for one in found.judged)
+    if kept:
+        limits = f" that keep{'s' if kept == 1 else ''} {_limits(found)}" if found.limits else ""
+        return (
+            f"**Nothing to ship by {AXES[found.prefer]}**: of {_rows(kept)}{limits} none has one "
+            "that is known (--prefer)."
+        )
     if any(one.open for one in found.judged):
         count = sum(one.open for one in found.judged)
         return (

@@ -18,6 +18,7 @@ from bench.chosen_row import Chosen, choose, objections
 from bench.files import Event
 from bench.options import DEFAULT_OUT, UsageError
 from bench.record import RecordError
+from bench.run import heed_signals
 from export.artifact import Store, default_store
 from export.memory import limit_own
 from export.printable import complain, paragraph
@@ -31,8 +32,12 @@ class ShipError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 where the bundle could not be made, or failed its own test; 2: usage."""
+    """Exit code 0; 1 where the bundle could not be made, or failed its own test; 2: usage.
+
+    130 where it was interrupted: of the bundle nothing is left then.
+    """
     options = _parser().parse_args(argv)
+    heed_signals()
     try:
         ship(options)
     except (UsageError, RecordError) as exc:
@@ -41,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ShipError, launch.ChildDied, OSError) as exc:
         complain(exc)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -121,9 +128,9 @@ def _placed(out: Path, force: bool) -> Iterator[Path]:
         made.mkdir()
         yield made
         _check_out(out, force)
-        if out.exists():
-            out.rename(old)
         try:
+            if out.exists():
+                out.rename(old)
             made.rename(out)
         except BaseException:
             # Whatever came between: the bundle that was there is nobody's scratch.

@@ -20,6 +20,7 @@ from bench.measure_again import Bounds, Subject
 from bench.options import Options, UsageError, parse_budget, parse_margin
 from bench.record import RecordError, find_runs, read_run
 from bench.rows import fastest, tables_of
+from bench.run import heed_signals
 from bench.verify_chain import Places
 from export.artifact import Store, default_store, folder_sha256
 from export.given import check_sides
@@ -31,8 +32,12 @@ _BUDGET = "2m"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0: all reproduced; 1: something is not; 3: something can't be told; 2: usage."""
+    """Exit code 0: all reproduced; 1: something is not; 3: something can't be told; 2: usage.
+
+    130 where it was interrupted.
+    """
     options = _parser().parse_args(argv)
+    heed_signals()
     found: list[Claim] = []
     try:
         for claim in _claims(options):
@@ -41,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, RecordError) as exc:
         complain(exc)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return exit_code(found)
 
 

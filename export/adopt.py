@@ -37,15 +37,20 @@ _CAST = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto
 """What images may be turned into in the graph, and classes be turned back from."""
 _BATCH = "batch"
 _MOST_NODES = 1_000_000
+_MOST_PORTS = 1_000
+_MOST_SAID = 64 << 20
+"""Bytes of what is told of a file: whoever started this process holds all of them in memory."""
+_MOST_MESSAGE = 10_000
+"""Characters of an error, which may name what a stranger wrote."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Describe files, a line each; exit code 2 and a sentence for the first that can't be."""
     for name in sys.argv[1:] if argv is None else argv:
         try:
-            print(DESCRIBED.dump_json(describe(Path(name))).decode(), flush=True)
+            print(_told(describe(Path(name))), flush=True)
         except GivenError as exc:
-            print(printable(str(exc)), file=sys.stderr)
+            print(printable(str(exc)[:_MOST_MESSAGE]), file=sys.stderr)
             return 2
         except MemoryError:
             print(f"{name} needs more memory to be read than there is", file=sys.stderr)
@@ -53,18 +58,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _told(found: Described) -> str:
+    text = DESCRIBED.dump_json(found)
+    if len(text) > _MOST_SAID:
+        raise GivenError(
+            f"{found.file} has names, shapes and metadata of {len(text)} bytes, more than "
+            f"{_MOST_SAID}: that is no image classifier"
+        )
+    return text.decode()
+
+
 def describe(file: Path) -> Described:
     """What an .onnx file says of itself, its weights left unread; raises ``GivenError``."""
     model, files = _read(file)
     known = {tensor.name for tensor in model.graph.initializer}
     known |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    inputs = [value for value in model.graph.input if value.name not in known]
+    if (ports := len(inputs) + len(model.graph.output)) > _MOST_PORTS:
+        raise GivenError(
+            f"{file} has {ports} inputs and outputs, more than {_MOST_PORTS}: that is no image "
+            "classifier"
+        )
     return Described(
         file=str(file.absolute()),
         sha256=_sha256(files),
         size_bytes=sum(path.stat().st_size for path in files),
         opset=_opset(model, file),
-        inputs=tuple(_port(value) for value in model.graph.input if value.name not in known),
-        outputs=tuple(_port(value) for value in model.graph.output),
+        inputs=tuple(map(_port, inputs)),
+        outputs=tuple(map(_port, model.graph.output)),
         metadata={
             entry.key: entry.value
             for entry in model.metadata_props

@@ -104,7 +104,8 @@ DESCRIBED = TypeAdapter(Described)
 class Said:
     """What somebody says about a model, in flags or in its TOML file; ``None``: nothing.
 
-    ``size`` is height and width. ``preset`` names the values that ``mean``, ``std``,
+    ``size`` is height and width. ``first`` are pixels, or 0: nothing is resized to before, and
+    what is cropped just covers ``size``. ``preset`` names the values that ``mean``, ``std``,
     ``scale`` and ``channel_order`` have where they are not said themselves.
     ``class_names`` is a list, or the name of a file with one.
     """
@@ -223,14 +224,20 @@ def variant(described: Described, flags: Said, beside: Said) -> Variant:
 def _merged(first: Said, second: Said) -> Said:
     """What ``first`` says, and of the rest what ``second`` says.
 
-    Who names a preset of their own means its values, and not those of the other.
+    Who names a preset of their own means its values, and not those of the other; who names a
+    resize means all of it, and not the other's ``first``.
     """
     values = {row.name: getattr(first, row.name) for row in fields(Said)}
-    replaced = _PRESETS.get(first.preset or "", {})
+    replaced = {*_PRESETS.get(first.preset or "", {}), *_replaced(first)}
     for name, value in values.items():
         if value is None and name not in replaced:
             values[name] = getattr(second, name)
     return Said(**values)
+
+
+def _replaced(said: Said) -> tuple[str, ...]:
+    """What a resize of somebody's own stands for besides."""
+    return () if said.resize is None else ("first",)
 
 
 # --- what goes in
@@ -262,15 +269,21 @@ def _preprocess(described: Described, source: Port, said: Said) -> tuple[Preproc
     assert source.shape is not None
     own = _own_preprocess(described)
     values: dict[str, Any] = {} if own is None else _as_dict(own)
+    for name in _replaced(said):
+        values.pop(name, None)
     values |= _PRESETS.get(said.preset or "", {})
+    _check_order(described, said)
     values |= {
         name: value
         for name in (*_TOLD, "first", "layout", "size")
         if (value := getattr(said, name)) is not None
     }
-    missing = [name for name in _TOLD if name not in values]
+    # What the shorter side becomes before a crop shows in no graph either.
+    told = (*_TOLD, "first") if values.get("resize") == "crop" else _TOLD
+    missing = [name for name in told if name not in values]
     if missing:
         raise GivenError(_nothing_said(described, missing))
+    values["first"] = values.get("first") or None
     values["layout"] = _layout(described, source, values)
     values["size"] = _size(described, source, values)
     try:
@@ -280,6 +293,25 @@ def _preprocess(described: Described, source: Port, said: Said) -> tuple[Preproc
     check_sides(preprocess, described.file)
     _check_channels(described, source, preprocess)
     return preprocess, source.shape[0]
+
+
+def _check_order(described: Described, said: Said) -> None:
+    """Refuse a preset whose numbers, channel by channel, would meet the wrong channels."""
+    preset = _PRESETS.get(said.preset or "", {})
+    if said.channel_order in (None, preset.get("channel_order", said.channel_order)):
+        return
+    uneven = [
+        name
+        for name in ("mean", "std")
+        if getattr(said, name) is None and len(set(preset[name])) > 1
+    ]
+    if uneven:
+        flags = " and ".join(f"--{name}" for name in uneven)
+        raise GivenError(
+            f"{described.file}: --preset {said.preset} has its {' and '.join(uneven)} in the order "
+            f"{preset['channel_order']}, and --channel-order is {said.channel_order}: say {flags} "
+            "in that order"
+        )
 
 
 def _as_dict(preprocess: Preprocess) -> dict[str, Any]:
@@ -300,10 +332,13 @@ def _own_preprocess(described: Described) -> Preprocess | None:
 def _nothing_said(described: Described, missing: Sequence[str]) -> str:
     flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
     beside = Path(described.file).with_suffix(".toml").name
+    hint = f"--preset {' or '.join(PRESETS[:3])} says all but resize, first and filter"
+    if "first" in missing:
+        hint = "pixels of the shorter side before the crop, or 0: it just covers the size"
     return (
         f"{described.file}: nobody says how images are prepared for it ({', '.join(missing)}), and "
-        f"a guess would cost accuracy unseen: say it with {flags} (--preset "
-        f"{' or '.join(PRESETS[:3])} says all but resize and filter), or in {beside} beside it"
+        f"a guess would cost accuracy unseen: say it with {flags} ({hint}), or in {beside} beside "
+        "it"
     )
 
 

@@ -86,20 +86,25 @@ def weak_of(contents: Contents) -> list[Weak]:
 def filters_of_graph(net: Net) -> Iterator[Finding]:
     """With what goes with the filters in the layers that read them."""
     found = {one.tensor.name: one for one in weak_of(net.contents)}
-    cut: dict[int, int] = {}
-    for node in net.graph.nodes:
-        weights = net.weights(node) if node.op_type == "Conv" else None
-        if weights is None or weights.name not in found or _groups(node) > 1:
-            continue
-        if reader(net, node) is not None:
-            cut[id(node)] = found[weights.name].weak
     if not found:
         return
+    convolutions: dict[str, list[onnx.NodeProto]] = {}
+    for node in net.graph.nodes:
+        weights = net.weights(node) if node.op_type == "Conv" else None
+        if weights is not None and weights.name in found:
+            convolutions.setdefault(weights.name, []).append(node)
+    # What two convolutions share goes from both or from none, and is no saving twice.
+    alone = {name: nodes[0] for name, nodes in convolutions.items() if len(nodes) == 1}
+    cut = {
+        id(node): found[name].weak
+        for name, node in alone.items()
+        if _groups(node) == 1 and reader(net, node) is not None
+    }
     saved = removal(net, cut)
     kept = len(found) - len(cut)
     extra = (
         f"in {several(kept, 'layer')} of these no filter can go alone (maps are added, or it is "
-        "grouped): left out of the figures"
+        "grouped or shared): left out of the figures"
     )
     yield _finding(list(found.values()), saved, (extra,) if kept else ())
 

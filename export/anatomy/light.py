@@ -209,17 +209,28 @@ def _complex(tensor: TensorProto, numbers: int) -> bool:
 
 
 _KNOWN = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
-_HALF_BYTES = frozenset(
-    getattr(TensorProto, name)
-    for name in ("INT4", "UINT4", "FLOAT4E2M1")
+_BELOW_A_BYTE = {
+    getattr(TensorProto, name): bits
+    for bits, names in (
+        (2, ("INT2", "UINT2")),
+        (4, ("INT4", "UINT4", "FLOAT4E2M1")),
+        (6, ("FLOAT6E2M3", "FLOAT6E3M2")),
+    )
+    for name in names
     if hasattr(TensorProto, name)
-)
+}
+"""Bits of the types of which several are packed in a byte."""
+
+
+def is_packed(tensor: TensorProto) -> bool:
+    """Whether its elements are of less than a byte, so that nothing can map them one by one."""
+    return tensor.data_type in _BELOW_A_BYTE
 
 
 def _bits(tensor: TensorProto) -> int:
     """Bits of one stored element."""
-    if tensor.data_type in _HALF_BYTES:
-        return 4
+    if is_packed(tensor):
+        return _BELOW_A_BYTE[tensor.data_type]
     if tensor.data_type == TensorProto.STRING:
         return 0
     return 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

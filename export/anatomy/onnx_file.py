@@ -31,8 +31,9 @@ from export.anatomy.contents import (
     layer,
     stem,
 )
-from export.anatomy.light import light_model, stored_bytes
+from export.anatomy.light import is_packed, light_model, stored_bytes
 from export.anatomy.wiring import check_wiring
+from export.optimize import beside
 from export.subgraphs import read_inside, tensors_inside
 
 # The look-ups above are private to the package whose source is part of every built file's
@@ -240,8 +241,10 @@ def _tensors(
 
 
 def _zeros(graph: _Graph, tensor: Tensor, stored: _Stored | None) -> int:
-    if stored is None or tensor.dtype.endswith("int4"):
+    if stored is None or tensor.dtype.endswith(("int4", "int2")):
         return 0
+    if is_packed(graph.tensors[tensor.name]):
+        return count_zeros(tensor.values())
     try:
         return graph.size_and_zeros(stored)[1]
     except TypeError:  # a type that numpy can't compare
@@ -249,7 +252,20 @@ def _zeros(graph: _Graph, tensor: Tensor, stored: _Stored | None) -> int:
 
 
 def _values(proto: onnx.TensorProto, file: Path) -> Callable[[], Array]:
+    if is_packed(proto) and proto.data_location == onnx.TensorProto.EXTERNAL:
+        return lambda: _unpacked(proto, file)
     return lambda: initializer_array(proto, file)
+
+
+def _unpacked(proto: onnx.TensorProto, file: Path) -> Array:
+    """Values of less than a byte, read and not mapped: element by element they would be others."""
+    place = {entry.key: entry.value for entry in proto.external_data}
+    with beside(file, place["location"]).open("rb") as stream:
+        stream.seek(int(place.get("offset", 0)))
+        raw = stream.read(stored_bytes(proto))
+    whole = onnx.TensorProto(dims=proto.dims, data_type=proto.data_type, raw_data=raw)
+    array: Array = onnx.numpy_helper.to_array(whole)
+    return array
 
 
 def _output_axes(graph: _Graph) -> Iterator[tuple[str, int]]:

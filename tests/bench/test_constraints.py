@@ -74,6 +74,17 @@ def test_a_limit_that_could_mean_two_things_is_refused(flag: str, text: str) -> 
         constraints.parse(flag, text)
 
 
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [("--max-p95", "0ms"), ("--max-load", "0s"), ("--max-size", "0MB"), ("--max-memory", "0.0 B")],
+)
+def test_a_limit_of_nothing_is_refused(flag: str, text: str) -> None:
+    """Nothing keeps it, and nothing is a number of times as much."""
+    with pytest.raises(UsageError, match=rf"^{flag} {text} is a limit that nothing keeps"):
+        constraints.parse(flag, text)
+    assert constraints.parse("--max-accuracy-drop", "0").limit == 0
+
+
 @given(st.floats(0.1, 10), st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 10))
 def test_an_interval_lies_on_one_side_or_it_is_undecided(
     value: float, below: float, above: float, limit: float

@@ -169,6 +169,19 @@ def test_recommend_goes_across_kinds(
     assert "**Nothing to rent**" in capsys.readouterr().out
 
 
+def test_without_constraints_none_is_named(
+    fleet: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cheapest of all, and not the cheapest that keeps nothing."""
+    out = written(fleet, tmp_path)
+    assert recommend.main(["--records", str(out), "--fleet", "f1"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("**slow** with `revisited-base/int8-static/ort/t1/b1`: the cheapest.")
+    assert "constraint" not in told
+    assert recommend.main(["--records", str(out), "--fleet", "f1", "--prefer", "accuracy"]) == 2
+    assert "no row knows its top-1" in capsys.readouterr().err
+
+
 def test_an_unknown_fleet_is_told_with_those_there_are(
     fleet: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -228,7 +228,8 @@ def test_a_file_of_another_tool_is_built_measured_and_judged(
 
     names = [f"leaf {number}" for number in range(CLASSES)]
     model = keras_like(tmp_path / "leaf.onnx", opset=11, metadata={"classes": json.dumps(names)})
-    model.with_suffix(".toml").write_text('preset = "tf"\nresize = "crop"\nfilter = "bicubic"\n')
+    told = 'preset = "tf"\nresize = "crop"\nfirst = 0\nfilter = "bicubic"\n'
+    model.with_suffix(".toml").write_text(told)
     data = leaves(tmp_path / "data", names)
     words = ["--model", str(model), "--data", str(data), "--quick", "--runtimes", "ort", "-t", "1"]
     where = ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]

@@ -19,7 +19,7 @@ from tests.conftest import Built
 pytestmark = pytest.mark.usefixtures("given_models_forgotten")
 
 CLASSES = [f"leaf {number}" for number in range(10)]
-TOLD = ("--preset", "tf", "--resize", "crop", "--filter", "bicubic")
+TOLD = ("--preset", "tf", "--resize", "crop", "--first", "0", "--filter", "bicubic")
 
 
 class Own(NamedTuple):

@@ -298,6 +298,17 @@ def test_an_unreadable_image_is_named_and_leaves_no_cache(
     assert list((options.store / "pixels").iterdir()) == []
 
 
+def test_an_image_that_can_not_be_cropped_is_named_and_leaves_no_cache(
+    asked: Artifact, images: labelled.Images, options: Options
+) -> None:
+    """A square has no middle as wide as the network takes it: a sentence, and no traceback."""
+    how = Preprocess((8, 10), first=8, resize="crop").to_json()
+    said = r"--data: test/[abc]/\d\.png can't be taken .* 8 x 8 pixels .* larger --first, 10 for"
+    with pytest.raises(UsageError, match=said):
+        question(images, replace(asked, preprocess=how), options)
+    assert list((options.store / "pixels").iterdir()) == []
+
+
 def test_a_cache_that_can_not_be_written_is_told(
     asked: Artifact, images: labelled.Images, options: Options
 ) -> None:

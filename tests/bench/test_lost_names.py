@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -95,6 +96,60 @@ def test_of_two_classes_more_than_half_is_demanded() -> None:
     assert lost_names.known(some, 0.5)
     assert lost_names.known(replace(some, hits=78), None)
     assert not lost_names.known(replace(some, hits=78, p_value=0.02), None)
+
+
+def test_too_few_images_say_nothing_of_the_model(tmp_path: Path) -> None:
+    """Where even all right would not do: with 16 of two classes the bound stays below 3/4."""
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "1.png")
+    right = Matching((), hits=16, tested=16, chance=0.5, p_value=0.5**16)
+    for few in (right, replace(right, hits=3, p_value=1.0), replace(right, hits=0, tested=0)):
+        assert lost_names.too_few(few, None)
+        assert "Too few images to tell" in lost_names.verdict(few, ImageFolder.open(tmp_path), None)
+    more = replace(right, hits=17, tested=17)
+    assert lost_names.known(more, None) and not lost_names.too_few(more, None)
+    assert not lost_names.too_few(replace(more, hits=2), None)
+    assert lost_names.too_few(more, 0.99)
+
+
+def pictures(folder: Path, names: str, each: int) -> Path:
+    """Class folders of plain pictures."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            Image.new("RGB", (8, 8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_of_each_folder_there_are_some_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand classes a thousand images would leave none to test by."""
+    monkeypatch.setattr(lost_names, "_USUAL_IMAGES", 2)
+    data = pictures(tmp_path, "abc", each=5)
+    _, entries = lost_names._images(data, None)
+    assert [sum(entry.label == label for entry in entries) for label in range(3)] == [4, 4, 4]
+    assert len(lost_names._images(data, 3)[1]) == 3
+
+
+def test_too_few_images_have_an_exit_code_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A perfect model of two classes, and five images of each."""
+    pytest.importorskip("onnx")
+    from tests.export.given_files import keras_like
+
+    model = keras_like(tmp_path / "leaf.onnx")
+    words = [str(model), "--preset", "tf", "--resize", "squash", "--filter", "bilinear"]
+    monkeypatch.setattr(lost_names, "_built", lambda options: SimpleNamespace(class_names="x" * 10))
+    monkeypatch.setattr(
+        lost_names, "_answers", lambda artifact, folder, entries, *more: [e.label for e in entries]
+    )
+    few = pictures(tmp_path / "few", "ab", each=5)
+    assert lost_names.main([*words, "--data", str(few)]) == 4
+    assert "Too few images to tell" in capsys.readouterr().out
+    enough = pictures(tmp_path / "enough", "ab", each=40)
+    assert lost_names.main([*words, "--data", str(enough)]) == 0
 
 
 def test_a_chance_too_small_for_a_float_is_not_0(tmp_path: Path) -> None:

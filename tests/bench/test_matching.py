@@ -96,3 +96,20 @@ def test_nothing_held_out_proves_nothing() -> None:
     """One image a folder leaves none to test by."""
     found = matched([0, 1], [0, 1], 2, 2)
     assert (found.tested, found.p_value, found.surely_right) == (0, 1.0, 0.0)
+
+
+def test_outputs_that_were_no_answer_take_no_room() -> None:
+    """A file may claim any number of classes: a table of outputs by folders could be terabytes."""
+    labels = [0, 1] * 10
+    last = 10**9 - 1
+    found = matched([last if label else 5 for label in labels], labels, 10**9, 1000)
+    assert {pair.folder: pair.output for pair in found.pairs if pair.hits} == {0: 5, 1: last}
+    assert len(found.pairs) == 1000
+
+
+def test_at_best_all_tested_images_are_right() -> None:
+    """What the most that could have been answered would have proven."""
+    labels = [0, 1] * 20
+    best = matched([0] * 40, labels, 2, 2).at_best
+    assert (best.hits, best.tested, best.chance) == (20, 20, 0.5)
+    assert best.p_value == matched(labels, labels, 2, 2).p_value

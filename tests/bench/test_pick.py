@@ -42,6 +42,19 @@ def three(**changes) -> tuple:
     )
 
 
+def test_rows_that_keep_all_but_know_no_accuracy_are_told_as_that() -> None:
+    """The only row with one is too large: the others keep the limit, and can't be preferred."""
+    images = thousand_images()
+    known = measured(BIG, 30, 30, 31, size_bytes=3_000_000, answers=answering(images, 100))
+    others = measured(SMALL, 40, 40, 41, size_bytes=1_000_000)
+    limits = {"--max-size": "2MB"}
+    found = recommended(*known, *others, limits=limits, prefer="accuracy", labelled=images)
+    text = recommend_text.text(found)
+    assert "**Nothing to ship by top-1**: of 1 row that keeps --max-size 2MB none has one" in text
+    assert "keeps all but" not in text
+    assert found.exit_code == 1
+
+
 def test_the_best_is_picked_and_the_next_is_the_runner_up() -> None:
     """By what is preferred; the beaten row is on no front, and may still come second."""
     found = recommended(*three())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
@@ -125,6 +127,45 @@ def test_the_readme_says_how_an_image_is_taken(
     assert said in bundle_text._takes(model)
 
 
+def test_what_can_not_be_cropped_is_refused_as_it_was_measured(tmp_path: Path) -> None:
+    """Pillow would fill up with black what a picture on end lacks, and nobody measured that."""
+    how = Preprocess((16, 24), first=20, resize="crop")
+    module = loaded(tmp_path, preprocess=asdict(how))
+    wide, on_end = Image.new("RGB", (60, 40), "red"), Image.new("RGB", (40, 60), "red")
+    np.testing.assert_array_equal(module.preprocess(wide), how(wide))
+    for prepare in (how, module.preprocess):
+        with pytest.raises(ValueError, match="can't be cropped"):
+            prepare(on_end)
+
+
+def png(width: int, height: int, *, whole: bool = True) -> bytes:
+    """A PNG's beginning, which claims these sides; else its head is cut short."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0) if whole else b"12345"
+    chunk = b"IHDR" + head
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", len(head))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + b"\0\0\0\0IDAT"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no image", png(8, 8), png(8, 8, whole=False), png(60_000, 60_000)],
+    ids=["none", "cut off", "head", "bomb"],
+)
+def test_a_damaged_picture_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    """Whatever Pillow raises on it: its name and the reason, and no traceback."""
+    loaded(tmp_path)
+    (tmp_path / "a.png").write_bytes(content)
+    command = [sys.executable, "predict.py", "a.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("a.png: ") and len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_what_predict_does_not_heed_is_refused(artifact: Artifact) -> None:
     """A field or a value that it does not know would make other inputs, silently."""
     known = Preprocess((8, 8))
@@ -150,6 +191,7 @@ def test_a_preprocessing_of_tomorrow_is_refused(
     [
         Preprocess((8, 8)),
         Preprocess((8, 8), 9, "crop", "bicubic", channel_order="BGR"),
+        Preprocess((3000, 4000), 3500, "crop", "bicubic", channel_order="BGR"),
         Preprocess((8, 8), resize="crop", filter="bicubic", layout="NHWC"),
     ],
     ids=str,

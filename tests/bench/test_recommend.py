@@ -124,6 +124,15 @@ def test_usage_is_two(words, complaint: str, capsys) -> None:
     assert complaint in capsys.readouterr().err
 
 
+def test_what_no_row_knows_can_not_be_preferred(capsys) -> None:
+    """Seeded weights were asked about no labelled images: that is said, and not that none keeps."""
+    words = ["--records", str(DEFAULT), "-m", "vgg19-gap", "--prefer", "accuracy"]
+    assert recommend.main(words) == 2
+    said = capsys.readouterr()
+    assert "--prefer accuracy: no row knows its top-1; measure with labelled images" in said.err
+    assert "--data" in said.err and not said.out
+
+
 def test_an_end_is_not_rounded_onto_the_limit() -> None:
     """59.98 ms keep 60 ms and 60.02 do not: a reader must see on which side an end lies."""
     limit = constraints.parse("--max-p50", "60ms")

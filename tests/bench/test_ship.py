@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -193,6 +195,48 @@ def test_nothing_is_left_of_a_bundle_that_failed(
         patch.setattr(selftest, "answers", lambda *given: -answers(*given))
         assert ship.main(words(tmp_path, store_folder)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    """A kill is heeded by the command alone: neither by what runs the tests nor after them."""
+    before = signal.signal(signal.SIGTERM, lambda *given: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_nothing_is_left_of_a_bundle_that_was_interrupted(
+    tmp_path: Path,
+    store_folder: Path,
+    model: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A polite kill, which is heeded as Ctrl-C is: 130, and no half of it beside OUT."""
+    results(tmp_path, model)
+
+    def interrupted(folder: Path) -> str:
+        assert bundle.is_bundle(folder)
+        signal.raise_signal(signal.SIGTERM)
+        return "ok"
+
+    monkeypatch.setattr(ship, "_selftest", interrupted)
+    assert ship.main(words(tmp_path, store_folder)) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_verify_ends_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 130, as the others do."""
+
+    def interrupted(options: object) -> Iterator[object]:
+        signal.raise_signal(signal.SIGTERM)
+        yield None
+
+    monkeypatch.setattr(verify, "_claims", interrupted)
+    assert verify.main([str(tmp_path)]) == 130
 
 
 def test_int8_has_to_answer_alike_where_it_is_packed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,19 @@ def test_caffe_takes_blue_first() -> None:
     assert pixel == pytest.approx([30 - 103.939, 20 - 116.779, 10 - 123.68], abs=1e-3)
 
 
+def test_a_preset_of_another_order_is_refused() -> None:
+    """Its mean would be taken from the wrong channels, unless somebody says the mean as well."""
+    said = replace(TOLD, channel_order="BGR")
+    with pytest.raises(GivenError, match="mean and std in the order RGB, and --channel-order is B"):
+        preprocess(described(), said)
+    blue_first = (0.406, 0.456, 0.485)
+    with pytest.raises(GivenError, match="say --std in that order"):
+        preprocess(described(), replace(said, mean=blue_first))
+    assert preprocess(described(), replace(said, mean=blue_first, std=(0.2,) * 3)).mean[0] == 0.406
+    assert preprocess(described(), replace(said, preset="tf")).channel_order == "BGR"
+    assert preprocess(described(), replace(said, preset="caffe")).channel_order == "BGR"
+
+
 def test_flags_go_before_the_file_beside_before_metadata() -> None:
     """Each says what the one before it left open."""
     own = Preprocess((16, 16), layout="NHWC", filter="lanczos").to_json()
@@ -88,6 +102,34 @@ def test_a_preset_in_a_flag_is_not_mixed_with_the_file_beside() -> None:
     """Who says --preset tf means its mean, and not the one of the TOML file."""
     beside = Said(mean=(0.5,) * 3, std=(0.5,) * 3, resize="squash", filter="bilinear")
     assert preprocess(described(), Said(preset="tf"), beside).mean == (1.0, 1.0, 1.0)
+
+
+def test_what_an_image_is_resized_to_before_a_crop_is_not_guessed() -> None:
+    """Most networks took 256 pixels and not those that just cover: 0 says that in so many words."""
+    crop = Said(preset="torch", resize="crop", filter="bilinear")
+    with pytest.raises(GivenError, match=r"\(first\).* --first \(pixels .*or 0: it just covers"):
+        preprocess(described(), crop)
+    assert preprocess(described(), replace(crop, first=20)).first == 20
+    assert preprocess(described(), replace(crop, first=0)).first is None
+    own = Preprocess((16, 16), resize="crop", layout="NHWC").to_json()
+    assert preprocess(described(metadata={"deploybench.preprocess": own}), Said()).first is None
+    assert preprocess(described(), TOLD).first is None
+
+
+def test_a_resize_in_a_flag_replaces_what_comes_first() -> None:
+    """A squash is no squash to the crop's 256 pixels and then another one."""
+    beside = Said(preset="torch", resize="crop", first=20, filter="bilinear")
+    own = Preprocess((16, 16), first=20, resize="crop", layout="NHWC").to_json()
+    row = described(metadata={"deploybench.preprocess": own})
+    for found in (
+        preprocess(described(), Said(resize="squash"), beside),
+        preprocess(row, Said(resize="squash")),
+        preprocess(row, Said(), Said(resize="squash")),
+    ):
+        assert (found.resize, found.first) == ("squash", None)
+    assert preprocess(described(), Said(first=18), beside).first == 18
+    with pytest.raises(GivenError, match=r"\(first\)"):
+        preprocess(row, Said(resize="crop"))
 
 
 def test_the_layout_is_read_from_the_shape_where_that_leaves_no_doubt() -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper  # noqa: E402
 
 from bench.given import describe as described_by_a_child  # noqa: E402
-from export.adopt import adopt, describe  # noqa: E402
+from export.adopt import adopt, describe, main  # noqa: E402
 from export.given import Described, GivenError, Port, Said, variant  # noqa: E402
 from export.images import Preprocess  # noqa: E402
 from tests.export.damage import VARIED, damage, damaged, field  # noqa: E402
@@ -185,6 +185,32 @@ def test_absurd_classes_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(GivenError, match="more classes than"):
         variant(describe(changed(tmp_path, change)), TOLD, Said())
+
+
+def test_inputs_and_outputs_without_end_are_refused(tmp_path: Path) -> None:
+    """A sentence in place of a list that the user's process would have to hold."""
+
+    def change(model: Any) -> None:
+        for number in range(1000):
+            model.graph.output.add().CopyFrom(model.graph.output[0])
+            model.graph.output[-1].name = f"more {number}"
+
+    with pytest.raises(GivenError, match="has 1002 inputs and outputs, more than 1000"):
+        describe(changed(tmp_path, change))
+
+
+def test_what_is_told_of_a_file_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name of any length is no answer, and no error either."""
+    file = changed(tmp_path, lambda model: setattr(model.graph.input[0], "name", "x" * 10_000))
+    monkeypatch.setattr("export.adopt._MOST_SAID", 9_000)
+    assert main([str(file)]) == 2
+    said = capsys.readouterr()
+    assert "more than 9000: that is no image classifier" in said.err and not said.out
+    monkeypatch.setattr("export.adopt._MOST_MESSAGE", 20)
+    assert main([str(tmp_path / ("y" * 100))]) == 2
+    assert len(capsys.readouterr().err) == 21
 
 
 def test_weights_that_claim_more_than_there_are(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from export.anatomy import count
 from export.anatomy.blocks import blocks
 from export.anatomy.contents import UnreadableFile
+from export.anatomy.examine import examine
 from export.anatomy.light import light_model
 from export.anatomy.onnx_file import read_onnx
 from tests.export.anatomy.graphs import convolutional, weights, write_graph
@@ -56,6 +57,43 @@ def test_external_data_is_mapped_and_counted(tmp_path):
     assert outside.parameters == whole.parameters and outside.macs == whole.macs
     sizes = [(tmp_path / name).stat().st_size for name in ("out.onnx", "out.data")]
     assert outside.size_bytes == sum(sizes)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1])
+@pytest.mark.parametrize("outside", [False, True])
+def test_elements_of_half_a_byte_are_unpacked(tmp_path, kind, outside):
+    """Two are packed in one: element by element they would be the neighbour's, or behind the end.
+
+    Inside the file they are mapped from 64 KiB on, as weights in a data file always are.
+    """
+    ramp = np.arange(512 * 512, dtype=np.uint8).reshape(512, 512) % 7
+    small = np.asarray(ramp, onnx.helper.tensor_dtype_to_np_dtype(kind))
+    other = small[:, ::-1].copy()
+    arrays = {"a": small, "b": other, "again": small, "scale": np.float32(0.5)}
+    tensors = [onnx.numpy_helper.from_array(np.asarray(one), name) for name, one in arrays.items()]
+    nodes = [
+        helper.make_node("DequantizeLinear", [name, "scale"], [f"{name}.wide"])
+        for name in ("a", "b", "again")
+    ]
+    ends = ["input", "x", "y", "logits"]
+    nodes += [
+        helper.make_node("MatMul", [ends[i], f"{name}.wide"], [ends[i + 1]])
+        for i, name in enumerate(("a", "b", "again"))
+    ]
+    values = [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 512])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "half", values, outputs, tensors)
+    opset = [helper.make_opsetid("", 23)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=11)
+    file = tmp_path / "half.onnx"
+    onnx.save(model, file, save_as_external_data=outside, location="half.data", size_threshold=0)
+    examined = examine(file)
+    found = {tensor.name: tensor for tensor in examined.contents.tensors}
+    for name in ("a", "b", "again"):
+        np.testing.assert_array_equal(found[name].values(), arrays[name])
+        assert found[name].size_bytes == 512 * 512 // 2
+    (copies,) = [one for one in examined.findings if one.code == "duplicates"]
+    assert copies.evidence == (f"a = again: {512 * 512 // 2} bytes each",)
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "a/b", ".."])

@@ -438,6 +438,21 @@ def test_filters_that_others_add_to_are_not_counted(tmp_path):
     assert "no filter can go alone" in found.evidence[-1]
 
 
+def test_filters_that_two_layers_share_are_counted_once(tmp_path):
+    """They go from both or from none: named once, and without an effect."""
+    shared = weights(3, 3, 3, 3)
+    shared[0] = 0
+    nodes = [
+        helper.make_node("Conv", [start, "conv.weight"], [end], pads=[1] * 4)
+        for start, end in (("input", "a"), ("a", "b"))
+    ]
+    nodes.append(helper.make_node("Conv", ["b", "next"], ["logits"]))
+    tensors = {"conv.weight": shared, "next": weights(4, 3, 3, 3)}
+    found = finding(examine(write_graph(tmp_path / "two.onnx", nodes, tensors)), "weak-filters")
+    assert found.remedies[0].bytes_saved == found.remedies[0].macs_saved == 0
+    assert found.evidence[-1].startswith("in 1 layer of these no filter can go alone")
+
+
 @pytest.mark.parametrize(
     "nodes",
     [
