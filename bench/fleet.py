@@ -168,7 +168,10 @@ def _recorders(
             files.int8_choices(planned_here, own),
             kind.facts,
             _members(name, kind, costs),
+            # Where nobody says how many threads there are, they tell the kinds apart.
+            kind.cores if options.threads else None,
         )
+        _check_apart(head.run, kind, running)
         beside = running[0].recorder if running else None
         recorder = stack.enter_context(Recorder.open(options.out, head, beside))
         _join(recorder, head.fleet)
@@ -176,6 +179,16 @@ def _recorders(
         effort = blocks.effort_of(own)
         running.append(Running(kind, own, cases, recorder, effort, told=told))
     return running
+
+
+def _check_apart(run: str, kind: Kind, running: Sequence[Running]) -> None:
+    """Raise :class:`UsageError` for a record that another kind has: one would replace the other."""
+    for other in running:
+        if other.recorder.header.run == run:
+            raise UsageError(
+                f"--ray: {other.kind.name} and {kind.name} would have the same record, {run}: "
+                "give the nodes of one of them a name (--resources '{\"host-kind:NAME\": 1}')"
+            )
 
 
 def _members(name: str, kind: Kind, costs: Prices | None) -> Fleet:
