@@ -246,7 +246,8 @@ class Builder:
     def _take(self, node_id: str, made: Made, whole: Files) -> None:
         """Note what one task has built, and where."""
         store_id = self._store_of(node_id)
-        if store_id is None:
+        # What it built while another of its tasks had it left out would have no other holder.
+        if store_id is None or node_id in self.lost:
             return
         self._shelf.add(made, store_id)
         whole.artifacts |= made.files.artifacts

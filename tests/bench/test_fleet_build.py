@@ -55,6 +55,8 @@ class MadeUp:
         """A node that is gone as soon as others want its files."""
         self.full = ""
         """A node whose disk is full."""
+        self.no_room_for = ("", "")
+        """A node, and the variant that its disk has no room for."""
         self.weak = ""
         """A node on which whoever takes a folder dies."""
         self.spoilt = ""
@@ -95,7 +97,7 @@ class MadeUp:
     def on_and_tell(self, node: Node, cpus: int, function: object, *arguments: Any) -> Answer:
         """Files are built on that node."""
         assert function is on_host.build
-        if node.id == self.full:
+        if node.id == self.full or (node.id, arguments[0].keys[0][0]) == self.no_room_for:
             return Answer(None, HostTrouble("No space left on device", node.id))
         return Answer((node.id, self._made(node.id, arguments[0])))
 
@@ -210,6 +212,18 @@ def test_who_can_t_build_for_its_disk_is_left_out() -> None:
     assert one.lost == {"00000001": "No space left on device"}
     assert cluster.built == [("00000002", PORTABLE)]
     assert found["avx2"].artifacts.keys() == {PORTABLE}
+
+
+def test_what_who_is_left_out_has_built_besides_is_built_again() -> None:
+    """By those who are not: they would wait for files that nobody brings, and be left out."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    cluster.no_room_for = ("00000001", "revisited-base")
+    other: FileKey = ("revisited-v1", "fp32", "onnx")
+    one = builder(cluster)
+    found = one.build([PORTABLE, other])
+    assert one.lost == {"00000001": "No space left on device"}
+    assert [key for node_id, key in cluster.built if node_id == "00000002"] == [PORTABLE, other]
+    assert found["avx2"].artifacts.keys() == {PORTABLE, other}
 
 
 def test_who_sends_damaged_files_is_left_out_and_not_who_notices() -> None:
