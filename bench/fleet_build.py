@@ -78,11 +78,11 @@ def of_parts(place: Path, contents: Parcel, cluster: Cluster) -> Sent:
         for part in contents.parts
         for span in part.pieces
     )
-    return Sent(str(place), contents, pieces)
+    return Sent(str(place), contents, place.is_dir(), pieces)
 
 
 def _checkpoints(options: Options, variants: Iterable[str], cluster: Cluster) -> Sent | None:
-    """Of a folder of checkpoints those that the variants are built with."""
+    """Of a folder of checkpoints those that the variants are built with; ``None``: none of it."""
     if not options.checkpoints:
         return None
     folder = Path(options.checkpoints).absolute()
@@ -90,15 +90,13 @@ def _checkpoints(options: Options, variants: Iterable[str], cluster: Cluster) ->
     names = {
         Path(place).name for place in chosen - {SEEDED, OWN} if Path(place).parent.samefile(folder)
     }
-    whole = parcel.packed(folder)
-    return of_parts(folder, Parcel(tuple(p for p in whole.parts if p.name in names)), cluster)
+    return of_parts(folder, parcel.chosen(folder, names), cluster) if names else None
 
 
 def _given(file: str, data_files: Sequence[str], cluster: Cluster) -> Sent:
-    """A model of the user's with its data files; the first part is the model itself."""
-    place = Path(file)
-    parts = [parcel.packed(place.with_name(name)).parts[0] for name in (place.name, *data_files)]
-    return of_parts(place.parent, Parcel(tuple(parts)), cluster)
+    """A model of the user's with its data files."""
+    folder = Path(file).parent
+    return of_parts(folder, parcel.chosen(folder, (Path(file).name, *data_files)), cluster)
 
 
 # --- building
