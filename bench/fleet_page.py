@@ -32,11 +32,18 @@ class Offer:
     row: Row
     table: Table
     price_per_hour: float | None
+    by_threads: bool = False
+    """Whether a kind has the case with several numbers of threads, which tell its rows apart."""
 
     @property
     def case(self) -> Case:
-        """Without its threads, which are the machine's: what is the same on all kinds."""
-        return replace(self.row.case, threads=1)
+        """Without its threads where they are the machine's: what is the same on all kinds."""
+        return self.row.case if self.by_threads else replace(self.row.case, threads=1)
+
+    @property
+    def name(self) -> str:
+        """Of the case, as it is the same on all kinds."""
+        return str(self.case) if self.by_threads else str(self.case).replace("/t1/", "/")
 
     @property
     def images_per_s(self) -> Estimate | None:
@@ -96,7 +103,16 @@ def offers(runs: Sequence[Run]) -> dict[tuple[str, str], list[Offer]]:
             found.setdefault(key, []).extend(
                 Offer(fleet.kind, row, table, fleet.price_per_hour) for row in rows
             )
-    return found
+    return {key: _told_apart(own) for key, own in found.items()}
+
+
+def _told_apart(found: Sequence[Offer]) -> list[Offer]:
+    """Offers that say whether their case needs its threads to be told from others."""
+    threads: dict[tuple[str, Case], set[int]] = {}
+    for one in found:
+        threads.setdefault((one.kind, one.case), set()).add(one.row.case.threads)
+    several = {case for (_, case), counts in threads.items() if len(counts) > 1}
+    return [replace(one, by_threads=one.case in several) for one in found]
 
 
 # --- the page
@@ -187,24 +203,18 @@ def _family(found: Sequence[Offer], kinds: Sequence[str], currency: str) -> list
 
 def _across(found: Sequence[Offer], kinds: Sequence[str], cell: Cell) -> str:
     """A row for each case, a column for each kind of machine."""
-    cells: dict[Case, dict[str, str]] = {}
+    cells: dict[str, dict[str, str]] = {}
     for one in found:
         text = cell(one)
         marks = "" if one.row.verdict.level == "VALID" else f" {one.row.verdict.level}"
         wrong = "" if one.row.right or one.row.is_null else " WRONG"
-        cells.setdefault(one.case, {})[one.kind] = f"{text}{marks}{wrong}"
+        cells.setdefault(one.name, {})[one.kind] = f"{text}{marks}{wrong}"
     rows = [
-        [code(_shown(case)), *(own.get(kind, NOTHING) for kind in kinds)]
-        for case, own in cells.items()
+        [code(name), *(own.get(kind, NOTHING) for kind in kinds)] for name, own in cells.items()
     ]
     titles = ["row", *map(plain, kinds)]
     align = ("left", *("right" for _ in kinds))
     return tabulate(rows, titles, tablefmt="github", disable_numparse=True, colalign=align)
-
-
-def _shown(case: Case) -> str:
-    """A row's name without the number of threads, which is the machine's own."""
-    return str(case).replace("/t1/", "/")
 
 
 def _top1(one: Offer) -> str:
@@ -312,7 +322,7 @@ def sentence(choice: Choice, currency: str) -> str:
 
 
 def _offer_name(one: Offer) -> str:
-    return f"{code(_shown(one.case))} on {plain(one.kind)}"
+    return f"{code(one.name)} on {plain(one.kind)}"
 
 
 def summary(runs: Sequence[Run]) -> str:

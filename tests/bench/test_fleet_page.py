@@ -67,6 +67,30 @@ def test_rows_of_kinds_stand_side_by_side(fleet: list[Run]) -> None:
     assert "### USD for a million images" in text
 
 
+def test_rows_that_differ_in_their_threads_alone_stand_apart() -> None:
+    """A kind without that many has no figure there; what all have once needs no threads."""
+    one, two = (replace(INT8, threads=count) for count in (1, 2))
+    large = of_kind("large", *measured(EAGER, 9, 9.1, 8.9))
+    more = (*measured(one, 4, 4.1, 3.9), *measured(two, 2, 2.1, 1.9))
+    large = replace(large, measurements=(*large.measurements, *more))
+    small = of_kind("small", *measured(EAGER, 30, 30, 30), *measured(INT8, 6, 6, 6), threads=1)
+    text = fleet_page.page([large, small])
+    latencies = text.partition("### Images a second")[0].splitlines()
+    split = [line.split("|") for line in latencies if line.startswith("| `revisited-base/")]
+    cells = {name.strip(" `"): (a.strip(), b.strip()) for _, name, a, b, _ in split}
+    name = "revisited-base/int8-static/ort"
+    assert cells.keys() == {
+        "revisited-base/fp32/torch-eager/b1",
+        f"{name}/t1/b1",
+        f"{name}/t2/b1",
+    }
+    assert cells[f"{name}/t1/b1"][0].startswith("4.0")
+    assert cells[f"{name}/t1/b1"][1].startswith("6.0")
+    assert cells[f"{name}/t2/b1"][0].startswith("2.0")
+    assert cells[f"{name}/t2/b1"][1] == "–"
+    assert f"`{name}/t2/b1` on large" in text.partition("### What to rent")[2]
+
+
 def test_cost_follows_from_price_and_throughput(fleet: list[Run]) -> None:
     """A dollar an hour at 500 images a second: a million take 2,000 s, 0.5556 dollars."""
     offers = fleet_page.offers(fleet)[("revisited", "seeded")]
