@@ -20,6 +20,7 @@ from bench.text import NOTHING, code, interval_text, percent_interval, plain
 
 MILLION = 1e6
 _HOUR_S = 3600.0
+_MOST_NAMED = 3
 _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Latency bounds that the page answers for; ``bench.recommend --fleet`` takes any."""
 
@@ -293,15 +294,18 @@ def _paid(one: Offer) -> Estimate:
 
 def _rent(found: Sequence[Offer], currency: str) -> str:
     """For each bound at which the answer changes, a sentence."""
+    if not any(map(_competes, found)):
+        return "Nothing that was measured is right and can be believed."
     lines: list[str] = []
     before: Offer | None = None
     for bound_s in _BOUNDS_S:
         choice = choose(found, bound_s)
-        if choice.best is None or choice.best is before:
-            continue
-        before = choice.best
-        lines.append(f"- p50 below {1e3 * bound_s:g} ms: {sentence(choice, currency)}")
-    return "\n".join(lines) or "Nothing that was measured is right and can be believed."
+        # Where nothing is known to keep any bound, why it is so with the widest.
+        last = bound_s == _BOUNDS_S[-1] and not lines
+        if last or not (choice.best is None or choice.best is before):
+            before = choice.best
+            lines.append(f"- p50 below {1e3 * bound_s:g} ms: {sentence(choice, currency)}")
+    return "\n".join(lines)
 
 
 def sentence(choice: Choice, currency: str) -> str:
@@ -309,7 +313,7 @@ def sentence(choice: Choice, currency: str) -> str:
     best = choice.best
     if best is None:
         if choice.undecided:
-            names = ", ".join(_offer_name(one) for one in choice.undecided)
+            names = _first_names(choice.undecided)
             return f"nothing is known to keep it; {names} may: more blocks would tell"
         return "nothing keeps it"
     text = f"{_offer_name(best)}, p50 {interval_text(best.row.latency_s(0.5), 1e3)} ms"
@@ -319,6 +323,11 @@ def sentence(choice: Choice, currency: str) -> str:
         names = ", ".join(_offer_name(one) for one in choice.close)
         text += f"; not told apart from it: {names}"
     return text
+
+
+def _first_names(found: Sequence[Offer]) -> str:
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(_offer_name(one) for one in found[:_MOST_NAMED]) + more
 
 
 def _offer_name(one: Offer) -> str:

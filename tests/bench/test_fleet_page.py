@@ -143,6 +143,31 @@ def test_what_lies_across_the_bound_is_no_choice(fleet: list[Run]) -> None:
     assert [one.row.case for one in choice.undecided] == [INT8]
 
 
+def test_what_is_not_known_to_keep_any_bound_is_told_as_that() -> None:
+    """Of two blocks nobody knows an interval; nothing about it is wrong or unbelievable."""
+    two = of_kind("two", *measured(INT8, 2, 2), *measured(EAGER, 9, 9))
+    said = fleet_page.summary([two]).splitlines()[-1]
+    assert said.startswith("- p50 below 1000 ms: nothing is known to keep it; `revisited-base/")
+    assert said.endswith("more blocks would tell")
+    assert said in fleet_page.page([two])
+
+
+def test_what_is_slower_than_every_bound_is_told_as_that() -> None:
+    """It is right and believed, and slow."""
+    slow = of_kind("slow", *measured(INT8, 2000, 2001, 1999), *measured(EAGER, 3000, 3001, 2999))
+    assert fleet_page.summary([slow]).endswith("- p50 below 1000 ms: nothing keeps it")
+
+
+def test_a_sentence_names_a_few_of_many() -> None:
+    """A run of one round has no row that is decided, and a line for each would say no more."""
+    recipes = ("fp32", "fp32-opt", "int8-dynamic", "int8-static")
+    cases = [replace(INT8, recipe=recipe) for recipe in recipes]
+    blocks = [block for case in cases for block in measured(case, 2, 2)]
+    said = fleet_page.summary([of_kind("two", *blocks, *measured(EAGER, 9, 9))]).splitlines()[-1]
+    assert said.count(" on two") == 3
+    assert " and 2 more may: more blocks would tell" in said
+
+
 def test_wrong_rows_are_not_for_rent(fleet: list[Run]) -> None:
     """However fast; they are marked where they stand."""
     wrong = of_kind(
