@@ -18,10 +18,15 @@ import pytest
 from PIL import Image
 
 from bench import choices, on_host, spread
-from bench.record import Measurement, Run, find_runs, read_run, write_run
+from bench.block import Effort
+from bench.case import Case
+from bench.on_host import Task
+from bench.options import Options
+from bench.record import Answers, Measurement, Run, find_runs, read_run, write_run
 from bench.run import main
 from tests.bench import fleet_fakes
 from tests.bench.dying import gone
+from tests.bench.made_up import fake_artifact, header
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
 pytest.importorskip("torch", reason="building needs torch: pip install 'deploybench[build]'")
@@ -121,6 +126,17 @@ def whole(run: Run) -> Counter[tuple[int, str, str]]:
         if not block.latencies_ns or block.latencies_ns not in taken:
             taken.append(block.latencies_ns)
     return Counter({key: len(taken) for key, taken in found.items()})
+
+
+def test_a_block_that_was_measured_twice_would_be_seen() -> None:
+    """Answers that come to a first block later are no second measurement."""
+    case = Case("revisited-base", "fp32", "ort", 1)
+    task = Task(case, 0, fake_artifact(Path()), Effort(1.0, 1), Options(), "")
+    first, second = (fleet_fakes.measure(task, lambda reference: reference) for _ in range(2))
+    answered = replace(first, answers=Answers((0,), (0,)))
+    key = (0, str(case), "ok")
+    assert whole(Run(header(), (first, answered))) == Counter({key: 1})
+    assert whole(Run(header(), (first, answered, second))) == Counter({key: 2})
 
 
 EXPECTED = Counter(
