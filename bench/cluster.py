@@ -26,6 +26,7 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayActorError,
     RayError,
+    RaySystemError,
     RayTaskError,
     TaskCancelledError,
     TaskUnschedulableError,
@@ -33,6 +34,7 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bench.files import BuildError
 from bench.kinds import KIND_RESOURCE, Node
 from bench.options import UsageError
 from bench.parcel import ParcelError
@@ -44,6 +46,8 @@ _ALIVE_S = 60.0
 """A node that is there starts a process for a question within this time."""
 _OTHER_VERSIONS = "Version mismatch"
 """How Ray begins what it says of them."""
+_NOT_IMPORTED = "failed to import on the worker"
+"""What Ray says in the place of a function that it could not unpickle (2.60)."""
 _LOST = (
     ActorUnschedulableError,
     NodeDiedError,
@@ -76,6 +80,10 @@ class HostTrouble(HostLost):
         return str(self.args[0])
 
 
+_OURS = (BuildError, HostLost, UsageError)
+"""What a function of ours raises, to be told as it is."""
+
+
 def fetch(reference: Any) -> Any:
     """What a reference stands for, on whichever machine this runs."""
     return ray.get(reference)
@@ -92,7 +100,9 @@ class Reply(Generic[T]):
         try:
             value: T = ray.get(self.reference)
         except RayTaskError as exc:
-            lost = exc.cause if isinstance(exc.cause, HostLost) else _lost(exc.cause)
+            # Ray's own copy of the cause says its whole traceback, where ours says a sentence.
+            own = exc.cause if isinstance(exc.cause, _OURS) else None
+            lost = own or _lost(exc.cause) or _unlike(exc.cause)
             cause: Exception = lost or exc.as_instanceof_cause()  # type: ignore[no-untyped-call]
             raise cause from exc
         except RayError as exc:
@@ -115,6 +125,25 @@ def _lost(exc: BaseException) -> HostLost | None:
         if isinstance(exc, kinds):
             return meaning(_sentence(exc))
     return None
+
+
+def _unlike(exc: BaseException) -> HostLost | None:
+    """What Ray says where this project is missing or another one; ``None``: something else.
+
+    A function that can't be imported is replaced by one that raises ``RuntimeError``; arguments
+    that name what is not there are a trouble of Ray's own.
+    """
+    missing = isinstance(exc, RuntimeError) and _NOT_IMPORTED in str(exc)
+    if isinstance(exc, RaySystemError):
+        missing = isinstance(exc.client_exc, ImportError | AttributeError)
+        exc = exc.client_exc if missing else exc
+    if not missing:
+        return None
+    lines = str(exc).strip().splitlines() or [type(exc).__name__]
+    return HostLost(
+        f"this project can't be imported there ({lines[-1]}): install the same deploybench on it "
+        "(pip install -c constraints.txt), for the Python that Ray runs in"
+    )
 
 
 class Reserved:
