@@ -19,6 +19,8 @@ import ray
 from ray._private import ray_constants
 from ray.exceptions import (
     ActorUnschedulableError,
+    AuthenticationError,
+    LocalRayletDiedError,
     NodeDiedError,
     ObjectLostError,
     ObjectStoreFullError,
@@ -28,6 +30,7 @@ from ray.exceptions import (
     RayError,
     RaySystemError,
     RayTaskError,
+    RpcError,
     TaskCancelledError,
     TaskUnschedulableError,
     WorkerCrashedError,
@@ -36,7 +39,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bench.files import BuildError
 from bench.kinds import KIND_RESOURCE, Node
-from bench.options import UsageError
+from bench.options import ClusterLost, UsageError
 from bench.parcel import ParcelError
 
 LOCAL = "local"
@@ -58,6 +61,8 @@ _LOST = (
 _DIED = (OutOfMemoryError, RayActorError, WorkerCrashedError)
 """Of a process; Ray says the same, at first, where its node is gone."""
 _FULL = (ObjectStoreFullError, OutOfDiskError)
+_GONE = (AuthenticationError, ConnectionError, LocalRayletDiedError, RaySystemError, RpcError)
+"""What the driver hears once the head is gone; a client hears the second one."""
 T = TypeVar("T")
 
 
@@ -158,7 +163,7 @@ class Reserved:
 
     def free(self) -> None:
         """Give all cores back."""
-        with contextlib.suppress(RayError):
+        with contextlib.suppress(RayError, ConnectionError):
             ray.kill(self._actor)
 
 
@@ -259,7 +264,7 @@ class Cluster:
         for reserved in begun:
             reserved.free()
         for reply in pending:
-            with contextlib.suppress(RayError, TypeError):
+            with contextlib.suppress(RayError, ConnectionError, TypeError):
                 ray.cancel(reply.reference, force=True)
 
 
@@ -267,7 +272,8 @@ class Cluster:
 def connected(address: str) -> Iterator[Cluster]:
     """The cluster at ``address``, or ``"local"``: one of this machine alone, for this run.
 
-    Raises :class:`UsageError` where there is none.
+    Raises :class:`UsageError` where there is none, and :class:`ClusterLost` where Ray itself says
+    that it is gone.
     """
     _check_answers(address)
     # Read by raylets that are started here: what is measured is no background work.
@@ -289,6 +295,13 @@ def connected(address: str) -> Iterator[Cluster]:
         raise UsageError(f"--ray {address}: {_refusal(exc)}") from exc
     try:
         yield Cluster(_dashboard(context))
+    except _GONE as exc:
+        if isinstance(exc, RayTaskError):
+            raise  # what a function of ours has raised on a machine
+        raise ClusterLost(
+            f"--ray {address}: the cluster is gone ({_sentence(exc)}); what was measured is kept: "
+            "start the cluster again, and the same command goes on"
+        ) from exc
     finally:
         ray.shutdown()
         alone.close()

@@ -11,7 +11,7 @@ import pytest
 
 from bench.files import BuildError
 from bench.kinds import Node
-from bench.options import UsageError
+from bench.options import ClusterLost, UsageError
 from bench.parcel import ParcelError
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
@@ -19,7 +19,9 @@ pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
 import ray
 from ray.exceptions import (
     ActorDiedError,
+    AuthenticationError,
     GetTimeoutError,
+    LocalRayletDiedError,
     NodeDiedError,
     ObjectStoreFullError,
     OutOfMemoryError,
@@ -152,6 +154,40 @@ def test_any_other_error_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None
     raising(monkeypatch, RayTaskError("f", "traceback", RuntimeError("ours"), ip=""))
     with pytest.raises(RuntimeError, match="ours"):
         Reply(None).get()
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        RaySystemError("Broken pipe\nat a place"),
+        LocalRayletDiedError(),
+        AuthenticationError("another token"),
+        ConnectionError("Client is shutting down."),
+    ],
+)
+def test_a_cluster_that_is_gone_is_told_in_a_sentence(
+    exc: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do; it is nobody's bad argument."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    with pytest.raises(ClusterLost) as caught, cluster.connected("auto"):
+        raise exc
+    told = str(caught.value)
+    assert told.startswith("--ray auto: the cluster is gone (")
+    assert told.endswith("start the cluster again, and the same command goes on")
+    assert "\n" not in told
+
+
+def test_what_a_function_has_raised_does_not_mean_that_the_cluster_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though it may be an error of the same name."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    raised = RayTaskError("f", "traceback", ConnectionError("made up"), ip="")
+    with pytest.raises(ConnectionError), cluster.connected("auto"):
+        raise raised.as_instanceof_cause()  # type: ignore[no-untyped-call]
 
 
 # --- who is alive
