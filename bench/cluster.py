@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -248,6 +248,11 @@ class Cluster:
         by_reference = {reply.reference: reply for reply in replies}
         (reference, *_), _ = ray.wait(list(by_reference), num_returns=1)
         return by_reference[reference]
+
+    def wait(self, replies: Sequence[Reply[Any]]) -> None:
+        """Wait until all of these are there, or will never be; they stay where they are."""
+        references = [reply.reference for reply in replies]
+        ray.wait(references, num_returns=len(references), fetch_local=False)
 
     def keep(self, value: object) -> Any:
         """A reference to a value of this process, which other machines can fetch."""

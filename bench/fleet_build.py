@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import files, on_host, parcel
 from bench.case import host_bound, portable_prefix
@@ -21,6 +22,8 @@ from export.variants import OWN
 
 _TRIES = 3
 """How often a file is built again because the machine that had it is gone."""
+_READ_AT_ONCE = 4
+"""Pieces of a folder, by as many processes."""
 
 Say = Callable[[str], None]
 
@@ -308,12 +311,7 @@ class Builder:
         takers = {m.own.store_id: m for m in machines if m.own.store_id not in holders}
         if not takers:
             return
-        place = Path(source.own.store) / name
-        pieces = tuple(
-            self._cluster.on(source.node, 0, parcel.piece, place, part.name, *span).reference
-            for part in contents.parts
-            for span in part.pieces
-        )
+        pieces = self._pieces(source, Path(source.own.store) / name, contents)
         tasks = {
             store_id: self._cluster.on(
                 machine.node, 0, on_host.take, name, contents, pieces, self._store, fetch
@@ -328,6 +326,22 @@ class Builder:
                 self._blame(exc, source, name)
             else:
                 holders.add(store_id)
+
+    def _pieces(self, source: Machine, place: Path, contents: Parcel) -> tuple[Any, ...]:
+        """References to all pieces of a folder, which its machine reads a few at a time.
+
+        Ray would start a process for each of them otherwise: their tasks ask for no CPU.
+        """
+        spans = [(part.name, *span) for part in contents.parts for span in part.pieces]
+        read: list[Reply[bytes]] = []
+        for start in range(0, len(spans), _READ_AT_ONCE):
+            group = [
+                self._cluster.on(source.node, 0, parcel.piece, place, *span)
+                for span in spans[start : start + _READ_AT_ONCE]
+            ]
+            self._cluster.wait(group)
+            read += group
+        return tuple(reply.reference for reply in read)
 
     def _blame(self, exc: HostLost, source: Machine, name: str) -> None:
         """Leave out whichever end can't go on.

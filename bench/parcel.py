@@ -17,7 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 PIECE_BYTES = 32 << 20
-"""What is held in memory at a time, on either side."""
+"""What a process reads, sends or writes at a time.
+
+All pieces of a folder are in the store of the machine that sends it until it has arrived: in
+memory, or on its disk where they are too many.
+"""
 
 Fetch = Callable[[Any], Any]
 """What turns a reference into what it stands for: the bytes of a piece, say."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class MadeUp:
         self.machines = {one.node.id: one for one in machines}
         self.built: list[tuple[str, FileKey]] = []
         self.brought: list[tuple[str, str]] = []
+        self.size_bytes = 1
+        """Of each file."""
+        self.waited: list[int] = []
+        """How many pieces were waited for, each time."""
         self.dying = ""
         """A node that is gone as soon as others want its files."""
         self.full = ""
@@ -80,6 +84,10 @@ class MadeUp:
             return self._taken(node, *arguments)
         assert function is parcel.piece
         return Answer(node.id)
+
+    def wait(self, replies: Sequence[Answer]) -> None:
+        """They are there at once."""
+        self.waited.append(len(replies))
 
     def _taken(self, node: Node, name: str, contents: Parcel, pieces: Any, *_: object) -> Answer:
         lost: list[HostLost] = [piece.lost for piece in pieces if piece.lost]
@@ -115,7 +123,7 @@ class MadeUp:
             sets = own.instruction_sets.replace(" ", "-") if host_bound(*key) else "any"
             folder = Path(own.store) / f"{key[0]}.{key[2]}.{sets}"
             made.artifacts[key] = replace(fake_artifact(folder), variant=key[0], format=key[2])
-            parcels[folder.name] = Parcel((Part("model", 1, sets),))
+            parcels[folder.name] = Parcel((Part("model", self.size_bytes, sets),))
         return Made(made, parcels)
 
 
@@ -178,6 +186,15 @@ def test_what_only_a_lost_machine_had_is_built_again() -> None:
     assert cluster.brought[-1] == ("00000003", "revisited-base.onnx.any")
     assert found["avx2"].artifacts[PORTABLE].folder.startswith("/store2/")
     assert any("made up" in text for text in said)
+
+
+def test_a_large_folder_is_read_a_few_pieces_at_a_time() -> None:
+    """A process for each piece would be hundreds of them."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    cluster.size_bytes = 9 * parcel.PIECE_BYTES
+    built(cluster, [PORTABLE])
+    assert cluster.waited == [4, 4, 1]
+    assert cluster.brought == [("00000002", "revisited-base.onnx.any")]
 
 
 def test_machines_that_see_one_folder_are_sent_nothing() -> None:
