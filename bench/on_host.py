@@ -33,6 +33,18 @@ from export.variants import register
 
 _STORE_ID = "fleet-id"
 _PEAK_SECONDS = 0.3
+_MORE = (
+    "torch",
+    "scipy",
+    "pydantic",
+    "Pillow",
+    "ray",
+    "onnxslim",
+    "onnx-ir",
+    "safetensors",
+    "scikit-learn",
+)
+"""Compared beside what a run's header has: they build files, prepare images or carry all this."""
 _MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -80,8 +92,7 @@ def store_here(store: str) -> Path:
 
 def versions() -> Mapping[str, str]:
     """What is installed here and can change a figure or a file, Python included."""
-    more = host.versions(("torch", "scipy", "pydantic", "Pillow", "ray"))
-    return {**header.installed(), **more, "Python": ".".join(map(str, sys.version_info[:3]))}
+    return {**header.installed(), **host.versions(_MORE), "Python": ".".join(map(str, sys.version_info[:3]))}
 
 
 @functools.cache

@@ -206,3 +206,10 @@ def test_a_machine_says_what_counts(tmp_path: Path) -> None:
     assert own.cores >= 1
     assert own.store == str(tmp_path)
     assert len(own.machine) == 8
+
+
+def test_what_builds_files_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of another version of these may be another file."""
+    monkeypatch.setattr(on_host.host, "versions", lambda names: dict.fromkeys(names, "1.0"))
+    named = on_host.versions().keys()
+    assert {"onnx", "onnxslim", "onnx-ir", "safetensors", "scikit-learn", "Python"} <= named
