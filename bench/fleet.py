@@ -198,14 +198,18 @@ def _members(name: str, kind: Kind, costs: Prices | None) -> Fleet:
 
 
 def _join(recorder: Recorder, fleet: Fleet | None) -> None:
-    """A run that goes on keeps its machines, and takes what is said of prices now."""
+    """A run that goes on keeps its machines, and takes what is said of prices now.
+
+    One that was lost and is there again is not lost any more.
+    """
     known = recorder.header.fleet
     if fleet is None or known == fleet:
         return
     machines = tuple(dict.fromkeys((*(known.machines if known else ()), *fleet.machines)))
     if known and not fleet.currency:
         fleet = replace(fleet, price_per_hour=known.price_per_hour, currency=known.currency)
-    lost = known.lost if known else {}
+    there = fleet.machines
+    lost = {name: why for name, why in (known.lost if known else {}).items() if name not in there}
     recorder.amend(replace(recorder.header, fleet=replace(fleet, machines=machines, lost=lost)))
 
 

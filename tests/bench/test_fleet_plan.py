@@ -16,7 +16,7 @@ from bench.command_line import parse
 from bench.fleet_board import Board
 from bench.kinds import Kind, kinds_of
 from bench.options import UsageError
-from bench.record import find_runs
+from bench.record import Fleet, Recorder, find_runs
 from tests.bench.made_up import header
 from tests.bench.test_kinds import machine
 
@@ -63,6 +63,17 @@ def test_kinds_that_differ_in_their_cores_alone_have_a_record_each(tmp_path: Pat
     assert len(set(recorded(found, tmp_path / "own", *words))) == 2
     assert len(set(recorded(found, tmp_path / "same", *words, "-t", "1"))) == 2
     assert len(find_runs(tmp_path / "same")) == 2
+
+
+def test_a_machine_that_is_there_again_is_not_lost(tmp_path: Path) -> None:
+    """One that stays away still is, and both are machines of the record."""
+    known = Fleet("f", "small", ("aaaaaaaa", "bbbbbbbb"), lost={"aaaaaaaa": "x", "bbbbbbbb": "y"})
+    with Recorder.open(tmp_path, header(fleet=known)) as recorder:
+        fleet._join(recorder, Fleet("f", "small", ("aaaaaaaa",)))
+        joined = recorder.header.fleet
+    assert joined is not None
+    assert joined.lost == {"bbbbbbbb": "y"}
+    assert joined.machines == ("aaaaaaaa", "bbbbbbbb")
 
 
 def test_two_kinds_never_share_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
