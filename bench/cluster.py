@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import ray
 from ray._private import ray_constants
+from ray._raylet import Config
 from ray.exceptions import (
     ActorUnschedulableError,
     AuthenticationError,
@@ -43,7 +44,7 @@ from bench.options import ClusterLost, UsageError
 from bench.parcel import ParcelError
 
 LOCAL = "local"
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _ANSWER_S = 5.0
 _ALIVE_S = 60.0
 """A node that is there starts a process for a question within this time."""
@@ -287,11 +288,11 @@ def connected(address: str) -> Iterator[Cluster]:
     alone = contextlib.ExitStack()
     try:
         if address == LOCAL:
-            alone.enter_context(_on_the_loopback())
+            alone.enter_context(on_the_loopback())
             # Ray asks for a token by default, and would leave it in the home folder for ever.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             context = ray.init(
-                _node_ip_address=_LOOPBACK, dashboard_host=_LOOPBACK, address="local", **quiet
+                _node_ip_address=LOOPBACK, dashboard_host=LOOPBACK, address="local", **quiet
             )
         else:
             context = ray.init(address=address, **quiet)
@@ -313,7 +314,7 @@ def connected(address: str) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _on_the_loopback() -> Iterator[None]:
+def on_the_loopback() -> Iterator[None]:
     """Have what Ray starts listen on 127.0.0.1 alone, as it does by itself on other systems.
 
     On Linux it takes another address where it is told that one, and listens on all of them (Ray
@@ -327,6 +328,16 @@ def _on_the_loopback() -> Iterator[None]:
             undone.callback(_put, where, name, where.get(name))
             _put(where, name, value)
         yield
+
+
+def ask_for_a_token() -> None:
+    """Have a cluster that is started here without ``ray start`` let in nobody without its token.
+
+    That is made here, for this process and its children. Ray reads the mode when it is imported.
+    """
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    Config.initialize("")
 
 
 def _put(where: MutableMapping[str, Any], name: str, value: object) -> None:

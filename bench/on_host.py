@@ -92,7 +92,8 @@ def store_here(store: str) -> Path:
 
 def versions() -> Mapping[str, str]:
     """What is installed here and can change a figure or a file, Python included."""
-    return {**header.installed(), **host.versions(_MORE), "Python": ".".join(map(str, sys.version_info[:3]))}
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {**header.installed(), **host.versions(_MORE), "Python": python}
 
 
 @functools.cache
