@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import ray
 from ray._private import ray_constants
-from ray._raylet import Config
+from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.exceptions import (
     ActorUnschedulableError,
     AuthenticationError,

@@ -168,8 +168,6 @@ def _recorders(
             files.int8_choices(planned_here, own),
             kind.facts,
             _members(name, kind, costs),
-            # Where nobody says how many threads there are, they tell the kinds apart.
-            kind.cores if options.threads else None,
         )
         _check_apart(head.run, kind, running)
         beside = running[0].recorder if running else None

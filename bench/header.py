@@ -62,12 +62,10 @@ def header(
     int8_choices: tuple[Choice, ...],
     facts: Mapping[str, str] | None = None,
     fleet: Fleet | None = None,
-    cores: int | None = None,
 ) -> RunHeader:
     """What all blocks of this run share. Its name covers what makes results comparable.
 
-    ``facts`` are those of the host that measures; ``None``: of this one. ``cores`` are those of a
-    kind, where nothing else in the name tells it from others of the same hardware.
+    ``facts`` are those of the host that measures; ``None``: of this one.
     """
     facts = host.describe() if facts is None else facts
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -77,8 +75,10 @@ def header(
     judged_by = (images.images,) if images else ()
     # A search may choose anew in the same folder.
     built_as = tuple((choice.variant, choice.int8) for choice in int8_choices)
-    usable = () if cores is None else (cores,)
-    named_by = (*judged_by, *built_as, *usable)
+    # Another kind of a fleet may be the same hardware with other cores to use.
+    usable = facts.get("usable cores", "").partition(" ")[0]
+    kind = (usable,) if fleet and [usable] != [*map(str, options.threads)] else ()
+    named_by = (*judged_by, *built_as, *kind)
     identity = (named, host.host_id(facts), *code, sorted(versions.items()), *named_by)
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     name = f"{options.suite}-{digest}"

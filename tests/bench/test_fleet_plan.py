@@ -79,6 +79,6 @@ def test_a_machine_that_is_there_again_is_not_lost(tmp_path: Path) -> None:
 def test_two_kinds_never_share_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever their names are made of; who has them is told what to do."""
     found = kinds_of([machine(1, "small"), machine(2, "large")])
-    monkeypatch.setattr(fleet.header, "header", lambda *_: header(run="default-1"))
+    monkeypatch.setattr("bench.header.header", lambda *_: header(run="default-1"))
     with pytest.raises(UsageError, match=r"small and large would have the same record, default-1"):
         recorded(found, tmp_path, "--recipes", "fp32", "--ray", "auto")

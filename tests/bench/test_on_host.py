@@ -151,7 +151,7 @@ def test_a_given_model_arrives_whole(
         (row,) = here.given
         assert row.given is not None
         file = Path(row.given.file)
-        texts = [file.with_name(name).read_text() for name in ("m.onnx", *data_files)]
+        texts = [(file.parent / name).read_text() for name in ("m.onnx", *data_files)]
         assert texts == ["m.onnx", *data_files]
         assert not file.with_name("another.onnx").exists()
 
@@ -210,6 +210,6 @@ def test_a_machine_says_what_counts(tmp_path: Path) -> None:
 
 def test_what_builds_files_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of another version of these may be another file."""
-    monkeypatch.setattr(on_host.host, "versions", lambda names: dict.fromkeys(names, "1.0"))
+    monkeypatch.setattr("bench.host.versions", lambda names: dict.fromkeys(names, "1.0"))
     named = on_host.versions().keys()
     assert {"onnx", "onnxslim", "onnx-ir", "safetensors", "scikit-learn", "Python"} <= named
