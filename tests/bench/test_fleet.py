@@ -39,6 +39,8 @@ pytest.importorskip("torch", reason="building needs torch: pip install 'deploybe
 ASKED = ["-m", "revisited-base", "--recipes", "fp32,int8-static", "--runtimes", "ort"]
 QUICK = ["--seconds", "0.05", "--samples", "4", "--blocks", "2", "--no-cold-start"]
 QUICK += ["--idle-seconds", "0"]
+TOKEN = secrets.token_hex(32)
+"""Of all clusters of this process: Ray reads it once."""
 HERE = {"node_ip_address": "127.0.0.1"}
 Node = Any
 Nodes = Callable[..., Any]
@@ -56,7 +58,7 @@ def head() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, on_the_loopback():
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         ask_for_a_token()
         # That a node is gone is noticed after 2 s, where Ray takes a quarter of a minute.
         patch.setenv("RAY_health_check_period_ms", "500")
