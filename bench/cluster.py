@@ -11,14 +11,17 @@ import secrets
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import ray
 from ray._private import ray_constants
+from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.exceptions import (
     ActorUnschedulableError,
+    AuthenticationError,
+    LocalRayletDiedError,
     NodeDiedError,
     ObjectLostError,
     ObjectStoreFullError,
@@ -26,24 +29,29 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayActorError,
     RayError,
+    RaySystemError,
     RayTaskError,
+    RpcError,
     TaskCancelledError,
     TaskUnschedulableError,
     WorkerCrashedError,
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bench.files import BuildError
 from bench.kinds import KIND_RESOURCE, Node
-from bench.options import UsageError
+from bench.options import ClusterLost, UsageError
 from bench.parcel import ParcelError
 
 LOCAL = "local"
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _ANSWER_S = 5.0
 _ALIVE_S = 60.0
 """A node that is there starts a process for a question within this time."""
 _OTHER_VERSIONS = "Version mismatch"
 """How Ray begins what it says of them."""
+_NOT_IMPORTED = "failed to import on the worker"
+"""What Ray says in the place of a function that it could not unpickle (2.60)."""
 _LOST = (
     ActorUnschedulableError,
     NodeDiedError,
@@ -54,6 +62,8 @@ _LOST = (
 _DIED = (OutOfMemoryError, RayActorError, WorkerCrashedError)
 """Of a process; Ray says the same, at first, where its node is gone."""
 _FULL = (ObjectStoreFullError, OutOfDiskError)
+_GONE = (AuthenticationError, ConnectionError, LocalRayletDiedError, RaySystemError, RpcError)
+"""What the driver hears once the head is gone; a client hears the second one."""
 T = TypeVar("T")
 
 
@@ -76,6 +86,10 @@ class HostTrouble(HostLost):
         return str(self.args[0])
 
 
+_OURS = (BuildError, HostLost, UsageError)
+"""What a function of ours raises, to be told as it is."""
+
+
 def fetch(reference: Any) -> Any:
     """What a reference stands for, on whichever machine this runs."""
     return ray.get(reference)
@@ -92,7 +106,9 @@ class Reply(Generic[T]):
         try:
             value: T = ray.get(self.reference)
         except RayTaskError as exc:
-            lost = exc.cause if isinstance(exc.cause, HostLost) else _lost(exc.cause)
+            # Ray's own copy of the cause says its whole traceback, where ours says a sentence.
+            own = exc.cause if isinstance(exc.cause, _OURS) else None
+            lost = own or _lost(exc.cause) or _unlike(exc.cause)
             cause: Exception = lost or exc.as_instanceof_cause()  # type: ignore[no-untyped-call]
             raise cause from exc
         except RayError as exc:
@@ -117,6 +133,25 @@ def _lost(exc: BaseException) -> HostLost | None:
     return None
 
 
+def _unlike(exc: BaseException) -> HostLost | None:
+    """What Ray says where this project is missing or another one; ``None``: something else.
+
+    A function that can't be imported is replaced by one that raises ``RuntimeError``; arguments
+    that name what is not there are a trouble of Ray's own.
+    """
+    missing = isinstance(exc, RuntimeError) and _NOT_IMPORTED in str(exc)
+    if isinstance(exc, RaySystemError):
+        missing = isinstance(exc.client_exc, ImportError | AttributeError)
+        exc = exc.client_exc if missing else exc
+    if not missing:
+        return None
+    lines = str(exc).strip().splitlines() or [type(exc).__name__]
+    return HostLost(
+        f"this project can't be imported there ({lines[-1]}): install the same deploybench on it "
+        "(pip install -c constraints.txt), for the Python that Ray runs in"
+    )
+
+
 class Reserved:
     """A machine of which nobody else gets a core until it is freed."""
 
@@ -129,7 +164,7 @@ class Reserved:
 
     def free(self) -> None:
         """Give all cores back."""
-        with contextlib.suppress(RayError):
+        with contextlib.suppress(RayError, ConnectionError):
             ray.kill(self._actor)
 
 
@@ -215,6 +250,11 @@ class Cluster:
         (reference, *_), _ = ray.wait(list(by_reference), num_returns=1)
         return by_reference[reference]
 
+    def wait(self, replies: Sequence[Reply[Any]]) -> None:
+        """Wait until all of these are there, or will never be; they stay where they are."""
+        references = [reply.reference for reply in replies]
+        ray.wait(references, num_returns=len(references), fetch_local=False)
+
     def keep(self, value: object) -> Any:
         """A reference to a value of this process, which other machines can fetch."""
         return ray.put(value)
@@ -230,7 +270,7 @@ class Cluster:
         for reserved in begun:
             reserved.free()
         for reply in pending:
-            with contextlib.suppress(RayError, TypeError):
+            with contextlib.suppress(RayError, ConnectionError, TypeError):
                 ray.cancel(reply.reference, force=True)
 
 
@@ -238,7 +278,8 @@ class Cluster:
 def connected(address: str) -> Iterator[Cluster]:
     """The cluster at ``address``, or ``"local"``: one of this machine alone, for this run.
 
-    Raises :class:`UsageError` where there is none.
+    Raises :class:`UsageError` where there is none, and :class:`ClusterLost` where Ray itself says
+    that it is gone.
     """
     _check_answers(address)
     # Read by raylets that are started here: what is measured is no background work.
@@ -247,11 +288,11 @@ def connected(address: str) -> Iterator[Cluster]:
     alone = contextlib.ExitStack()
     try:
         if address == LOCAL:
-            alone.enter_context(_on_the_loopback())
+            alone.enter_context(on_the_loopback())
             # Ray asks for a token by default, and would leave it in the home folder for ever.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             context = ray.init(
-                _node_ip_address=_LOOPBACK, dashboard_host=_LOOPBACK, address="local", **quiet
+                _node_ip_address=LOOPBACK, dashboard_host=LOOPBACK, address="local", **quiet
             )
         else:
             context = ray.init(address=address, **quiet)
@@ -260,13 +301,20 @@ def connected(address: str) -> Iterator[Cluster]:
         raise UsageError(f"--ray {address}: {_refusal(exc)}") from exc
     try:
         yield Cluster(_dashboard(context))
+    except _GONE as exc:
+        if isinstance(exc, RayTaskError):
+            raise  # what a function of ours has raised on a machine
+        raise ClusterLost(
+            f"--ray {address}: the cluster is gone ({_sentence(exc)}); what was measured is kept: "
+            "start the cluster again, and the same command goes on"
+        ) from exc
     finally:
         ray.shutdown()
         alone.close()
 
 
 @contextlib.contextmanager
-def _on_the_loopback() -> Iterator[None]:
+def on_the_loopback() -> Iterator[None]:
     """Have what Ray starts listen on 127.0.0.1 alone, as it does by itself on other systems.
 
     On Linux it takes another address where it is told that one, and listens on all of them (Ray
@@ -280,6 +328,16 @@ def _on_the_loopback() -> Iterator[None]:
             undone.callback(_put, where, name, where.get(name))
             _put(where, name, value)
         yield
+
+
+def ask_for_a_token() -> None:
+    """Have a cluster that is started here without ``ray start`` let in nobody without its token.
+
+    That is made here, for this process and its children. Ray reads the mode when it is imported.
+    """
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    Config.initialize("")
 
 
 def _put(where: MutableMapping[str, Any], name: str, value: object) -> None:

@@ -169,6 +169,7 @@ def _recorders(
             kind.facts,
             _members(name, kind, costs),
         )
+        _check_apart(head.run, kind, running)
         beside = running[0].recorder if running else None
         recorder = stack.enter_context(Recorder.open(options.out, head, beside))
         _join(recorder, head.fleet)
@@ -178,6 +179,16 @@ def _recorders(
     return running
 
 
+def _check_apart(run: str, kind: Kind, running: Sequence[Running]) -> None:
+    """Raise :class:`UsageError` for a record that another kind has: one would replace the other."""
+    for other in running:
+        if other.recorder.header.run == run:
+            raise UsageError(
+                f"--ray: {other.kind.name} and {kind.name} would have the same record, {run}: "
+                "give the nodes of one of them a name (--resources '{\"host-kind:NAME\": 1}')"
+            )
+
+
 def _members(name: str, kind: Kind, costs: Prices | None) -> Fleet:
     machines = tuple(dict.fromkeys(machine.own.machine for machine in kind.machines))
     price = costs.per_hour.get(kind.name) if costs else None
@@ -185,14 +196,18 @@ def _members(name: str, kind: Kind, costs: Prices | None) -> Fleet:
 
 
 def _join(recorder: Recorder, fleet: Fleet | None) -> None:
-    """A run that goes on keeps its machines, and takes what is said of prices now."""
+    """A run that goes on keeps its machines, and takes what is said of prices now.
+
+    One that was lost and is there again is not lost any more.
+    """
     known = recorder.header.fleet
     if fleet is None or known == fleet:
         return
     machines = tuple(dict.fromkeys((*(known.machines if known else ()), *fleet.machines)))
     if known and not fleet.currency:
         fleet = replace(fleet, price_per_hour=known.price_per_hour, currency=known.currency)
-    lost = known.lost if known else {}
+    there = fleet.machines
+    lost = {name: why for name, why in (known.lost if known else {}).items() if name not in there}
     recorder.amend(replace(recorder.header, fleet=replace(fleet, machines=machines, lost=lost)))
 
 

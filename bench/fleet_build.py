@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import files, on_host, parcel
 from bench.case import host_bound, portable_prefix
@@ -21,6 +22,8 @@ from export.variants import OWN
 
 _TRIES = 3
 """How often a file is built again because the machine that had it is gone."""
+_READ_AT_ONCE = 4
+"""Pieces of a folder, by as many processes."""
 
 Say = Callable[[str], None]
 
@@ -78,11 +81,11 @@ def of_parts(place: Path, contents: Parcel, cluster: Cluster) -> Sent:
         for part in contents.parts
         for span in part.pieces
     )
-    return Sent(str(place), contents, pieces)
+    return Sent(str(place), contents, place.is_dir(), pieces)
 
 
 def _checkpoints(options: Options, variants: Iterable[str], cluster: Cluster) -> Sent | None:
-    """Of a folder of checkpoints those that the variants are built with."""
+    """Of a folder of checkpoints those that the variants are built with; ``None``: none of it."""
     if not options.checkpoints:
         return None
     folder = Path(options.checkpoints).absolute()
@@ -90,15 +93,13 @@ def _checkpoints(options: Options, variants: Iterable[str], cluster: Cluster) ->
     names = {
         Path(place).name for place in chosen - {SEEDED, OWN} if Path(place).parent.samefile(folder)
     }
-    whole = parcel.packed(folder)
-    return of_parts(folder, Parcel(tuple(p for p in whole.parts if p.name in names)), cluster)
+    return of_parts(folder, parcel.chosen(folder, names), cluster) if names else None
 
 
 def _given(file: str, data_files: Sequence[str], cluster: Cluster) -> Sent:
-    """A model of the user's with its data files; the first part is the model itself."""
-    place = Path(file)
-    parts = [parcel.packed(place.with_name(name)).parts[0] for name in (place.name, *data_files)]
-    return of_parts(place.parent, Parcel(tuple(parts)), cluster)
+    """A model of the user's with its data files."""
+    folder = Path(file).parent
+    return of_parts(folder, parcel.chosen(folder, (Path(file).name, *data_files)), cluster)
 
 
 # --- building
@@ -246,7 +247,8 @@ class Builder:
     def _take(self, node_id: str, made: Made, whole: Files) -> None:
         """Note what one task has built, and where."""
         store_id = self._store_of(node_id)
-        if store_id is None:
+        # What it built while another of its tasks had it left out would have no other holder.
+        if store_id is None or node_id in self.lost:
             return
         self._shelf.add(made, store_id)
         whole.artifacts |= made.files.artifacts
@@ -309,12 +311,7 @@ class Builder:
         takers = {m.own.store_id: m for m in machines if m.own.store_id not in holders}
         if not takers:
             return
-        place = Path(source.own.store) / name
-        pieces = tuple(
-            self._cluster.on(source.node, 0, parcel.piece, place, part.name, *span).reference
-            for part in contents.parts
-            for span in part.pieces
-        )
+        pieces = self._pieces(source, Path(source.own.store) / name, contents)
         tasks = {
             store_id: self._cluster.on(
                 machine.node, 0, on_host.take, name, contents, pieces, self._store, fetch
@@ -329,6 +326,22 @@ class Builder:
                 self._blame(exc, source, name)
             else:
                 holders.add(store_id)
+
+    def _pieces(self, source: Machine, place: Path, contents: Parcel) -> tuple[Any, ...]:
+        """References to all pieces of a folder, which its machine reads a few at a time.
+
+        Ray would start a process for each of them otherwise: their tasks ask for no CPU.
+        """
+        spans = [(part.name, *span) for part in contents.parts for span in part.pieces]
+        read: list[Reply[bytes]] = []
+        for start in range(0, len(spans), _READ_AT_ONCE):
+            group = [
+                self._cluster.on(source.node, 0, parcel.piece, place, *span)
+                for span in spans[start : start + _READ_AT_ONCE]
+            ]
+            self._cluster.wait(group)
+            read += group
+        return tuple(reply.reference for reply in read)
 
     def _blame(self, exc: HostLost, source: Machine, name: str) -> None:
         """Leave out whichever end can't go on.

@@ -20,6 +20,7 @@ from bench.text import NOTHING, code, interval_text, percent_interval, plain
 
 MILLION = 1e6
 _HOUR_S = 3600.0
+_MOST_NAMED = 3
 _BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Latency bounds that the page answers for; ``bench.recommend --fleet`` takes any."""
 
@@ -32,11 +33,18 @@ class Offer:
     row: Row
     table: Table
     price_per_hour: float | None
+    by_threads: bool = False
+    """Whether a kind has the case with several numbers of threads, which tell its rows apart."""
 
     @property
     def case(self) -> Case:
-        """Without its threads, which are the machine's: what is the same on all kinds."""
-        return replace(self.row.case, threads=1)
+        """Without its threads where they are the machine's: what is the same on all kinds."""
+        return self.row.case if self.by_threads else replace(self.row.case, threads=1)
+
+    @property
+    def name(self) -> str:
+        """Of the case, as it is the same on all kinds."""
+        return str(self.case) if self.by_threads else str(self.case).replace("/t1/", "/")
 
     @property
     def images_per_s(self) -> Estimate | None:
@@ -96,7 +104,16 @@ def offers(runs: Sequence[Run]) -> dict[tuple[str, str], list[Offer]]:
             found.setdefault(key, []).extend(
                 Offer(fleet.kind, row, table, fleet.price_per_hour) for row in rows
             )
-    return found
+    return {key: _told_apart(own) for key, own in found.items()}
+
+
+def _told_apart(found: Sequence[Offer]) -> list[Offer]:
+    """Offers that say whether their case needs its threads to be told from others."""
+    threads: dict[tuple[str, Case], set[int]] = {}
+    for one in found:
+        threads.setdefault((one.kind, one.case), set()).add(one.row.case.threads)
+    several = {case for (_, case), counts in threads.items() if len(counts) > 1}
+    return [replace(one, by_threads=one.case in several) for one in found]
 
 
 # --- the page
@@ -187,24 +204,18 @@ def _family(found: Sequence[Offer], kinds: Sequence[str], currency: str) -> list
 
 def _across(found: Sequence[Offer], kinds: Sequence[str], cell: Cell) -> str:
     """A row for each case, a column for each kind of machine."""
-    cells: dict[Case, dict[str, str]] = {}
+    cells: dict[str, dict[str, str]] = {}
     for one in found:
         text = cell(one)
         marks = "" if one.row.verdict.level == "VALID" else f" {one.row.verdict.level}"
         wrong = "" if one.row.right or one.row.is_null else " WRONG"
-        cells.setdefault(one.case, {})[one.kind] = f"{text}{marks}{wrong}"
+        cells.setdefault(one.name, {})[one.kind] = f"{text}{marks}{wrong}"
     rows = [
-        [code(_shown(case)), *(own.get(kind, NOTHING) for kind in kinds)]
-        for case, own in cells.items()
+        [code(name), *(own.get(kind, NOTHING) for kind in kinds)] for name, own in cells.items()
     ]
     titles = ["row", *map(plain, kinds)]
     align = ("left", *("right" for _ in kinds))
     return tabulate(rows, titles, tablefmt="github", disable_numparse=True, colalign=align)
-
-
-def _shown(case: Case) -> str:
-    """A row's name without the number of threads, which is the machine's own."""
-    return str(case).replace("/t1/", "/")
 
 
 def _top1(one: Offer) -> str:
@@ -283,15 +294,18 @@ def _paid(one: Offer) -> Estimate:
 
 def _rent(found: Sequence[Offer], currency: str) -> str:
     """For each bound at which the answer changes, a sentence."""
+    if not any(map(_competes, found)):
+        return "Nothing that was measured is right and can be believed."
     lines: list[str] = []
     before: Offer | None = None
     for bound_s in _BOUNDS_S:
         choice = choose(found, bound_s)
-        if choice.best is None or choice.best is before:
-            continue
-        before = choice.best
-        lines.append(f"- p50 below {1e3 * bound_s:g} ms: {sentence(choice, currency)}")
-    return "\n".join(lines) or "Nothing that was measured is right and can be believed."
+        # Where nothing is known to keep any bound, why it is so with the widest.
+        last = bound_s == _BOUNDS_S[-1] and not lines
+        if last or not (choice.best is None or choice.best is before):
+            before = choice.best
+            lines.append(f"- p50 below {1e3 * bound_s:g} ms: {sentence(choice, currency)}")
+    return "\n".join(lines)
 
 
 def sentence(choice: Choice, currency: str) -> str:
@@ -299,7 +313,7 @@ def sentence(choice: Choice, currency: str) -> str:
     best = choice.best
     if best is None:
         if choice.undecided:
-            names = ", ".join(_offer_name(one) for one in choice.undecided)
+            names = _first_names(choice.undecided)
             return f"nothing is known to keep it; {names} may: more blocks would tell"
         return "nothing keeps it"
     text = f"{_offer_name(best)}, p50 {interval_text(best.row.latency_s(0.5), 1e3)} ms"
@@ -311,8 +325,13 @@ def sentence(choice: Choice, currency: str) -> str:
     return text
 
 
+def _first_names(found: Sequence[Offer]) -> str:
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(_offer_name(one) for one in found[:_MOST_NAMED]) + more
+
+
 def _offer_name(one: Offer) -> str:
-    return f"{code(_shown(one.case))} on {plain(one.kind)}"
+    return f"{code(one.name)} on {plain(one.kind)}"
 
 
 def summary(runs: Sequence[Run]) -> str:

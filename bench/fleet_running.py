@@ -85,8 +85,12 @@ class Running:
         with self.lock:
             self.kind = replace(self.kind, machines=(*self.kind.machines, machine))
             fleet = self.recorder.header.fleet
-            if fleet and machine.own.machine not in fleet.machines:
-                fleet = replace(fleet, machines=(*fleet.machines, machine.own.machine))
+            name = machine.own.machine
+            if fleet and (name not in fleet.machines or name in fleet.lost):
+                machines = tuple(dict.fromkeys((*fleet.machines, name)))
+                # An earlier start may have lost it.
+                lost = {own: why for own, why in fleet.lost.items() if own != name}
+                fleet = replace(fleet, machines=machines, lost=lost)
                 self.recorder.amend(replace(self.recorder.header, fleet=fleet))
 
 

@@ -77,7 +77,10 @@ def header(
     judged_by = (images.images,) if images else ()
     # A search may choose anew in the same folder.
     built_as = tuple((choice.variant, choice.int8) for choice in int8_choices)
-    named_by = (*judged_by, *built_as)
+    # Another kind of a fleet may be the same hardware with other cores to use.
+    usable = facts.get("usable cores", "").partition(" ")[0]
+    kind = (usable,) if fleet and [usable] != [*map(str, options.threads)] else ()
+    named_by = (*judged_by, *built_as, *kind)
     identity = (named, host.host_id(facts), *code, sorted(versions.items()), *named_by)
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     name = f"{options.suite}-{digest}"

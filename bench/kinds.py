@@ -114,7 +114,7 @@ def check_same(machines: Sequence[Machine], driver: Described | None = None) -> 
     """
     described = [(machine.shown, machine.own) for machine in machines]
     if driver is not None:
-        described = [("this machine, which drives", driver), *described]
+        described = [("this machine, which drives,", driver), *described]
     first, own = described[0]
     for shown, other in described[1:]:
         texts = list(_differences(own, other))
@@ -158,12 +158,13 @@ def _shared(machines: Sequence[Machine]) -> Iterable[str]:
 
 
 def _polite(machines: Sequence[Machine]) -> Iterable[str]:
-    nice = [machine.shown for machine in machines if machine.own.niceness > 0]
+    nice = [machine for machine in machines if machine.own.niceness > 0]
     if nice:
+        levels = ", ".join(map(str, sorted({machine.own.niceness for machine in nice})))
+        shown = ", ".join(machine.shown for machine in nice[:_SHOWN])
         yield (
-            f"Ray starts its workers with niceness {machines[0].own.niceness or 15} on "
-            f"{', '.join(nice[:_SHOWN])}: anything else that runs there comes first; start Ray "
-            "with RAY_worker_niceness=0"
+            f"Ray starts its workers with niceness {levels} on {shown}: anything else that runs "
+            "there comes first; start Ray with RAY_worker_niceness=0"
         )
 
 

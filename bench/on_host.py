@@ -33,6 +33,18 @@ from export.variants import register
 
 _STORE_ID = "fleet-id"
 _PEAK_SECONDS = 0.3
+_MORE = (
+    "torch",
+    "scipy",
+    "pydantic",
+    "Pillow",
+    "ray",
+    "onnxslim",
+    "onnx-ir",
+    "safetensors",
+    "scikit-learn",
+)
+"""Compared beside what a run's header has: they build files, prepare images or carry all this."""
 _MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -80,8 +92,8 @@ def store_here(store: str) -> Path:
 
 def versions() -> Mapping[str, str]:
     """What is installed here and can change a figure or a file, Python included."""
-    more = host.versions(("torch", "scipy", "pydantic", "Pillow", "ray"))
-    return {**header.installed(), **more, "Python": ".".join(map(str, sys.version_info[:3]))}
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {**header.installed(), **host.versions(_MORE), "Python": python}
 
 
 @functools.cache
@@ -112,10 +124,14 @@ def store_id(store: Path) -> str:
 
 @dataclass(frozen=True)
 class Sent:
-    """Files of the driver's that a machine needs: by their path, or by references to pieces."""
+    """Files of the driver's that a machine needs: by their path, or by references to pieces.
+
+    ``is_folder``: the path is that of their folder, even if there is one file; else that file's.
+    """
 
     path: str
     parcel: Parcel
+    is_folder: bool
     pieces: tuple[Any, ...] = ()
 
 
@@ -127,8 +143,14 @@ def arrived(sent: Sent, store: Path, fetch: Fetch) -> str:
     if _same_here(sent.path, sent.parcel):
         return sent.path
     target = Path(arrived_apart(sent, store, fetch))
-    is_folder = len(sent.parcel.parts) != 1 or "/" in sent.parcel.parts[0].name
-    return str(target if is_folder else target / sent.parcel.parts[0].name)
+    return str(target if sent.is_folder else target / sent.parcel.parts[0].name)
+
+
+def arrived_among_others(sent: Sent, store: Path, fetch: Fetch) -> str:
+    """As ``arrived``, for files of a folder in which others may stand: nobody looks for those."""
+    if _stand_here(sent.path, sent.parcel):
+        return sent.path
+    return arrived_apart(sent, store, fetch)
 
 
 def arrived_apart(sent: Sent, store: Path, fetch: Fetch) -> str:
@@ -150,6 +172,11 @@ def _same_here(path: str, expected: Parcel) -> bool:
     return place.exists() and parcel.packed(place) == expected
 
 
+@functools.cache
+def _stand_here(path: str, expected: Parcel) -> bool:
+    return parcel.stands_in(expected, Path(path))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What the options name by path, to be had on a machine. ``given`` in their order."""
@@ -161,29 +188,32 @@ class Inputs:
 
 
 def options_here(options: Options, inputs: Inputs, store: Path, fetch: Fetch) -> Options:
-    """``options`` with the paths of this machine; models of the user's are known from now on."""
+    """``options`` with the paths of this machine; models of the user's are known from now on.
+
+    Without checkpoints in ``inputs`` none of the driver's is used: whatever else is at its path
+    here was not meant.
+    """
 
     def place(sent: Sent | None, otherwise: str) -> str:
         return arrived(sent, store, fetch) if sent else otherwise
 
     rows = tuple(
-        replace(row, given=replace(row.given, file=_model(place(sent, ""), row.given.file)))
+        replace(row, given=replace(row.given, file=str(Path(folder) / Path(row.given.file).name)))
         for row, sent in zip(options.given, inputs.given, strict=True)
         if row.given is not None
+        for folder in [arrived_among_others(sent, store, fetch)]
     )
     register(rows)
+    own = inputs.checkpoints
     return replace(
         options,
         data=place(inputs.data, options.data),
         weights=place(inputs.weights, options.weights),
-        checkpoints=place(inputs.checkpoints, options.checkpoints),
+        # The driver's folder may have others here, which it has not chosen.
+        checkpoints=arrived_apart(own, store, fetch) if own else "",
         given=rows,
         store=store,
     )
-
-
-def _model(folder: str, file: str) -> str:
-    return str(Path(folder) / Path(file).name)
 
 
 # --- building

@@ -30,6 +30,10 @@ class UsageError(ValueError):
     """A bad argument: names the flag and the remedy."""
 
 
+class ClusterLost(Exception):
+    """A cluster that was being used is gone; the text says what to do."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What ``bench.run`` was told, checked. Names are those of the flags and of the TOML file.

@@ -11,13 +11,17 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 PIECE_BYTES = 32 << 20
-"""What is held in memory at a time, on either side."""
+"""What a process reads, sends or writes at a time.
+
+All pieces of a folder are in the store of the machine that sends it until it has arrived: in
+memory, or on its disk where they are too many.
+"""
 
 Fetch = Callable[[Any], Any]
 """What turns a reference into what it stands for: the bytes of a piece, say."""
@@ -70,6 +74,11 @@ def packed(place: Path) -> Parcel:
     return Parcel(tuple(_part(file, base) for file in files))
 
 
+def chosen(folder: Path, names: Iterable[str]) -> Parcel:
+    """Some files of a folder, by their names below it. Raises ``OSError``."""
+    return Parcel(tuple(_part(file, folder) for file in sorted(folder / name for name in names)))
+
+
 def _files(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield place
@@ -115,13 +124,21 @@ def unpack(parcel: Parcel, pieces: Sequence[Any], fetch: Fetch, target: Path) ->
         shutil.rmtree(work, ignore_errors=True)
 
 
+def stands_in(parcel: Parcel, folder: Path) -> bool:
+    """Whether the files of a parcel stand in a folder, among others perhaps. Reads no other."""
+    return _sizes_fit(parcel, folder) and all(
+        _part(folder / part.name, folder) == part for part in parcel.parts
+    )
+
+
 def is_whole(parcel: Parcel, target: Path) -> bool:
     """Whether just the files of a parcel stand at ``target``, byte for byte."""
-    sizes = [
-        (target / part.name).is_file() and (target / part.name).stat().st_size == part.size
-        for part in parcel.parts
-    ]
-    return target.is_dir() and all(sizes) and packed(target) == parcel
+    return target.is_dir() and _sizes_fit(parcel, target) and packed(target) == parcel
+
+
+def _sizes_fit(parcel: Parcel, folder: Path) -> bool:
+    files = [(folder / part.name, part.size) for part in parcel.parts]
+    return all(file.is_file() and file.stat().st_size == size for file, size in files)
 
 
 def _write(part: Part, pieces: Iterator[Any], fetch: Fetch, work: Path) -> None:

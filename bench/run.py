@@ -29,7 +29,7 @@ from bench.case import Case, crossover, left_out, plan, unsupported
 from bench.command_line import parse
 from bench.files import Source
 from bench.header import ROOT, header, without_paths
-from bench.options import Options, UsageError, spends
+from bench.options import ClusterLost, Options, UsageError, spends
 from bench.progress import Progress
 from bench.record import (
     Budget,
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return fleet.run(options, words, heed_signals)
         with against.opened(options.against, ROOT) as tree:
             return _run(options, words, tree)
-    except (UsageError, RecordError, files.BuildError) as exc:
+    except (UsageError, RecordError, files.BuildError, ClusterLost) as exc:
         complain(exc)
         return 2 if isinstance(exc, UsageError) else trouble
     except KeyboardInterrupt:

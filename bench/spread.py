@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from bench import errand, on_host, parcel
 from bench.errand import Done, Errand
 from bench.on_host import Described, Sent
-from bench.options import UsageError, check_names, matching
+from bench.options import ClusterLost, UsageError, check_names, matching
 from bench.parcel import Parcel, ParcelError
 from bench.record import RecordError, write_atomically
 from export.printable import complain
@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if importlib.util.find_spec("ray") is None:
             raise UsageError("this needs Ray: pip install 'deploybench[ray]'")
         return _run(given)
-    except (UsageError, RecordError, ParcelError) as exc:
+    except (UsageError, RecordError, ParcelError, ClusterLost) as exc:
         complain(exc)
-        return 2
+        return 1 if isinstance(exc, ClusterLost) else 2
     except KeyboardInterrupt:
         print("interrupted; what came back is kept: the same command goes on", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ there and back, the record's line on the disk. With eight of them the driver is 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -96,15 +97,25 @@ def no_peak(threads: int, store: str) -> tuple[Peaks, tuple[str, ...]]:
 
 @functools.cache
 def _cluster() -> str:
-    """The address of eight nodes on the loopback, for as long as this process lives."""
+    """The address of eight nodes on the loopback, for as long as this process lives.
+
+    Nobody gets in without their token.
+    """
     try:
         from ray.cluster_utils import Cluster
+
+        from bench.cluster import LOOPBACK, ask_for_a_token, on_the_loopback
     except ImportError as exc:
         raise ExperimentError(f"{exc}: pip install 'deploybench[ray]'") from exc
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    alone = contextlib.ExitStack()
+    atexit.register(alone.close)
+    alone.enter_context(on_the_loopback())
+    ask_for_a_token()
+    here: dict[str, Any] = {"node_ip_address": LOOPBACK}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **here})
     atexit.register(cluster.shutdown)
     for _ in range(NODES):
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1, **here)
     cluster.wait_for_nodes()
     address: str = cluster.address
     return address

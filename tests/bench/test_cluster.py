@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.files import BuildError
 from bench.kinds import Node
+from bench.options import ClusterLost, UsageError
 from bench.parcel import ParcelError
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
@@ -17,7 +19,9 @@ pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
 import ray
 from ray.exceptions import (
     ActorDiedError,
+    AuthenticationError,
     GetTimeoutError,
+    LocalRayletDiedError,
     NodeDiedError,
     ObjectStoreFullError,
     OutOfMemoryError,
@@ -98,6 +102,44 @@ def test_a_machine_s_own_trouble_says_whose_it_is(
     assert heard.value is caught.value
 
 
+NOT_IMPORTED = (
+    "The remote function failed to import on the worker. This may be because needed library "
+    "dependencies are not installed in the worker environment or cannot be found from sys.path "
+    "['/usr/lib/python3']:\n\nTraceback (most recent call last):\n"
+    "ModuleNotFoundError: No module named 'bench'\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("exc", "why"),
+    [
+        (RuntimeError(NOT_IMPORTED), "ModuleNotFoundError: No module named 'bench'"),
+        (RaySystemError(AttributeError("no attribute 'peak'")), "no attribute 'peak'"),
+    ],
+)
+def test_a_machine_without_this_project_says_so(
+    exc: Exception, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or with another one; what to do about it stands in one sentence."""
+    raising(monkeypatch, RayTaskError("f", "traceback", exc, ip=""))
+    with pytest.raises(HostLost) as caught:
+        Reply(None).get()
+    told = str(caught.value)
+    assert told.startswith(f"this project can't be imported there ({why}): install the same")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("exc", [UsageError("--data: no images"), BuildError("it ended")])
+def test_what_we_say_ourselves_is_told_as_it_is(
+    exc: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the traceback of the machine that said it."""
+    raising(monkeypatch, RayTaskError("f", "traceback", exc, ip=""))
+    with pytest.raises(type(exc)) as caught:
+        Reply(None).get()
+    assert caught.value is exc
+
+
 def test_any_other_error_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake of ours on a machine ends the run, and is not the machine's."""
 
@@ -109,6 +151,43 @@ def test_any_other_error_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None
     raising(monkeypatch, RayTaskError("f", "traceback", KeyError("ours"), ip=""))
     with pytest.raises(KeyError):
         Reply(None).get()
+    raising(monkeypatch, RayTaskError("f", "traceback", RuntimeError("ours"), ip=""))
+    with pytest.raises(RuntimeError):
+        Reply(None).get()
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        RaySystemError("Broken pipe\nat a place"),
+        LocalRayletDiedError(),
+        AuthenticationError("another token"),
+        ConnectionError("Client is shutting down."),
+    ],
+)
+def test_a_cluster_that_is_gone_is_told_in_a_sentence(
+    exc: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do; it is nobody's bad argument."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    with pytest.raises(ClusterLost) as caught, cluster.connected("auto"):
+        raise exc
+    told = str(caught.value)
+    assert told.startswith("--ray auto: the cluster is gone (")
+    assert told.endswith("start the cluster again, and the same command goes on")
+    assert "\n" not in told
+
+
+def test_what_a_function_has_raised_does_not_mean_that_the_cluster_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though it may be an error of the same name."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    raised = RayTaskError("f", "traceback", ConnectionError("made up"), ip="")
+    with pytest.raises(ConnectionError), cluster.connected("auto"):
+        raise raised.as_instanceof_cause()
 
 
 # --- who is alive

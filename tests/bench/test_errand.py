@@ -40,7 +40,7 @@ def sent(place: Path) -> Sent:
     pieces = [
         parcel.piece(place, part.name, *span) for part in contents.parts for span in part.pieces
     ]
-    return Sent(str(place), contents, tuple(pieces))
+    return Sent(str(place), contents, place.is_dir(), tuple(pieces))
 
 
 def test_what_a_command_wrote_comes_back_and_stays_nowhere(store: Path) -> None:

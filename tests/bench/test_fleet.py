@@ -1,9 +1,14 @@
-"""A run on a real Ray cluster of several nodes on this machine, over the loopback only."""
+"""A run on a real Ray cluster of several nodes on this machine.
+
+They listen on the loopback alone, and let in nobody without their token.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,10 +23,15 @@ import pytest
 from PIL import Image
 
 from bench import choices, on_host, spread
-from bench.record import Measurement, Run, find_runs, read_run, write_run
+from bench.block import Effort
+from bench.case import Case
+from bench.on_host import Task
+from bench.options import Options
+from bench.record import Answers, Measurement, Run, find_runs, read_run, write_run
 from bench.run import main
-from tests.bench import fleet_fakes
+from tests.bench import fleet_fakes, test_fleet_local
 from tests.bench.dying import gone
+from tests.bench.made_up import fake_artifact, header
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'deploybench[ray]'")
 pytest.importorskip("torch", reason="building needs torch: pip install 'deploybench[build]'")
@@ -29,6 +39,9 @@ pytest.importorskip("torch", reason="building needs torch: pip install 'deploybe
 ASKED = ["-m", "revisited-base", "--recipes", "fp32,int8-static", "--runtimes", "ort"]
 QUICK = ["--seconds", "0.05", "--samples", "4", "--blocks", "2", "--no-cold-start"]
 QUICK += ["--idle-seconds", "0"]
+TOKEN = secrets.token_hex(32)
+"""Of all clusters of this process: Ray reads it once."""
+HERE = {"node_ip_address": "127.0.0.1"}
 Node = Any
 Nodes = Callable[..., Any]
 
@@ -40,17 +53,28 @@ def head() -> Iterator[Any]:
     """A cluster of nothing but a head without a CPU, which lives as long as this file's tests."""
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
+    from bench.cluster import ask_for_a_token, on_the_loopback
+
+    with pytest.MonkeyPatch.context() as patch, on_the_loopback():
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        ask_for_a_token()
         # That a node is gone is noticed after 2 s, where Ray takes a quarter of a minute.
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("RAY_health_check_failure_threshold", "4")
         patch.setenv("RAY_health_check_timeout_ms", "2000")
-        arguments = {"num_cpus": 0, "include_dashboard": False}
+        arguments = {"num_cpus": 0, "include_dashboard": False, **HERE}
+        arguments["ray_client_server_port"] = _free_port()
         cluster = Cluster(initialize_head=True, head_node_args=arguments)
-    yield cluster
-    cluster.shutdown()
+        yield cluster
+        cluster.shutdown()
+
+
+def _free_port() -> int:
+    with socket.create_server((HERE["node_ip_address"], 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
 
 
 @pytest.fixture
@@ -60,7 +84,6 @@ def nodes(head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     Each has a cache of its own, so that nothing is shared but what is sent.
     """
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv(fleet_fakes.MARKS, str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
@@ -69,7 +92,7 @@ def nodes(head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             cache = tmp_path / f"cache{number}"
             monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
             resources = {f"host-kind:{label}": 1}
-            head.add_node(num_cpus=1, resources=resources, wait=False)
+            head.add_node(num_cpus=1, resources=resources, wait=False, **HERE)
         head.wait_for_nodes()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "driver"))
         return head
@@ -123,6 +146,17 @@ def whole(run: Run) -> Counter[tuple[int, str, str]]:
     return Counter({key: len(taken) for key, taken in found.items()})
 
 
+def test_a_block_that_was_measured_twice_would_be_seen() -> None:
+    """Answers that come to a first block later are no second measurement."""
+    case = Case("revisited-base", "fp32", "ort", 1)
+    task = Task(case, 0, fake_artifact(Path()), Effort(1.0, 1), Options(), "")
+    first, second = (fleet_fakes.measure(task, lambda reference: reference) for _ in range(2))
+    answered = replace(first, answers=Answers((0,), (0,)))
+    key = (0, str(case), "ok")
+    assert whole(Run(header(), (first, answered))) == Counter({key: 1})
+    assert whole(Run(header(), (first, answered, second))) == Counter({key: 2})
+
+
 EXPECTED = Counter(
     (number, f"revisited-base@cifar10/{recipe}/ort/t1/b1{copy}", "ok")
     for number in (0, 1)
@@ -153,6 +187,63 @@ def test_two_kinds_are_measured_and_set_side_by_side(nodes: Nodes, tmp_path: Pat
         {p.name for p in (tmp_path / f"cache{n}" / "deploybench").glob("*.*.*")} for n in (0, 1)
     ]
     assert folders[0] & folders[1], "what one machine has built was brought to the other"
+
+
+def test_they_are_closed_to_others(nodes: Nodes) -> None:
+    """Nothing listens but on the loopback, and who has not the token is told so."""
+    cluster = nodes("small")
+    parents = [
+        psutil.Process(one.process.pid)
+        for node in (cluster.head_node, *cluster.worker_nodes)
+        for processes in node.all_processes.values()
+        for one in processes
+    ]
+    heard = {
+        place
+        for parent in parents
+        for one in (parent, *parent.children(recursive=True))
+        for place in test_fleet_local.heard_at(one)
+    }
+    assert heard
+    assert [place for place in heard if not test_fleet_local.loopback(place)] == []
+    told = test_fleet_local.stranger(cluster.address, RAY_AUTH_TOKEN="0" * 64)
+    assert "let in" not in told
+    assert "token" in told
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("way", ["auto", "client"])
+def test_a_cluster_is_found_in_other_ways_too(
+    way: str, nodes: Nodes, shared: tuple[str, str], tmp_path: Path
+) -> None:
+    """As the one of this machine, and through its client's port, as from outside of it."""
+    cluster = nodes("small")
+    port = cluster.head_node._ray_params.ray_client_server_port
+    address = {"auto": "auto", "client": f"ray://127.0.0.1:{port}"}[way]
+    words = [*ASKED, *QUICK, "--ray", address, "--out", str(tmp_path / "out"), *shared]
+    assert main(words) == 0
+    (run,) = runs(tmp_path / "out").values()
+    assert whole(run) == EXPECTED
+
+
+def test_a_node_without_this_project_is_refused(
+    nodes: Nodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a sentence that says what to install."""
+    (tmp_path / "elsewhere" / "bench").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "bench" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    # Ray lets its workers import what stands in the driver's folder.
+    monkeypatch.chdir(tmp_path)
+    cluster = nodes("small")
+    assert started(cluster, tmp_path / "out") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "127.0.0.1 can't be used: this project can't be imported there (" in told
+    assert "No module named 'bench." in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,16 @@ class MadeUp:
         self.machines = {one.node.id: one for one in machines}
         self.built: list[tuple[str, FileKey]] = []
         self.brought: list[tuple[str, str]] = []
+        self.size_bytes = 1
+        """Of each file."""
+        self.waited: list[int] = []
+        """How many pieces were waited for, each time."""
         self.dying = ""
         """A node that is gone as soon as others want its files."""
         self.full = ""
         """A node whose disk is full."""
+        self.no_room_for = ("", "")
+        """A node, and the variant that its disk has no room for."""
         self.weak = ""
         """A node on which whoever takes a folder dies."""
         self.spoilt = ""
@@ -79,6 +85,10 @@ class MadeUp:
         assert function is parcel.piece
         return Answer(node.id)
 
+    def wait(self, replies: Sequence[Answer]) -> None:
+        """They are there at once."""
+        self.waited.append(len(replies))
+
     def _taken(self, node: Node, name: str, contents: Parcel, pieces: Any, *_: object) -> Answer:
         lost: list[HostLost] = [piece.lost for piece in pieces if piece.lost]
         if node.id == self.full:
@@ -95,7 +105,7 @@ class MadeUp:
     def on_and_tell(self, node: Node, cpus: int, function: object, *arguments: Any) -> Answer:
         """Files are built on that node."""
         assert function is on_host.build
-        if node.id == self.full:
+        if node.id == self.full or (node.id, arguments[0].keys[0][0]) == self.no_room_for:
             return Answer(None, HostTrouble("No space left on device", node.id))
         return Answer((node.id, self._made(node.id, arguments[0])))
 
@@ -113,7 +123,7 @@ class MadeUp:
             sets = own.instruction_sets.replace(" ", "-") if host_bound(*key) else "any"
             folder = Path(own.store) / f"{key[0]}.{key[2]}.{sets}"
             made.artifacts[key] = replace(fake_artifact(folder), variant=key[0], format=key[2])
-            parcels[folder.name] = Parcel((Part("model", 1, sets),))
+            parcels[folder.name] = Parcel((Part("model", self.size_bytes, sets),))
         return Made(made, parcels)
 
 
@@ -178,6 +188,15 @@ def test_what_only_a_lost_machine_had_is_built_again() -> None:
     assert any("made up" in text for text in said)
 
 
+def test_a_large_folder_is_read_a_few_pieces_at_a_time() -> None:
+    """A process for each piece would be hundreds of them."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    cluster.size_bytes = 9 * parcel.PIECE_BYTES
+    built(cluster, [PORTABLE])
+    assert cluster.waited == [4, 4, 1]
+    assert cluster.brought == [("00000002", "revisited-base.onnx.any")]
+
+
 def test_machines_that_see_one_folder_are_sent_nothing() -> None:
     """A shared store has it all as soon as one has built it."""
     shared = [replace(one, own=replace(one.own, store_id="1")) for one in fleet("avx2", "avx2")]
@@ -210,6 +229,18 @@ def test_who_can_t_build_for_its_disk_is_left_out() -> None:
     assert one.lost == {"00000001": "No space left on device"}
     assert cluster.built == [("00000002", PORTABLE)]
     assert found["avx2"].artifacts.keys() == {PORTABLE}
+
+
+def test_what_who_is_left_out_has_built_besides_is_built_again() -> None:
+    """By those who are not: they would wait for files that nobody brings, and be left out."""
+    cluster = MadeUp(fleet("avx2", "avx2"))
+    cluster.no_room_for = ("00000001", "revisited-base")
+    other: FileKey = ("revisited-v1", "fp32", "onnx")
+    one = builder(cluster)
+    found = one.build([PORTABLE, other])
+    assert one.lost == {"00000001": "No space left on device"}
+    assert [key for node_id, key in cluster.built if node_id == "00000002"] == [PORTABLE, other]
+    assert found["avx2"].artifacts.keys() == {PORTABLE, other}
 
 
 def test_who_sends_damaged_files_is_left_out_and_not_who_notices() -> None:

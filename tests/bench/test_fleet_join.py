@@ -149,6 +149,21 @@ def test_the_record_names_who_joined(tmp_path: Path) -> None:
         assert one.kind.machines == (FIRST, second)
 
 
+def test_a_machine_that_joins_again_is_not_lost(tmp_path: Path) -> None:
+    """Whatever an earlier start has written of it."""
+    with ExitStack() as stack:
+        one = running(tmp_path, [], [FIRST], stack)
+        fleet = one.recorder.header.fleet
+        assert fleet is not None
+        earlier = replace(fleet, lost={"00000001": "x", "00000002": "y"})
+        one.recorder.amend(replace(one.recorder.header, fleet=earlier))
+        one.take_in(machine(1, label="small"))
+        fleet = read_run(one.recorder.path).header.fleet
+        assert fleet is not None
+        assert fleet.lost == {"00000002": "y"}
+        assert fleet.machines == ("00000001",)
+
+
 def test_two_nodes_of_one_machine_are_named_once(tmp_path: Path) -> None:
     """A record tells machines apart, and not nodes."""
     with ExitStack() as stack:

@@ -71,25 +71,25 @@ def test_a_cluster_of_this_machine_lets_nobody_else_in(
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         own = psutil.Process(process.pid)
-        heard = {place for one in (own, *own.children(recursive=True)) for place in _heard_at(one)}
-        without, wrong = _stranger(address), _stranger(address, RAY_AUTH_TOKEN="0" * 64)
+        heard = {place for one in (own, *own.children(recursive=True)) for place in heard_at(one)}
+        without, wrong = stranger(address), stranger(address, RAY_AUTH_TOKEN="0" * 64)
         process.communicate()
     assert address.startswith("127.0.0.1:")
     assert heard
-    assert [place for place in heard if not _loopback(place)] == []
+    assert [place for place in heard if not loopback(place)] == []
     for told in (without, wrong):
         assert "let in" not in told
         assert "token" in told
     assert not (tmp_path / ".ray").exists()
 
 
-def _loopback(place: str) -> bool:
+def loopback(place: str) -> bool:
     """Also as a socket for both versions of IP has it: ::ffff:127.0.0.1."""
     address = ipaddress.ip_address(place)
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _heard_at(process: Any) -> Iterator[str]:
+def heard_at(process: Any) -> Iterator[str]:
     """The addresses at which a process listens."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for one in process.net_connections("inet"):
@@ -97,7 +97,7 @@ def _heard_at(process: Any) -> Iterator[str]:
                 yield one.laddr.ip
 
 
-def _stranger(address: str, **environment: str) -> str:
+def stranger(address: str, **environment: str) -> str:
     """What somebody is told who tries to get in."""
     command = [sys.executable, "-c", STRANGER, address]
     # On this machine, and as Ray has to be told to look for anything at the loopback.

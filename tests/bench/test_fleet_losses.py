@@ -26,6 +26,21 @@ fakes = test_fleet.fakes
 shared = test_fleet.shared
 
 
+NODE = """
+import signal, sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+own = {"num_cpus": 1, "resources": {"host-kind:small": 1}, "node_ip_address": "127.0.0.1"}
+ports = {"node_manager_port": 0, "min_worker_port": 0, "max_worker_port": 0}
+there = {"gcs_address": sys.argv[1], "redis_address": sys.argv[1], "include_log_monitor": False}
+params = RayParams(**own, **ports, **there, object_store_memory=150 << 20)
+params.dashboard_agent_listen_port = None
+node = Node(params, head=False, shutdown_at_exit=True, spawn_reaper=True)
+signal.pause()
+"""
+"""As ``ray start`` starts one, which refuses to where nothing but the loopback is listened at."""
+
+
 @pytest.mark.usefixtures("fakes")
 def test_a_process_that_dies_leaves_its_only_machine(
     nodes: test_fleet.Nodes,
@@ -114,10 +129,7 @@ def _join(address: str, folder: Path) -> subprocess.Popen[bytes]:
     """One more node of the kind, once a file is being built: its process, which ends with it."""
     fleet_fakes.marked(folder, "building")
     started = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
-            *("--address", address, "--num-cpus", "1", "--resources", '{"host-kind:small": 1}'),
-        ],
+        [sys.executable, "-c", NODE, address],
         env={**os.environ, "XDG_CACHE_HOME": str(folder / "late")},
         stdout=subprocess.DEVNULL,
     )

@@ -67,6 +67,30 @@ def test_rows_of_kinds_stand_side_by_side(fleet: list[Run]) -> None:
     assert "### USD for a million images" in text
 
 
+def test_rows_that_differ_in_their_threads_alone_stand_apart() -> None:
+    """A kind without that many has no figure there; what all have once needs no threads."""
+    one, two = (replace(INT8, threads=count) for count in (1, 2))
+    large = of_kind("large", *measured(EAGER, 9, 9.1, 8.9))
+    more = (*measured(one, 4, 4.1, 3.9), *measured(two, 2, 2.1, 1.9))
+    large = replace(large, measurements=(*large.measurements, *more))
+    small = of_kind("small", *measured(EAGER, 30, 30, 30), *measured(INT8, 6, 6, 6), threads=1)
+    text = fleet_page.page([large, small])
+    latencies = text.partition("### Images a second")[0].splitlines()
+    split = [line.split("|") for line in latencies if line.startswith("| `revisited-base/")]
+    cells = {name.strip(" `"): (a.strip(), b.strip()) for _, name, a, b, _ in split}
+    name = "revisited-base/int8-static/ort"
+    assert cells.keys() == {
+        "revisited-base/fp32/torch-eager/b1",
+        f"{name}/t1/b1",
+        f"{name}/t2/b1",
+    }
+    assert cells[f"{name}/t1/b1"][0].startswith("4.0")
+    assert cells[f"{name}/t1/b1"][1].startswith("6.0")
+    assert cells[f"{name}/t2/b1"][0].startswith("2.0")
+    assert cells[f"{name}/t2/b1"][1] == "–"
+    assert f"`{name}/t2/b1` on large" in text.partition("### What to rent")[2]
+
+
 def test_cost_follows_from_price_and_throughput(fleet: list[Run]) -> None:
     """A dollar an hour at 500 images a second: a million take 2,000 s, 0.5556 dollars."""
     offers = fleet_page.offers(fleet)[("revisited", "seeded")]
@@ -117,6 +141,31 @@ def test_what_lies_across_the_bound_is_no_choice(fleet: list[Run]) -> None:
     choice = fleet_page.choose(offers, 0.0025)
     assert choice.best is None
     assert [one.row.case for one in choice.undecided] == [INT8]
+
+
+def test_what_is_not_known_to_keep_any_bound_is_told_as_that() -> None:
+    """Of two blocks nobody knows an interval; nothing about it is wrong or unbelievable."""
+    two = of_kind("two", *measured(INT8, 2, 2), *measured(EAGER, 9, 9))
+    said = fleet_page.summary([two]).splitlines()[-1]
+    assert said.startswith("- p50 below 1000 ms: nothing is known to keep it; `revisited-base/")
+    assert said.endswith("more blocks would tell")
+    assert said in fleet_page.page([two])
+
+
+def test_what_is_slower_than_every_bound_is_told_as_that() -> None:
+    """It is right and believed, and slow."""
+    slow = of_kind("slow", *measured(INT8, 2000, 2001, 1999), *measured(EAGER, 3000, 3001, 2999))
+    assert fleet_page.summary([slow]).endswith("- p50 below 1000 ms: nothing keeps it")
+
+
+def test_a_sentence_names_a_few_of_many() -> None:
+    """A run of one round has no row that is decided, and a line for each would say no more."""
+    recipes = ("fp32", "fp32-opt", "int8-dynamic", "int8-static")
+    cases = [replace(INT8, recipe=recipe) for recipe in recipes]
+    blocks = [block for case in cases for block in measured(case, 2, 2)]
+    said = fleet_page.summary([of_kind("two", *blocks, *measured(EAGER, 9, 9))]).splitlines()[-1]
+    assert said.count(" on two") == 3
+    assert " and 2 more may: more blocks would tell" in said
 
 
 def test_wrong_rows_are_not_for_rent(fleet: list[Run]) -> None:

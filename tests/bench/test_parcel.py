@@ -102,6 +102,19 @@ def test_what_is_not_whole_gives_way(folder: Path, tmp_path: Path) -> None:
     assert parcel.packed(target) == contents
 
 
+def test_files_of_a_folder_are_found_among_others(folder: Path) -> None:
+    """Only if all of them are there, byte for byte."""
+    some = parcel.chosen(folder, ("model.onnx", "below/weights.bin"))
+    assert [part.name for part in some.parts] == ["below/weights.bin", "model.onnx"]
+    assert parcel.stands_in(some, folder)
+    (folder / "empty").unlink()
+    assert parcel.stands_in(some, folder)
+    (folder / "model.onnx").write_bytes(b"GRAPH")
+    assert not parcel.stands_in(some, folder)
+    (folder / "model.onnx").unlink()
+    assert not parcel.stands_in(some, folder)
+
+
 def test_names_are_by_contents(folder: Path) -> None:
     """Another byte is another parcel."""
     before = parcel.packed(folder).digest
