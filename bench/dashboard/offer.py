@@ -155,7 +155,8 @@ class Offer:
         (self._over if event.kind in ("built", "failed") else self._begun).add(key)
         self.progress.done = max(len(self._over), len(self._begun | self._over) - 1)
         if event.kind == "failed":
-            self._failed(f"{variant} {recipe}: {event.text}")
+            reason = event.text.removeprefix(f"{recipe}: ")
+            self._failed(f"{variant} {recipe}: {reason}")
         step = f" ({reasons.plain(event.text)})" if event.kind == "building" else ""
         self.progress.text = f"{event.kind} {variant} {recipe}{step}"
 

@@ -91,7 +91,13 @@ function closed() {
 function openAsked() {
   const asked = new URLSearchParams(location.hash.slice(1)).get("row");
   const number = data().rows.findIndex((row) => row.key === asked);
-  if (number >= 0) open(number);
+  if (number >= 0) {
+    open(number);
+    return;
+  }
+  const text = `No row of this page is called ${asked}`;
+  byId("count").textContent = text;
+  say(text);
 }
 
 document.addEventListener("click", (event) => {

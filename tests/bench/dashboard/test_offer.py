@@ -121,8 +121,11 @@ def test_what_failed_is_told_without_the_server_s_folders(tmp_path: Path) -> Non
     offer = Offer(Settings(options=parse(["--store", str(tmp_path)])))
     told = Event("failed", Wanted("vgg19", "fp32", "onnx"), "can't read /srv/some/where/vgg19.pt")
     offer._heard(building.EVENT.dump_json(told), {})
+    twice = Event("failed", Wanted("own", "low-rank", "onnx"), "low-rank: no layer is large enough")
+    offer._heard(building.EVENT.dump_json(twice), {})
     offer.complain("no such folder: /srv/some/results")
     assert offer.progress.failed == [
         "vgg19 fp32: can't read vgg19.pt",
+        "own low-rank: no layer is large enough",
         "no such folder: results",
     ]

@@ -253,10 +253,10 @@ def test_a_row_opens(opened: Open, alone: Path, shoot: Shoot) -> None:
 
 
 def test_an_address_opens_a_row_of_a_page_that_is_open(opened: Open, alone: Path) -> None:
-    """A key may have any sign in it; an address that names no row opens nothing."""
+    """A key may have any sign in it; an address that names no row opens nothing, and says so."""
     page = opened(alone)
     page.evaluate("() => { location.hash = 'row=%zz+nobody'; }")
-    page.wait_for_timeout(200)
+    page.locator("#count", has_text="No row of this page is called %zz nobody").wait_for()
     assert page.locator("dialog").is_hidden()
     page.get_by_role("button", name=HOSTILE.split(" ", maxsplit=1)[0]).last.click()
     name, address = page.locator("#row-name").inner_text(), page.evaluate("() => location.hash")
