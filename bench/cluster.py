@@ -357,8 +357,9 @@ def _refusal(exc: Exception) -> str:
             "(the same Python, pip install -c constraints.txt) and start the cluster again"
         )
     return (
-        f"no cluster answers there ({_sentence(exc)}); start one with ray start --head, or use "
-        "--ray local; one that asks for a token needs RAY_AUTH_MODE=token here, too"
+        f"no cluster lets this machine in there ({_sentence(exc)}); start one with ray start "
+        "--head, or use --ray local; one that asks for a token needs RAY_AUTH_MODE=token here, "
+        "too, and its own token (~/.ray/auth_token, RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
     )
 
 

@@ -13,10 +13,12 @@ from tabulate import tabulate
 
 from bench.case import Case
 from bench.record import Measurement, Run
+from bench.report_pages import PAGE
 from bench.rows import Row, Table, tables_of
 from bench.scores import top
 from bench.stats import Estimate, geometric_estimate
 from bench.text import NOTHING, code, interval_text, percent_interval, plain
+from bench.validity import overall
 
 MILLION = 1e6
 _HOUR_S = 3600.0
@@ -124,10 +126,13 @@ def page_name(fleet: str) -> str:
     return f"fleet-{fleet}.md"
 
 
-def page(runs: Sequence[Run]) -> str:
-    """The body of one fleet's page, as Markdown."""
+def page(runs: Sequence[Run], on_first: str = "") -> str:
+    """The body of one fleet's page, as Markdown. ``on_first``: the run of the folder's first page.
+
+    Every other run has a page of its own.
+    """
     kinds = [run.header.fleet.kind for run in runs if run.header.fleet]
-    parts = [_machines(runs), _lost(runs)]
+    parts = [_machines(runs, on_first), _lost(runs)]
     for (family, weights), found in offers(runs).items():
         parts += [
             f"## {family} (weights: {plain(weights)})",
@@ -136,7 +141,7 @@ def page(runs: Sequence[Run]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _machines(runs: Sequence[Run]) -> str:
+def _machines(runs: Sequence[Run], on_first: str) -> str:
     rows = []
     for run in runs:
         fleet, host = run.header.fleet, run.header.host
@@ -148,7 +153,7 @@ def _machines(runs: Sequence[Run]) -> str:
         )
         rows.append(
             [
-                f"[{plain(fleet.kind)}]({_page_of(run)})",
+                f"[{plain(fleet.kind)}]({_page_of(run, on_first)})",
                 str(len(fleet.machines)),
                 plain(host.get("CPU", NOTHING)),
                 plain(host.get("usable cores", NOTHING)),
@@ -170,8 +175,8 @@ def _lost(runs: Sequence[Run]) -> str:
     )
 
 
-def _page_of(run: Run) -> str:
-    return f"{run.header.run}.md"
+def _page_of(run: Run, on_first: str) -> str:
+    return PAGE if run.header.run == on_first else f"{run.header.run}.md"
 
 
 def _currency(runs: Sequence[Run]) -> str:
@@ -295,7 +300,7 @@ def _paid(one: Offer) -> Estimate:
 def _rent(found: Sequence[Offer], currency: str) -> str:
     """For each bound at which the answer changes, a sentence."""
     if not any(map(_competes, found)):
-        return "Nothing that was measured is right and can be believed."
+        return f"Nothing that was measured is right and can be believed{_because(found)}."
     lines: list[str] = []
     before: Offer | None = None
     for bound_s in _BOUNDS_S:
@@ -306,6 +311,18 @@ def _rent(found: Sequence[Offer], currency: str) -> str:
             before = choice.best
             lines.append(f"- p50 below {1e3 * bound_s:g} ms: {sentence(choice, currency)}")
     return "\n".join(lines)
+
+
+def _because(found: Sequence[Offer]) -> str:
+    """How many rows were disturbed, which is no fault of theirs; empty: none was."""
+    void = [one.row.verdict for one in found if one.row.verdict.level == "INVALID"]
+    if not void:
+        return ""
+    codes = ", ".join(overall(void).codes)
+    return (
+        f": {len(void)} of {len(found)} rows are INVALID ({codes}), and the same command measures "
+        "these again, best when nothing else runs on the machines"
+    )
 
 
 def sentence(choice: Choice, currency: str) -> str:

@@ -61,8 +61,9 @@ def check_names(file: str, prices: Prices, kinds: Iterable[str]) -> None:
     names = list(kinds)
     for name in prices.per_hour:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4) or names
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise UsageError(
-                f"--prices {file}: no machine of the cluster is called {name!r}; its kinds are "
-                f"{', '.join(map(repr, near))}"
+                f"--prices {file}: no machine of the cluster is called {name!r}{hint}; its kinds "
+                f"are {', '.join(map(repr, names))}"
             )

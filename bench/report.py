@@ -48,19 +48,23 @@ def _files(out: Path) -> _Files:
     """What follows from the records. One run at a time is kept in memory."""
     chapters = newest_first(search_found.completed(read_run(path), out) for path in find_runs(out))
     figures = {name: figure for found in chapters for name, figure in found.figures.items()}
-    fleets = {fleet_page.page_name(name): text for name, text in _fleets(out).items()}
+    newest = chapters[0].run if chapters else ""
+    fleets = {fleet_page.page_name(name): text for name, text in _fleets(out, newest).items()}
     return _Files(of_chapters(chapters, resize_table.read(out), fleets) | fleets, figures)
 
 
-def _fleets(out: Path) -> dict[str, str]:
-    """Name -> the page of each fleet, whose runs are in memory together."""
+def _fleets(out: Path, newest: str) -> dict[str, str]:
+    """Name -> the page of each fleet, whose runs are in memory together.
+
+    ``newest`` is the run that stands on the first page.
+    """
     members = [path for path in find_runs(out) if read_header(path).fleet is not None]
     found = fleet_page.fleets(map(read_run, members))
     return {
         name: joined(
             [
                 f"{introduction(f'Fleet {name}')}\nThe runs: [{PAGE}]({PAGE}).",
-                fleet_page.page(runs),
+                fleet_page.page(runs, newest),
                 how_to_read(any(map(judged, runs))),
             ]
         )

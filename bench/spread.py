@@ -99,8 +99,13 @@ def _run(given: argparse.Namespace) -> int:
             Job(name, command.module, (command.variants[-1], name, *words.left))
             for name in variants
         ]
-        print(f"{len(jobs)} variants on {len(nodes)} nodes, {cpus} CPUs each", flush=True)
+        what = f"{_several(len(jobs), 'variant')} on {_several(len(nodes), 'node')}"
+        print(f"{what}, {_several(cpus, 'CPU')} each", flush=True)
         return _Spread(cluster, on_host.describe(""), sent, out, cpus).all(jobs)
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _cpus(asked: int, there: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from bench import fleet_page, recommend, report
 from bench.case import Case
-from bench.record import SCHEMA, Fleet, Measurement, Run, write_run
+from bench.record import SCHEMA, Canary, Fleet, Measurement, Run, write_run
 from tests.bench.made_up import header, measured
 
 EAGER = Case("revisited-base", "fp32", "torch-eager", 2)
@@ -152,6 +153,15 @@ def test_what_is_not_known_to_keep_any_bound_is_told_as_that() -> None:
     assert said in fleet_page.page([two])
 
 
+def test_where_all_was_disturbed_it_says_that() -> None:
+    """No limit is missed: the same command measures those blocks again."""
+    off = Canary(0.01, 0.02)
+    blocks = (*measured(INT8, 2, 2, 2), *measured(EAGER, 9, 9, 9))
+    loud = of_kind("loud", *(replace(block, canary=off) for block in blocks))
+    said = fleet_page.summary([loud])
+    assert "can be believed: 2 of 2 rows are INVALID (canary), and the same command" in said
+
+
 def test_what_is_slower_than_every_bound_is_told_as_that() -> None:
     """It is right and believed, and slow."""
     slow = of_kind("slow", *measured(INT8, 2000, 2001, 1999), *measured(EAGER, 3000, 3001, 2999))
@@ -199,6 +209,11 @@ def test_the_page_is_written_and_checked_like_the_others(fleet: list[Run], tmp_p
     assert "### What to rent" in page.read_text()
     assert "(fleet-f1.md)" in (out / "README.md").read_text()
     assert not report.checked(out).difference
+    named = re.findall(r"^\| \[(\w+)\]\(([^)]+)\)", page.read_text(), re.MULTILINE)
+    assert [kind for kind, _ in named] == ["fast", "slow"]
+    # One of them is the newest run, which stands on the first page.
+    assert "README.md" in dict(named).values()
+    assert all((out / link).is_file() for _, link in named)
     page.write_text(page.read_text().replace("fast", "quick"))
     assert report.checked(out).difference
 

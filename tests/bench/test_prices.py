@@ -51,6 +51,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_a_price_of_no_machine_is_in_vain() -> None:
     """The nearest kind is named."""
     costs = Prices("USD", {"c7i.larg": 1.0})
-    with pytest.raises(UsageError, match=r"called 'c7i\.larg'; its kinds are 'c7i\.large'"):
+    with pytest.raises(
+        UsageError, match=r"called 'c7i\.larg' \(did you mean 'c7i\.large'\?\); its kinds"
+    ):
         prices.check_names("p.toml", costs, ["c7i.large", "other"])
     prices.check_names("p.toml", Prices("USD", {"other": 1.0}), ["c7i.large", "other"])
