@@ -24,11 +24,16 @@ ONE_PICTURE = (
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a stored row says: the share of right answers, and on how many images of what."""
+    """What a stored row says: the share of right answers, and on how many images of what.
+
+    ``same_file``: of the very file that is offered; else of another build of the same network,
+    weights and recipe, which answers much alike.
+    """
 
     share: Estimate
     images: int
     data: str
+    same_file: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ def advise(
 ) -> Advice:
     """The pick among ``cards``, which belong to ``seen`` one by one.
 
-    ``accuracies`` are those of stored rows of the same files, by card; ``final``: all that was
-    asked for is measured.
+    ``accuracies`` are those of stored rows, by card; ``final``: all that was asked for is
+    measured.
     """
     out = _left_out(seen, cards, accuracies)
     pairs = [(a, b) for a, b in zip(seen, cards, strict=True) if b.runs and b.name not in out]
@@ -115,7 +120,8 @@ def _claim(pick: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]
     """How far the advice reaches: what is not known of the answers is a condition."""
     if not pick.trained:
         return "ship this one, once it is trained and its accuracy holds"
-    if pick.baseline or _lost(pick, cards, accuracies) is not None:
+    known = _lost(pick, cards, accuracies) is not None and accuracies[pick.name].same_file
+    if pick.baseline or known:
         return "ship this one"
     return "ship this one, if its accuracy holds"
 
@@ -152,10 +158,15 @@ def _out(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) 
         return "numbers that can't be believed (the cards say why)"
     lost = _lost(card, cards, accuracies)
     if lost is not None and lost > MOST_LOST:
-        return f"loses {lost:.1f} points of top-1 to the baseline, by stored rows"
+        return f"loses {lost:.1f} points of top-1 to the baseline, by {_rows(card, accuracies)}"
     if lost is None and (before := _lost_before(card, cards, accuracies)) > MOST_LOST:
         return f"made of what loses {before:.1f} points of top-1 to the baseline, by stored rows"
     return ""
+
+
+def _rows(card: Card, accuracies: Mapping[str, Accuracy]) -> str:
+    """By what a card's loss is known."""
+    return "stored rows" + ("" if accuracies[card.name].same_file else " of another build of it")
 
 
 def _lost_before(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) -> float:
@@ -246,11 +257,10 @@ def _accuracy(
         lost = _lost(pick, cards, accuracies)
         beside = "" if lost is None else f", {text.signed(-lost, 1)} points against the baseline"
         shown = text.percent_interval(stored.share)
+        whose = "" if stored.same_file else " of another build of its file"
         found.append(
-            f"Stored accuracy: {shown} % of {stored.images} images of {stored.data}{beside}."
+            f"Stored accuracy{whose}: {shown} % of {stored.images} images of {stored.data}{beside}."
         )
     elif pick.trained:
-        found.append(
-            "No stored row of this very file tells its accuracy (--records names a results folder)."
-        )
+        found.append("No stored row tells its accuracy (--records names a results folder).")
     return tuple(found)

@@ -62,9 +62,9 @@ def find(records: Path, offered: Sequence[Model]) -> dict[str, list[Found]]:
 
 
 def accuracies(found: dict[str, list[Found]]) -> dict[str, Accuracy]:
-    """By model the accuracy of its first row of the same file that has one."""
+    """By model the accuracy of its first row that has one: of the same file, if there is one."""
     known = {
-        name: next((one.accuracy for one in rows if one.shown.same_file and one.accuracy), None)
+        name: next((one.accuracy for one in rows if one.accuracy), None)
         for name, rows in found.items()
     }
     return {name: accuracy for name, accuracy in known.items() if accuracy is not None}
@@ -86,7 +86,8 @@ def _whatever_threads(case: Case) -> Case:
 
 def _found(model: Model, row: Row, table: Table, facts: tuple[str, str, str]) -> Found:
     run, started, host = facts
-    accuracy = _accuracy(row, table)
+    same_file = row.file is not None and row.file.key == model.artifact.key
+    accuracy = _accuracy(row, table, same_file)
     reference = table.reference
     load = row.over_blocks(lambda block: block.load_s)
     peak = row.memory_bytes(lambda memory: memory.peak_bytes)
@@ -106,14 +107,14 @@ def _found(model: Model, row: Row, table: Table, facts: tuple[str, str, str]) ->
         accuracy=share,
         verdict=row_text.verdict_text(row.verdict)
         + ("" if row.right else ", answers not seen right"),
-        same_file=row.file is not None and row.file.key == model.artifact.key,
+        same_file=same_file,
     )
     return Found(shown, accuracy)
 
 
-def _accuracy(row: Row, table: Table) -> Accuracy | None:
+def _accuracy(row: Row, table: Table, same_file: bool) -> Accuracy | None:
     """Of a row that was asked about all labelled images."""
     if row.answers is None or table.labelled is None:
         return None
     answers = scored(table.labelled, row.answers)
-    return Accuracy(top(answers, 1), len(answers), table.labelled.data)
+    return Accuracy(top(answers, 1), len(answers), table.labelled.data, same_file)

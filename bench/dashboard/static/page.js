@@ -495,7 +495,9 @@ async function showRows() {
   const seen = new Set();
   byId("rows-body").replaceChildren(
     ...rows.map((row) => {
-      const measured = `${row.started.slice(0, 10)}, ${row.host}${row.same_file ? "" : ", another build of the file"}`;
+      // What stands in brackets behind a processor's name tells its family and stepping.
+      const host = row.host.split(" (")[0];
+      const measured = `${row.started.slice(0, 10)}, ${host}${row.same_file ? "" : ", another build"}`;
       const texts = [row.median, row.p95, row.speedup, row.load, row.peak, row.accuracy, row.verdict, measured];
       const line = make("tr", {}, make("th", { scope: "row", textContent: row.row }), ...texts.map((text) => make("td", { textContent: text })));
       if (!seen.has(row.name)) line.id = rowId(row.name);

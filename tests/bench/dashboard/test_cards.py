@@ -170,6 +170,22 @@ def test_what_loses_accuracy_by_stored_rows_is_not_to_be_shipped(model_of: Model
     assert any("loses 2.0 points" in reason for reason in found.reasons)
 
 
+def test_another_build_s_accuracy_leaves_out_but_proves_nothing(model_of: ModelOf) -> None:
+    """It answers much alike, so that a loss counts; that none was seen stays a condition."""
+    base, other = seen(model_of(), 10, 10.2, 9.8), seen(model_of("int8-dynamic"), 5, 5.1, 4.9)
+
+    def of_builds(others: int) -> dict[str, Accuracy]:
+        known = accuracies(base, other, 760, others)
+        return {name: replace(one, same_file=False) for name, one in known.items()}
+
+    lost = advised(base, other, accuracies=of_builds(740))
+    assert lost.ship == base.model.name
+    assert any("by stored rows of another build of it." in reason for reason in lost.reasons)
+    kept = advised(base, other, accuracies=of_builds(755))
+    assert kept.headline.startswith("Ship this one, if its accuracy holds: ")
+    assert any("Stored accuracy of another build of its file: " in text for text in kept.reasons)
+
+
 def test_what_is_made_of_what_loses_accuracy_is_not_to_be_shipped(model_of: ModelOf) -> None:
     """Its own accuracy is not known, that of its network in fp32 is; its own would count more."""
     base = seen(model_of(), 10, 10.2, 9.8)

@@ -37,10 +37,13 @@ def test_rows_of_a_model_are_found(records: Path) -> None:
     assert not third.same_file
 
 
-def test_accuracy_counts_for_the_same_file_only(records: Path) -> None:
-    """Of another build nothing is known."""
+def test_accuracy_of_another_build_is_told_as_that(records: Path) -> None:
+    """It answers much alike; of the same file comes first."""
     base, other = model(BASE, str(BASE)), model(INT8, "another")
     found = stored.accuracies(stored.find(records, [base, other]))
-    assert list(found) == [base.name]
+    assert [(name, one.same_file) for name, one in found.items()] == [
+        (base.name, True),
+        (other.name, False),
+    ]
     assert found[base.name].share.value == pytest.approx(0.8)
     assert (found[base.name].images, found[base.name].data) == (1000, "images.zip")
