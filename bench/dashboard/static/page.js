@@ -498,8 +498,10 @@ async function showRows() {
       // What stands in brackets behind a processor's name tells its family and stepping.
       const host = row.host.split(" (")[0];
       const measured = `${row.started.slice(0, 10)}, ${host}${row.same_file ? "" : ", another build"}`;
-      const texts = [row.median, row.p95, row.speedup, row.load, row.peak, row.accuracy, row.verdict, measured];
-      const line = make("tr", {}, make("th", { scope: "row", textContent: row.row }), ...texts.map((text) => make("td", { textContent: text })));
+      const texts = [row.median, row.p95, row.speedup, row.load, row.peak, row.accuracy, row.verdict];
+      // Several runs have a row of this name: what tells them apart stands with it.
+      const when = make("span", { className: "quiet", textContent: measured });
+      const line = make("tr", {}, make("th", { scope: "row" }, row.row, when), ...texts.map((text) => make("td", { textContent: text })));
       if (!seen.has(row.name)) line.id = rowId(row.name);
       seen.add(row.name);
       return line;
