@@ -501,7 +501,7 @@ async function showRows() {
       const texts = [row.median, row.p95, row.speedup, row.load, row.peak, row.accuracy, row.verdict];
       // Several runs have a row of this name: what tells them apart stands with it.
       const when = make("span", { className: "quiet", textContent: measured });
-      const line = make("tr", {}, make("th", { scope: "row" }, row.row, when), ...texts.map((text) => make("td", { textContent: text })));
+      const line = make("tr", {}, make("th", { scope: "row" }, `${row.row} `, when), ...texts.map((text) => make("td", { textContent: text })));
       if (!seen.has(row.name)) line.id = rowId(row.name);
       seen.add(row.name);
       return line;

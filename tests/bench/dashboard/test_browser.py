@@ -159,9 +159,9 @@ def test_a_card_links_to_its_stored_rows(
         card.get_by_role("link", name="2 stored benchmark rows").click()
         row = page.locator("tr:target")
         sync_api.expect(row).to_be_in_viewport()
-        sync_api.expect(row.get_by_role("rowheader")).to_have_text(str(BASE))
+        sync_api.expect(row.get_by_role("rowheader")).to_contain_text(f"{BASE} 2026-01-02, ")
         text = row.inner_text()
-        for words in ("8.0", "reference", "80", "VALID", "2026-01-02", "another build of the file"):
+        for words in ("8.0", "reference", "80", "VALID", "another build"):
             assert words in text, words
         shot(page, "rows")
         page.close()
