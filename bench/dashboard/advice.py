@@ -120,8 +120,8 @@ def _claim(pick: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]
     """How far the advice reaches: what is not known of the answers is a condition."""
     if not pick.trained:
         return "ship this one, once it is trained and its accuracy holds"
-    known = _lost(pick, cards, accuracies) is not None and accuracies[pick.name].same_file
-    if pick.baseline or known:
+    lost = _lost(pick, cards, accuracies)
+    if pick.baseline or (lost is not None and _of_these_files(pick, cards, accuracies)):
         return "ship this one"
     return "ship this one, if its accuracy holds"
 
@@ -158,15 +158,24 @@ def _out(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) 
         return "numbers that can't be believed (the cards say why)"
     lost = _lost(card, cards, accuracies)
     if lost is not None and lost > MOST_LOST:
-        return f"loses {lost:.1f} points of top-1 to the baseline, by {_rows(card, accuracies)}"
+        return (
+            f"loses {lost:.1f} points of top-1 to the baseline, by {_rows(card, cards, accuracies)}"
+        )
     if lost is None and (before := _lost_before(card, cards, accuracies)) > MOST_LOST:
         return f"made of what loses {before:.1f} points of top-1 to the baseline, by stored rows"
     return ""
 
 
-def _rows(card: Card, accuracies: Mapping[str, Accuracy]) -> str:
-    """By what a card's loss is known."""
-    return "stored rows" + ("" if accuracies[card.name].same_file else " of another build of it")
+def _rows(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) -> str:
+    """By what a card's loss, which is known, is known."""
+    whose = "" if _of_these_files(card, cards, accuracies) else " of another build of it"
+    return f"stored rows{whose}"
+
+
+def _of_these_files(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) -> bool:
+    """Whether a card's accuracy and the baseline's are those of the very files shown."""
+    both = (one for one in cards if one.baseline or one is card)
+    return all(accuracies[one.name].same_file for one in both)
 
 
 def _lost_before(card: Card, cards: Sequence[Card], accuracies: Mapping[str, Accuracy]) -> float:

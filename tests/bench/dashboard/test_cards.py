@@ -184,6 +184,8 @@ def test_another_build_s_accuracy_leaves_out_but_proves_nothing(model_of: ModelO
     kept = advised(base, other, accuracies=of_builds(755))
     assert kept.headline.startswith("Ship this one, if its accuracy holds: ")
     assert any("Stored accuracy of another build of its file: " in text for text in kept.reasons)
+    half = {**of_builds(755), other.model.name: accuracies(base, other, 760, 755)[other.model.name]}
+    assert advised(base, other, accuracies=half).headline.startswith("Ship this one, if ")
 
 
 def test_what_is_made_of_what_loses_accuracy_is_not_to_be_shipped(model_of: ModelOf) -> None:
